@@ -1,0 +1,394 @@
+//! The durable queue: what a 202 rests on.
+//!
+//! [`Store`] is its one face, in verbs of a request's life: *turn* (its place in order), *append*, *claim*, *settle*, *cancel*,
+//! *redrive*, *discard*, *prune*, and looks at it. Two engines stand behind it: [`memory`], the model that tests compare against, and [`redb`], the
+//! real one. Every engine passes the same conformance suite.
+//!
+//! # Contract
+//! 1. `append` returns only when the request, body included, is durable. What it returned `Ok` for is there after any crash.
+//! 2. `claim` returns only when the start of the attempt is durable: after a crash the store knows what may have been executed.
+//! 3. Every accepted request is, at every moment and in one snapshot of [`Store::counts`], in exactly one of the counted states.
+//! 4. Of all requests with one ordering key at most one is claimed at a time, always the one whose turn is first; none while a live
+//!    write holding a turn of that key is under way.
+//! 5. At open, what was being delivered is queued again when it may be resent ([`Envelope::may_be_resent`]), and is dead
+//!    (`outcome-unknown`) when it may not.
+//!
+//! What to send where, when to try again, and what an answer means is not known here.
+
+pub mod memory;
+mod payload;
+pub mod redb;
+mod turns;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use crate::envelope::{DeadReason, Envelope, Field, Name, RequestId, State, Timestamp};
+
+pub use payload::{Payload, PayloadReader, Spool, Spooler};
+pub use turns::{LiveTurn, QueuedTurn, Turn, Turns};
+
+/// How much the store may hold, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The redb file; payloads lie in a folder beside it, of the same name with `.payloads` appended.
+    pub path: PathBuf,
+    /// Requests that are queued or being delivered.
+    pub max_requests: u64,
+    /// Bytes of those requests' bodies and heads.
+    pub max_bytes: u64,
+    /// Free bytes of the file system below which nothing new is accepted.
+    pub min_free_disk: u64,
+    /// How long outcome and response of a delivered or cancelled request stay readable.
+    pub keep_delivered: Duration,
+    /// How long a dead letter is kept; then it is discarded.
+    pub keep_dead: Duration,
+}
+
+/// A write to be queued.
+#[derive(Debug)]
+pub struct NewRequest {
+    /// What is to be sent.
+    pub envelope: Envelope,
+    /// Its body.
+    pub payload: Payload,
+    /// Its place in order, from [`Store::turn`].
+    pub turn: QueuedTurn,
+}
+
+/// What `append` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The request's identity.
+    pub id: RequestId,
+    /// Requests of the same backend that are queued ahead of it.
+    pub ahead: u64,
+    /// Bytes that it takes.
+    pub bytes: u64,
+}
+
+/// A request for work.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Whose queue.
+    pub backend: &'a str,
+    /// Routes that are at their limit: nothing of them is claimed.
+    pub full_routes: &'a [Name],
+    /// At most so many.
+    pub max: usize,
+    /// The current moment: only what is due is claimed.
+    pub now: Timestamp,
+}
+
+/// A request whose attempt has begun, durably.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What is to be sent.
+    pub envelope: Envelope,
+    /// Its body; a read fails with [`StoreError::Damaged`] where the stored bytes do not match their checksum.
+    pub payload: Payload,
+    /// Number of this attempt, from 1, counting every one that was started.
+    pub attempt: u32,
+    /// Attempts that have failed and count against `max_attempts`, this one not included.
+    pub failures: u32,
+}
+
+/// An answer of a backend that is kept for the client.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status code.
+    pub status: u16,
+    /// Header fields in order.
+    pub headers: Vec<Field>,
+    /// Its body; cut at the limit that replay keeps.
+    pub payload: Payload,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The backend took it.
+    Delivered(Answer),
+    /// Another attempt is to be made.
+    Again {
+        /// Not before this moment.
+        due: Timestamp,
+        /// Whether it counts against `max_attempts`.
+        consumes_attempt: bool,
+        /// What happened, for an operator, in a few words.
+        why: String,
+    },
+    /// It is given up.
+    Dead {
+        /// Why.
+        reason: DeadReason,
+        /// What happened, in a few words.
+        why: String,
+        /// What the backend answered, if it did.
+        answer: Option<Answer>,
+    },
+}
+
+/// Which requests; an absent field means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this backend.
+    pub backend: Option<Name>,
+    /// Of this route.
+    pub route: Option<Name>,
+    /// In this state.
+    pub state: Option<State>,
+    /// Dead for this reason.
+    pub dead_reason: Option<DeadReason>,
+}
+
+/// What is known of one request, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The request as it will be sent.
+    pub envelope: Envelope,
+    /// Length of its body.
+    pub body_bytes: u64,
+    /// Where it is in its life.
+    pub state: State,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// When it may be tried next; only while queued.
+    pub due: Option<Timestamp>,
+    /// When it became what it is.
+    pub changed_at: Timestamp,
+    /// Why it is dead; only when dead.
+    pub dead_reason: Option<DeadReason>,
+    /// What happened at the last attempt, in a few words; empty before one.
+    pub last_outcome: String,
+    /// Status of the backend's kept answer.
+    pub answer_status: Option<u16>,
+    /// Requests of the same backend queued ahead of it; only while queued.
+    pub ahead: Option<u64>,
+}
+
+/// One page of a listing, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The requests.
+    pub records: Vec<Record>,
+    /// Where the next page begins; none when this was the last.
+    pub next: Option<RequestId>,
+}
+
+/// Exact counts of one route. `accepted` is always the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// All that were ever acknowledged.
+    pub accepted: u64,
+    /// Waiting.
+    pub queued: u64,
+    /// Attempt under way.
+    pub delivering: u64,
+    /// Taken by the backend, ever.
+    pub delivered: u64,
+    /// Dead letters that are kept.
+    pub dead: u64,
+    /// Withdrawn, ever.
+    pub cancelled: u64,
+    /// Dead letters thrown away, by an operator or by age, ever.
+    pub discarded: u64,
+}
+
+impl Totals {
+    /// Whether every accepted request is in exactly one state.
+    pub const fn balance(&self) -> bool {
+        self.accepted == self.queued + self.delivering + self.delivered + self.dead + self.cancelled + self.discarded
+    }
+}
+
+/// Counts of one route at one backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteCounts {
+    /// The backend.
+    pub backend: Name,
+    /// The route.
+    pub route: Name,
+    /// Its counts.
+    pub totals: Totals,
+}
+
+/// State of one backend's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// The backend.
+    pub backend: Name,
+    /// Bytes of the queued and the delivering.
+    pub bytes: u64,
+    /// When the oldest queued or delivering request was accepted.
+    pub oldest: Option<Timestamp>,
+}
+
+/// One consistent look at all counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Every route that ever accepted a request, those that the configuration no longer names included; ordered by backend, then route.
+    pub routes: Vec<RouteCounts>,
+    /// Every backend that ever accepted one; ordered by name.
+    pub queues: Vec<QueueCounts>,
+}
+
+/// Health of the store itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// `Some(why)` while nothing can be accepted.
+    pub failing: Option<String>,
+    /// Queued and delivering requests, of `max_requests`.
+    pub requests: u64,
+    /// Their bytes, of `max_bytes`.
+    pub bytes: u64,
+    /// Free bytes on the file system; `u64::MAX` for an engine without one.
+    pub free_disk: u64,
+    /// Records set aside since the start because their bytes did not match their checksum.
+    pub damaged: u64,
+    /// Commits since the start, and requests, settlements and claims that rode in them.
+    pub commits: u64,
+    /// See `commits`.
+    pub committed_operations: u64,
+}
+
+/// Which limit refuses a new request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    /// `max_requests` is reached.
+    #[error("the queue holds {0} requests, as many as `store.max_requests` allows")]
+    Requests(u64),
+    /// `max_bytes` would be passed.
+    #[error("the queue holds as many bytes as `store.max_bytes` allows ({0})")]
+    Bytes(u64),
+    /// Less than `min_free_disk` is free.
+    #[error("less than `store.min_free_disk` ({0} bytes) is free on the disk")]
+    FreeDisk(u64),
+}
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A limit of the configuration: nothing new is accepted, nothing old is dropped.
+    #[error(transparent)]
+    Full(#[from] Limit),
+    /// The disk or the database failed; the store retries by itself.
+    #[error("the store failed: {0}")]
+    Failed(Arc<str>),
+    /// The stored bytes of a request do not match their checksum.
+    #[error("the stored bytes of request {0} are damaged")]
+    Damaged(RequestId),
+    /// No such request, or it is no longer kept.
+    #[error("no such request")]
+    NotFound,
+    /// It is not in a state in which that can be done.
+    #[error("the request is {0}")]
+    WrongState(State),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a store could not be opened. Its text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{0} is in use by another running forebay; stop it, or give this one its own `store.path`")]
+    InUse(PathBuf),
+    /// It cannot be made, read or written.
+    #[error("{path}: {source}; the folder must exist on a writable disk and belong to the user that runs forebay")]
+    Io {
+        /// What could not be used.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// It was written by a newer program.
+    #[error("{path} has format {found}, this forebay knows formats up to {known}; run the newer forebay that wrote it")]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+    /// It is not a store, or it is damaged beyond its own repair.
+    #[error("{path} cannot be read as a store: {why}; move it away to start with an empty queue, and keep it for repair")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+}
+
+/// The queue. See the module's contract.
+///
+/// Methods that return a future may wait for the disk. The others only touch memory, and are cheap enough for the path of every write.
+pub trait Store: Send + Sync + 'static {
+    /// Gives a write its place in order and says whether it may go live.
+    ///
+    /// With a key that has anything pending (queued, being delivered, waiting for a retry, held), it is [`Turn::Queued`]: it must be appended. Otherwise, and always
+    /// without a key, it is [`Turn::Live`], which counts as under way until it is dropped, or becomes a queued turn at its old
+    /// place by [`LiveTurn::into_queued`]. Check and entry are one atomic step per key. Never waits.
+    fn turn(&self, key: Option<crate::envelope::OrderKey>) -> Turn;
+
+    /// Whether a request of `bytes` would be accepted now. Asked before a body is read, and again while it streams.
+    fn room(&self, bytes: u64) -> Result<(), StoreError>;
+
+    /// Where bodies that are too large for memory are put while they arrive.
+    fn spooler(&self) -> &Spooler;
+
+    /// Makes a request durable. On an error nothing of it remains, and its turn is given back.
+    fn append(&self, request: NewRequest) -> BoxFuture<'_, Result<Appended, StoreError>>;
+
+    /// Begins an attempt of up to `max` requests that are due and whose turn it is, oldest turn first. Empty when there is none. A request whose
+    /// stored bytes are damaged is not returned: it is made dead (`damaged`), counted and logged. One past its `expires_at` is made dead (`expired`).
+    fn claim(&self, claim: Claim<'_>) -> BoxFuture<'_, Result<Vec<Claimed>, StoreError>>;
+
+    /// Ends the attempt numbered `attempt` of a request. [`StoreError::WrongState`] when that attempt is not under way.
+    fn settle(&self, id: RequestId, attempt: u32, at: Timestamp, outcome: Outcome) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Withdraws a queued request. [`StoreError::WrongState`] when it is anything else.
+    fn cancel(&self, id: RequestId, at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Queues dead letters again, due at `at`, with all their attempts and their whole age anew; at most `limit` of them, oldest first. Returns how many.
+    fn redrive(&self, filter: Filter, at: Timestamp, limit: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Throws dead letters away. Returns how many.
+    fn discard(&self, filter: Filter, at: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Makes queued requests past their age dead, and forgets what has been kept long enough. Returns how many were touched. Called every few seconds.
+    fn prune(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// What is known of a request.
+    fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Record, StoreError>>;
+
+    /// The body of a request, as long as it is kept.
+    fn body(&self, id: RequestId) -> BoxFuture<'_, Result<Payload, StoreError>>;
+
+    /// The kept answer of a backend. [`StoreError::NotFound`] when there is none (yet, or any more).
+    fn answer(&self, id: RequestId) -> BoxFuture<'_, Result<Answer, StoreError>>;
+
+    /// A page of requests in order of identity, after `after`, at most `limit`.
+    fn page(&self, filter: Filter, after: Option<RequestId>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
+
+    /// One snapshot of all counts, in which every route balances.
+    fn counts(&self) -> Counts;
+
+    /// How the store itself is.
+    fn status(&self) -> StoreStatus;
+
+    /// Notified (`notify_one`) whenever something of that backend may have become claimable other than by the passing of time:
+    /// an append, a settlement, a redrive, the end of a live write that held back a key.
+    fn wake(&self, backend: &str) -> Arc<Notify>;
+
+    /// When the next request of that backend falls due, if that is what it waits for. In the past when one is due now. Requests of `full_routes` and of keys that are under way do not count.
+    fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp>;
+
+    /// Commits what is under way and closes: every later call fails with [`StoreError::Closed`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
