@@ -1,0 +1,17 @@
+//! Logs, the access log, and every metric with its unit and help.
+//!
+//! Whatever happens on the path of a request costs a few atomic operations here ([`RouteMetrics`], [`Histogram`]) or one `try_send` ([`AccessLog`]):
+//! nothing takes a lock, and nothing waits for a disk. What other rooms know by themselves (queues, breakers, the store) is not kept a
+//! second time: the admin room reads it at each scrape and passes it to [`Metrics::encode`] as [`Gauges`].
+
+mod access;
+mod histogram;
+mod logs;
+mod metrics;
+mod scrape;
+
+pub use access::{AccessEntry, AccessLog, AccessTarget};
+pub use histogram::Histogram;
+pub use logs::{LogError, LogFormat, init};
+pub use metrics::{AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
+pub use scrape::{BackendGauges, Gauges, StoreGauges};

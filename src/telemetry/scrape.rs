@@ -1,0 +1,156 @@
+//! What other rooms know, as it is at the moment of a scrape.
+//!
+//! Each scrape builds these from nothing, so that a backend that a reload took away leaves no stale series behind, and two scrapes at a
+//! time do not mix.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    metrics::{
+        counter::ConstCounter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::{Registry, Unit},
+};
+
+use super::metrics::{Labels, PREFIX};
+use crate::envelope::Name;
+
+/// One look at queues, backends and the store.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gauges {
+    /// Every backend that is configured or has anything queued.
+    pub backends: Vec<BackendGauges>,
+    /// The store, once it is open.
+    pub store: Option<StoreGauges>,
+}
+
+/// One backend.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BackendGauges {
+    /// Its name.
+    pub name: Name,
+    /// Requests that wait.
+    pub queued: u64,
+    /// Requests whose attempt is under way.
+    pub delivering: u64,
+    /// Dead letters that are kept.
+    pub dead: u64,
+    /// Bytes of the waiting and of those under way.
+    pub bytes: u64,
+    /// Age of the oldest of them; zero when there is none.
+    pub oldest_age: Duration,
+    /// Its state and whether it is in it; empty for a backend that is no longer configured.
+    pub breaker: Vec<(&'static str, bool)>,
+    /// The most that may be at it at once; none for one that is no longer configured.
+    pub concurrency_limit: Option<u32>,
+    /// Requests at it; none for one that is no longer configured.
+    pub in_flight: Option<u32>,
+}
+
+/// The store and its limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreGauges {
+    /// Requests that it holds, queued and delivering.
+    pub requests: u64,
+    /// The most that it may hold.
+    pub max_requests: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The most that these may be.
+    pub max_bytes: u64,
+    /// Free bytes on its disk; none for an engine without one.
+    pub free_disk: Option<u64>,
+    /// Free bytes below which nothing new is accepted.
+    pub min_free_disk: u64,
+    /// Whether nothing can be accepted because it fails.
+    pub failing: bool,
+    /// Records set aside since the start.
+    pub damaged: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Operations that rode in them.
+    pub committed_operations: u64,
+}
+
+type Integers<const N: usize> = Family<Labels<N>, Gauge>;
+type Seconds = Family<Labels<1>, Gauge<f64, AtomicU64>>;
+
+impl Gauges {
+    /// These gauges, ready to be encoded.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix(PREFIX);
+        register_queues(&mut registry, &self.backends);
+        register_health(&mut registry, &self.backends);
+        if let Some(store) = self.store {
+            register_store(&mut registry, store);
+        }
+        registry
+    }
+}
+
+fn register_queues(registry: &mut Registry, backends: &[BackendGauges]) {
+    let requests = Integers::<2>::default();
+    let dead = Integers::<1>::default();
+    let bytes = Integers::<1>::default();
+    let oldest = Seconds::default();
+    for backend in backends {
+        let name = || ("backend", backend.name.clone());
+        requests.get_or_create(&[name(), ("state", "queued".into())]).set(integer(backend.queued));
+        requests.get_or_create(&[name(), ("state", "delivering".into())]).set(integer(backend.delivering));
+        dead.get_or_create(&[name()]).set(integer(backend.dead));
+        bytes.get_or_create(&[name()]).set(integer(backend.bytes));
+        oldest.get_or_create(&[name()]).set(backend.oldest_age.as_secs_f64());
+    }
+    registry.register("queue_requests", "Accepted requests that are not delivered yet, by state", requests);
+    registry.register("queue_dead_letters", "Dead letters that are kept", dead);
+    registry.register_with_unit("queue", "Bytes of the queued and the delivering", Unit::Bytes, bytes);
+    let help = "Age of the oldest queued or delivering request; 0 when there is none";
+    registry.register_with_unit("queue_oldest_age", help, Unit::Seconds, oldest);
+}
+
+fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
+    let breaker = Integers::<2>::default();
+    let limit = Integers::<1>::default();
+    let in_flight = Integers::<1>::default();
+    for backend in backends {
+        let name = || ("backend", backend.name.clone());
+        for &(state, is_in_it) in &backend.breaker {
+            breaker.get_or_create(&[name(), ("state", state.into())]).set(is_in_it.into());
+        }
+        if let Some(value) = backend.concurrency_limit {
+            limit.get_or_create(&[name()]).set(value.into());
+        }
+        if let Some(value) = backend.in_flight {
+            in_flight.get_or_create(&[name()]).set(value.into());
+        }
+    }
+    registry.register("breaker_state", "1 for the state that the backend is in, 0 for the others", breaker);
+    registry.register("concurrency_limit", "The most requests that may be at the backend at once", limit);
+    registry.register("in_flight", "Requests at the backend, live and replayed together", in_flight);
+}
+
+fn register_store(registry: &mut Registry, store: StoreGauges) {
+    let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(integer(value)));
+    gauge("store_requests", "Requests in the store, queued and delivering", store.requests);
+    gauge("store_max_requests", "The most that it may hold (store.max_requests)", store.max_requests);
+    gauge("store_failing", "Whether nothing can be accepted because the store fails (0 or 1)", store.failing.into());
+    let mut gauge =
+        |name: &str, help: &str, value: u64| registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(integer(value)));
+    gauge("store", "Bytes of the requests in the store", store.bytes);
+    gauge("store_max", "The most that these may be (store.max_bytes)", store.max_bytes);
+    gauge("store_min_free_disk", "Free bytes on the disk below which nothing new is accepted (store.min_free_disk)", store.min_free_disk);
+    if let Some(free) = store.free_disk {
+        gauge("store_free_disk", "Free bytes on the disk of the store", free);
+    }
+    let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
+    counter("store_damaged_records", "Records set aside because their bytes did not match their checksum", store.damaged);
+    counter("store_commits", "Commits since the start", store.commits);
+    counter("store_committed_operations", "Operations that rode in those commits", store.committed_operations);
+}
+
+/// Gauges are signed, and a number past their range would spoil the whole exposition.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
