@@ -1,6 +1,40 @@
 //! The operator's door: health, metrics, status and dead letters, on a listener of its own.
+//!
+//! | path | what it answers |
+//! | --- | --- |
+//! | `GET /healthz` | 200 while the process lives |
+//! | `GET /readyz` | 200 while it accepts; 503 with why while it starts, drains, or the store fails |
+//! | `GET /metrics` | OpenMetrics |
+//! | `GET /api/v1/status` | [`api::Status`]: backends, queues, routes, the store, from one snapshot of the counts |
+//! | `GET /api/v1/requests` | [`api::Requests`]: a page of requests |
+//! | `GET /api/v1/requests/{id}` | [`api::RequestDetail`] |
+//! | `POST /api/v1/dead/redrive` | [`api::RedriveRequest`] to [`api::Redriven`] |
+//!
+//! Errors are `application/problem+json` (RFC 9457). Who may ask is decided in `guard`, the shape of answers is in [`api`], which the
+//! command line shares. This room keeps nothing: it looks at the store and, through [`BackendView`], at the backends of the day.
 
-use std::net::SocketAddr;
+pub mod api;
+mod guard;
+mod problem;
+mod requests;
+mod server;
+mod state;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    http::{Method, Uri},
+    middleware,
+    routing::{get, post},
+};
+
+pub use problem::Problem;
+pub use server::serve;
+pub use state::{AdminState, BackendView, HealthView, Phase, QueueView, View};
 
 /// Where the admin listener is and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,4 +43,30 @@ pub struct Settings {
     pub address: SocketAddr,
     /// The bearer token, read from `token_file`; without one every peer is let in, which only a loopback address may do.
     pub token: Option<String>,
+}
+
+/// All paths, with the guard before all but the two that load balancers ask.
+fn router(state: Arc<AdminState>) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .method_not_allowed_fallback(method_not_allowed);
+    let guarded = Router::new()
+        .route("/metrics", get(status::metrics))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/requests", get(requests::list))
+        .route("/api/v1/requests/{id}", get(requests::show))
+        .route("/api/v1/dead/redrive", post(requests::redrive))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), guard::guard));
+    guarded.merge(open).with_state(state)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found(format!("nothing is at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
 }

@@ -1,0 +1,147 @@
+//! What the admin room looks at: the store, and the backends of the configuration that is in force.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    envelope::{Clock, Name},
+    health::{self, Health},
+    store::{self, Store},
+    telemetry::Metrics,
+};
+
+/// What this room may know of a backend's health.
+pub trait HealthView: Send + Sync {
+    /// What it is fit for now.
+    fn state(&self) -> health::State;
+    /// Requests at it now.
+    fn in_flight(&self) -> u32;
+    /// The most that may be at it now.
+    fn limit(&self) -> u32;
+    /// The weight of each server.
+    fn weights(&self) -> health::Weights;
+}
+
+impl HealthView for Health {
+    fn state(&self) -> health::State {
+        self.state()
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight()
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit()
+    }
+
+    fn weights(&self) -> health::Weights {
+        self.weights()
+    }
+}
+
+/// What this room may know of the replay of a backend's queue.
+pub trait QueueView: Send + Sync {
+    /// Deliveries per second, of late.
+    fn replay_rate(&self) -> f64;
+    /// How long until the queue is empty, as far as it can be said.
+    fn drained_in(&self) -> Option<Duration>;
+    /// Whether an operator has stopped it.
+    fn paused(&self) -> bool;
+}
+
+/// One backend of the configuration.
+#[derive(Clone)]
+pub struct BackendView {
+    /// Its name.
+    pub name: Name,
+    /// Addresses of its servers, in the order of their weights.
+    pub servers: Vec<String>,
+    /// Names of the routes that lead to it.
+    pub routes: Vec<Name>,
+    /// Its health.
+    pub health: Arc<dyn HealthView>,
+    /// Its replay.
+    pub queue: Arc<dyn QueueView>,
+}
+
+impl fmt::Debug for BackendView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendView").field("name", &self.name).field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+/// What a reload replaces, all at once.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Backends in the order of the configuration.
+    pub backends: Vec<BackendView>,
+    /// Limits of the store.
+    pub store: store::Settings,
+    /// The bearer token; without one every peer is let in.
+    pub token: Option<String>,
+}
+
+/// Whether requests of clients are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Not yet.
+    Starting,
+    /// Yes.
+    Accepting,
+    /// No longer: what is in flight is finished.
+    Draining,
+}
+
+/// Everything that the admin room is given. Shared by all of its connections.
+pub struct AdminState {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    view: ArcSwap<View>,
+    phase: AtomicU8,
+}
+
+impl AdminState {
+    /// In [`Phase::Starting`].
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock, view: View) -> Arc<Self> {
+        Arc::new(Self { store, metrics, clock, view: ArcSwap::from_pointee(view), phase: AtomicU8::new(Phase::Starting as u8) })
+    }
+
+    /// The configuration has changed.
+    pub fn set_view(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    /// What the configuration in force shows.
+    pub(super) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The program begins to accept, or ceases to.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Whether requests of clients are accepted.
+    pub fn phase(&self) -> Phase {
+        let phase = self.phase.load(Ordering::Relaxed);
+        [Phase::Starting, Phase::Accepting].into_iter().find(|&known| known as u8 == phase).unwrap_or(Phase::Draining)
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("view", &self.view).field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}

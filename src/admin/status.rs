@@ -1,0 +1,194 @@
+//! How everything is: for people, for Prometheus, and for load balancers.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+};
+
+use super::{
+    AdminState, BackendView, Phase, Problem,
+    api::{Backend, Mode, Queue, Route, Server, Status, Store, Totals},
+};
+use crate::{
+    envelope::{Name, Timestamp},
+    health,
+    store::{self, Counts, StoreStatus},
+    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, StoreGauges},
+};
+
+/// The process lives.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Requests are accepted, and writes can be queued.
+pub(super) async fn readyz(State(state): State<Arc<AdminState>>) -> Result<&'static str, Problem> {
+    match (state.phase(), state.store.status().failing) {
+        (Phase::Starting, _) => Err(Problem::unavailable("forebay is starting")),
+        (Phase::Draining, _) => Err(Problem::unavailable("forebay is draining: it finishes what is in flight and then stops")),
+        (Phase::Accepting, Some(why)) => Err(Problem::unavailable(format!("the store fails, so that no write can be queued: {why}"))),
+        (Phase::Accepting, None) => Ok("ready\n"),
+    }
+}
+
+pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Status> {
+    Json(look(&state))
+}
+
+pub(super) async fn metrics(State(state): State<Arc<AdminState>>) -> Result<impl IntoResponse, Problem> {
+    let text = state.metrics.encode(&gauges(&look(&state)));
+    let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}")))?;
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], text))
+}
+
+/// One look at everything. The counts are read once, so that they agree with one another.
+pub(super) fn look(state: &AdminState) -> Status {
+    let (view, now, counts) = (state.view(), state.clock.now(), state.store.counts());
+    if let Some(wrong) = counts.routes.iter().find(|route| !route.totals.balance()) {
+        tracing::error!(backend = %wrong.backend, route = %wrong.route, totals = ?wrong.totals, "the counts of a route do not add up");
+    }
+    let known: BTreeSet<&str> = view.backends.iter().map(|backend| &*backend.name).collect();
+    let gone: BTreeSet<&Name> = counts.routes.iter().map(|route| &route.backend).filter(|name| !known.contains(&***name)).collect();
+    let configured = view.backends.iter().map(|backend| configured(backend, queue(&backend.name, Some(backend), &counts, now)));
+    let backends: Vec<Backend> =
+        configured.chain(gone.into_iter().map(|name| unconfigured(name, queue(name, None, &counts, now)))).collect();
+    let routes = routes(&view.backends, &counts);
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: now.to_string(),
+        phase: state.phase(),
+        totals: sum(counts.routes.iter().map(|route| &route.totals)),
+        store: store(&view.store, state.store.status(), &backends),
+        backends,
+        routes,
+    }
+}
+
+fn configured(backend: &BackendView, queue: Queue) -> Backend {
+    let weights = backend.health.weights();
+    let servers = backend.servers.iter().zip(weights.iter()).map(|(address, weight)| {
+        let weight = weight.load(Ordering::Relaxed);
+        Server { address: address.clone(), up: weight > 0, weight }
+    });
+    Backend {
+        name: backend.name.to_string(),
+        configured: true,
+        state: Some(backend.health.state()),
+        mode: Mode::Auto,
+        in_flight: backend.health.in_flight(),
+        concurrency_limit: backend.health.limit(),
+        servers: servers.collect(),
+        queue,
+    }
+}
+
+fn unconfigured(name: &Name, queue: Queue) -> Backend {
+    let (state, mode, servers) = (None, Mode::Auto, Vec::new());
+    Backend { name: name.to_string(), configured: false, state, mode, in_flight: 0, concurrency_limit: 0, servers, queue }
+}
+
+fn queue(name: &str, view: Option<&BackendView>, counts: &Counts, now: Timestamp) -> Queue {
+    let totals = sum(counts.routes.iter().filter(|route| &*route.backend == name).map(|route| &route.totals));
+    let held = counts.queues.iter().find(|queue| &*queue.backend == name);
+    let replay = view.map(|view| &view.queue);
+    let drained_in = match totals.queued + totals.delivering {
+        0 => Some(0.0),
+        _ => replay.and_then(|replay| replay.drained_in()).map(|span| span.as_secs_f64()),
+    };
+    Queue {
+        queued: totals.queued,
+        delivering: totals.delivering,
+        dead: totals.dead,
+        bytes: held.map_or(0, |held| held.bytes),
+        oldest_age_seconds: held.and_then(|held| held.oldest).map(|oldest| now.since(oldest).as_secs_f64()),
+        // JSON has no infinity or NaN.
+        replay_rate: replay.map(|replay| replay.replay_rate()).filter(|rate| rate.is_finite()).unwrap_or_default(),
+        drained_in_seconds: drained_in,
+        paused: replay.is_some_and(|replay| replay.paused()),
+    }
+}
+
+fn routes(backends: &[BackendView], counts: &Counts) -> Vec<Route> {
+    let configured: Vec<(&Name, &Name)> =
+        backends.iter().flat_map(|backend| backend.routes.iter().map(move |route| (&backend.name, route))).collect();
+    let gone = counts.routes.iter().map(|route| (&route.backend, &route.route)).filter(|route| !configured.contains(route));
+    let totals = |(backend, route): (&Name, &Name)| {
+        let found = counts.routes.iter().find(|counted| counted.backend == *backend && counted.route == *route);
+        found.map(|counted| wire(&counted.totals)).unwrap_or_default()
+    };
+    let line = |(backend, route): (&Name, &Name)| Route {
+        name: route.to_string(),
+        backend: backend.to_string(),
+        totals: totals((backend, route)),
+    };
+    configured.iter().copied().chain(gone).map(line).collect()
+}
+
+fn store(limits: &store::Settings, status: StoreStatus, backends: &[Backend]) -> Store {
+    Store {
+        failing: status.failing,
+        // From the snapshot of the counts, so that they agree with the rest of the page.
+        requests: backends.iter().map(|backend| backend.queue.queued + backend.queue.delivering).sum(),
+        max_requests: limits.max_requests,
+        bytes: backends.iter().map(|backend| backend.queue.bytes).sum(),
+        max_bytes: limits.max_bytes,
+        free_disk_bytes: Some(status.free_disk).filter(|&free| free != u64::MAX),
+        min_free_disk_bytes: limits.min_free_disk,
+        damaged: status.damaged,
+        commits: status.commits,
+        committed_operations: status.committed_operations,
+    }
+}
+
+fn wire(totals: &store::Totals) -> Totals {
+    let store::Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded } = *totals;
+    Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded }
+}
+
+fn sum<'a>(all: impl Iterator<Item = &'a store::Totals>) -> Totals {
+    all.fold(Totals::default(), |sum, next| Totals {
+        accepted: sum.accepted + next.accepted,
+        queued: sum.queued + next.queued,
+        delivering: sum.delivering + next.delivering,
+        delivered: sum.delivered + next.delivered,
+        dead: sum.dead + next.dead,
+        cancelled: sum.cancelled + next.cancelled,
+        discarded: sum.discarded + next.discarded,
+    })
+}
+
+/// The same look, as gauges.
+fn gauges(status: &Status) -> Gauges {
+    let states = [(health::State::Passing, "passing"), (health::State::Shedding, "shedding"), (health::State::Probing, "probing")];
+    let backends = status.backends.iter().map(|backend| BackendGauges {
+        name: backend.name.as_str().into(),
+        queued: backend.queue.queued,
+        delivering: backend.queue.delivering,
+        dead: backend.queue.dead,
+        bytes: backend.queue.bytes,
+        oldest_age: std::time::Duration::from_secs_f64(backend.queue.oldest_age_seconds.unwrap_or_default()),
+        breaker: backend.state.map(|current| states.map(|(state, name)| (name, state == current)).to_vec()).unwrap_or_default(),
+        concurrency_limit: backend.configured.then_some(backend.concurrency_limit),
+        in_flight: backend.configured.then_some(backend.in_flight),
+    });
+    let store = StoreGauges {
+        requests: status.store.requests,
+        max_requests: status.store.max_requests,
+        bytes: status.store.bytes,
+        max_bytes: status.store.max_bytes,
+        free_disk: status.store.free_disk_bytes,
+        min_free_disk: status.store.min_free_disk_bytes,
+        failing: status.store.failing.is_some(),
+        damaged: status.store.damaged,
+        commits: status.store.commits,
+        committed_operations: status.store.committed_operations,
+    };
+    Gauges { backends: backends.collect(), store: Some(store) }
+}
