@@ -1,5 +1,7 @@
 //! From the queue to the backend: gate, pace, claim, deliver, settle.
 
+mod pace;
+
 use std::num::NonZeroU32;
 
 /// How a backend's queue is replayed.
