@@ -1,0 +1,178 @@
+//! Routes: names and matches that are unique, backends that exist, spilling that can work.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::{
+    config::{
+        fault::{Faults, Span},
+        file::{self, Accepted, Backend, Route, Spill},
+        read::{At, nearest},
+        units::show_size,
+        values::{Named, OrderBy, Size},
+    },
+    envelope::order::Rule,
+    proxy::{self, OnDeadLetter, RouteSettings},
+};
+
+/// What bounds the bodies of every route.
+pub(super) struct Limits {
+    /// `clients.max_body`.
+    pub body: At<Size>,
+    /// `store.max_bytes`.
+    pub store: At<Size>,
+}
+
+/// The settings of all routes that are whole; the others have a fault each. Without backends, which is a fault of its own, none is missed.
+pub(super) fn settings(
+    routes: Vec<At<Route>>,
+    backends: Option<&Named<Backend>>,
+    limits: &Limits,
+    faults: &mut Faults,
+) -> Vec<RouteSettings> {
+    unique_names(&routes, faults);
+    unique_matches(&routes, faults);
+    let one = |route: At<Route>| {
+        if let Some(backends) = backends {
+            leads_somewhere(&route.value, backends, faults);
+        }
+        let Route { name, path, host, backend, concurrency, spill } = route.value;
+        // Before any `?`: a route without a name still shows what is wrong with its spilling.
+        let spill = spill.map(|spill| spilling(spill.value, limits, faults));
+        Some(RouteSettings {
+            name: name?.value,
+            path: path?.value,
+            host: host.map(|at| at.value.0),
+            backend: backend?.value,
+            concurrency: concurrency.map(|at| at.value),
+            spill,
+        })
+    };
+    routes.into_iter().filter_map(one).collect()
+}
+
+fn unique_names(routes: &[At<Route>], faults: &mut Faults) {
+    let mut seen: HashMap<&str, &Span> = HashMap::new();
+    for name in routes.iter().filter_map(|route| route.value.name.as_ref()) {
+        if let Some(first) = seen.get(&*name.value) {
+            faults
+                .add(name.span.clone(), format!("two routes have the name `{}`", name.value), "counts and logs could not tell them apart")
+                .also((*first).clone(), "first here");
+        } else {
+            seen.insert(&name.value, &name.span);
+        }
+    }
+}
+
+fn unique_matches(routes: &[At<Route>], faults: &mut Faults) {
+    let mut seen = HashMap::new();
+    for route in routes {
+        let Some(path) = &route.value.path else { continue };
+        let host = route.value.host.as_ref().map(|host| host.value.0.as_str());
+        if let Some(first) = seen.get(&(&path.value, host)) {
+            let title = "two routes take the same requests";
+            faults.add(path.span.clone(), title, "no request would come here").also(Span::clone(first), "they all go here").help(
+                match host {
+                    Some(_) => "path and host are the same: change one of them, or remove this route",
+                    None => "the paths are the same: change one of them, give one a `host`, or remove this route",
+                },
+            );
+        } else {
+            seen.insert((&path.value, host), path.span.clone());
+        }
+    }
+}
+
+fn leads_somewhere(route: &Route, backends: &Named<Backend>, faults: &mut Faults) {
+    let Some(wanted) = &route.backend else { return };
+    let Some((_, backend)) = backends.0.iter().find(|(name, _)| name.value == wanted.value) else {
+        let names = || backends.0.iter().map(|(name, _)| &*name.value);
+        let label = match nearest(&wanted.value, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there is no `[backends.{}]`", wanted.value),
+        };
+        let all = names().collect::<Vec<_>>().join(", ");
+        faults.add(wanted.span.clone(), format!("no backend has the name `{}`", wanted.value), label).help(format!("backends: {all}"));
+        return;
+    };
+    let limit = backend.concurrency.value.0;
+    if let Some(own) = route.concurrency.as_ref().filter(|own| own.value > limit) {
+        let title = format!("the route's concurrency is more than that of its backend `{}`", wanted.value);
+        let fault = faults.add(own.span.clone(), title, format!("at most {limit} requests are at this backend at once"));
+        fault
+            .also(backend.concurrency.span.clone(), "by this")
+            .help(format!("raise `backends.{}.concurrency`, or remove the key", wanted.value));
+    }
+}
+
+fn spilling(spill: Spill, limits: &Limits, faults: &mut Faults) -> proxy::Spill {
+    let Spill { methods, when, delivery, order_by, max_body, max_age, max_attempts, on_dead_letter, accepted } = spill;
+    let mut unique = Vec::new();
+    for method in methods.value {
+        if unique.contains(&method.value) {
+            faults.add(method.span, format!("`routes.spill.methods` has {} twice", method.value), "once is enough");
+        } else {
+            unique.push(method.value);
+        }
+    }
+    order(&order_by, &on_dead_letter, faults);
+    if let Some(own) = &max_body {
+        fits(own, &limits.body, "`clients.max_body`", "no larger body comes in", faults);
+        fits(own, &limits.store, "`store.max_bytes`", "no larger body fits into the store", faults);
+    }
+    let bound = file::SPILL_MAX_BODY.min(limits.body.value).min(limits.store.value);
+    proxy::Spill {
+        methods: unique,
+        when: when.value,
+        delivery: delivery.value,
+        order_by: order_by.value.0.into_iter().map(|at| at.value).collect(),
+        max_body: max_body.map_or(bound, |at| at.value).0,
+        max_age: max_age.value,
+        max_attempts: max_attempts.value,
+        on_dead_letter: on_dead_letter.value,
+        accepted: accepted.and_then(|accepted| answer(accepted.value, faults)),
+    }
+}
+
+fn fits(own: &At<Size>, limit: &At<Size>, name: &str, why: &str, faults: &mut Faults) {
+    if own.value > limit.value {
+        let label = format!("{why} than {}", show_size(limit.value.0));
+        faults.add(own.span.clone(), format!("`routes.spill.max_body` is more than {name}"), label).also(limit.span.clone(), "by this");
+    }
+}
+
+fn order(order_by: &At<OrderBy>, on_dead_letter: &At<OnDeadLetter>, faults: &mut Faults) {
+    let rules = &order_by.value.0;
+    if rules.is_empty() && on_dead_letter.value == OnDeadLetter::Hold {
+        let title = "`on_dead_letter = \"hold\"` with `order_by = \"none\"`";
+        let fault = faults.add(on_dead_letter.span.clone(), title, "without an ordering key there is nothing to hold");
+        fault.also(order_by.span.clone(), "no key").help("say what orders the requests, or write \"continue\"");
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let earlier = &rules[..index];
+        if let Some(first) = earlier.iter().find(|first| first.value == rule.value) {
+            faults
+                .add(rule.span.clone(), format!("`routes.spill.order_by` has {} twice", rule.value), "once is enough")
+                .also(first.span.clone(), "first here");
+        } else if let Some(always) = earlier.iter().find(|first| matches!(first.value, Rule::ClientIp | Rule::Path)) {
+            let title = format!("`routes.spill.order_by` never comes to {}", rule.value);
+            let label = format!("`{}` is always present", always.value);
+            faults.add(rule.span.clone(), title, label).help(format!("the first that is present decides: put `{}` last", always.value));
+        }
+    }
+}
+
+fn answer(accepted: Accepted, faults: &mut Faults) -> Option<proxy::Accepted> {
+    let Accepted { status, content_type, body } = accepted;
+    // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+    if matches!(status.value, 204 | 205 | 304) && !body.value.is_empty() {
+        let title = format!("`routes.spill.accepted` has a body, and an answer {} has none", status.value);
+        let fault = faults.add(body.span, title, "it could not be sent");
+        fault.also(status.span.clone(), "no body with this").help("write status = 200, or remove the body");
+    }
+    // In range by its key.
+    let status = u16::try_from(status.value).ok().and_then(|status| StatusCode::from_u16(status).ok())?;
+    Some(proxy::Accepted { status, content_type: content_type.value, body: Bytes::from(body.value) })
+}

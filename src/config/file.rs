@@ -1,0 +1,398 @@
+//! The shape of `config.toml`: every table and key, with type, range, default and description.
+//!
+//! What stands here is what the file says, faults left out; what is true is said by `check`. The descriptions are those of the JSON Schema.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use http::{HeaderValue, Method};
+use ipnet::IpNet;
+use tracing::level_filters::LevelFilter;
+
+use super::{
+    AccessLog,
+    read::{At, Section, Table, key},
+    values::{Concurrency, Engine, Host, Named, OrderBy, Profile, Size},
+};
+use crate::{
+    backend::ServerAddress,
+    envelope::{Delivery, Name, order::Rule},
+    proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
+    replay::Rate,
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A limit of 0 bytes would refuse every body, and is more likely meant as "no limit".
+const BYTE: Size = Size(1);
+
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+pub(super) const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+pub(super) const SPILL_MAX_BODY: Size = Size(64 * MIB);
+pub(super) const CONCURRENCY: u32 = 128;
+pub(super) const REPLAY_CONCURRENCY: u32 = 8;
+pub(super) const STORE_FILE: &str = "forebay.redb";
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct File {
+    pub workers: Option<At<u32>>,
+    pub drain_timeout: At<Duration>,
+    pub listeners: At<Vec<At<Listener>>>,
+    pub clients: Clients,
+    pub admin: Admin,
+    pub store: Store,
+    pub log: Log,
+    pub backends: Option<At<Named<Backend>>>,
+    pub routes: Option<At<Vec<At<Route>>>>,
+}
+
+impl Section for File {
+    const ABOUT: &'static str = "Configuration of forebay, a load-shedding reverse proxy that never loses a write.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        let listener = Listener { address: Some(At::nowhere(ListenAddress::Tcp(LISTEN))) };
+        Self {
+            workers: table.maybe(key("workers", "Threads that carry traffic. Default: the cores that the process may use.").range(1, 1024)),
+            drain_timeout: table.or(
+                key("drain_timeout", "How long requests that are under way may still take after TERM; then they are cut off.")
+                    .range(Duration::ZERO, HOUR),
+                30 * SECOND,
+            ),
+            listeners: table
+                .or(key("listeners", "Where clients are awaited. Default: 127.0.0.1:8080.").not_empty(), vec![At::nowhere(listener)]),
+            clients: table.section("clients"),
+            admin: table.section("admin"),
+            store: table.section("store"),
+            log: table.section("log"),
+            backends: table.need(key("backends", "The servers behind, by name: `[backends.NAME]`, at least one.").not_empty()),
+            routes: table.need(
+                key("routes", "Which requests go where: `[[routes]]`, at least one. An exact path goes first, then the longest prefix.")
+                    .not_empty(),
+            ),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub address: Option<At<ListenAddress>>,
+}
+
+impl Section for Listener {
+    const ABOUT: &'static str = "One address where clients are awaited.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        table.later("tls", "TLS");
+        table.later("proxy_protocol", "PROXY protocol");
+        Self {
+            address: table
+                .need(key("address", "An IP address and port such as `127.0.0.1:8080`, or `unix:/PATH`. Port 0 lets the system choose.")),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub trusted_proxies: At<Vec<At<IpNet>>>,
+    pub max_connections: At<u32>,
+    pub header_timeout: At<Duration>,
+    pub idle_timeout: At<Duration>,
+    pub max_header_bytes: At<Size>,
+    pub max_body: At<Size>,
+}
+
+impl Section for Clients {
+    const ABOUT: &'static str = "Limits on what clients may do.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        table.later("rate", "limit on the rate of a client");
+        table.later("burst", "limit on the rate of a client");
+        Self {
+            trusted_proxies: table
+                .or(key("trusted_proxies", "Addresses and networks whose X-Forwarded-For and Forwarded are believed."), Vec::new()),
+            max_connections: table.or(key("max_connections", "Connections at once, over all listeners.").range(1, 10_000_000), 10_000),
+            header_timeout: table.or(key("header_timeout", "Time to receive all headers of a request.").range(100 * MS, HOUR), 10 * SECOND),
+            idle_timeout: table
+                .or(key("idle_timeout", "Time that a connection may stay open without a request.").range(100 * MS, DAY), 75 * SECOND),
+            max_header_bytes: table.or(
+                key("max_header_bytes", "Bytes of a request's first line and headers together; past it 431.")
+                    .range(Size(8 * KIB), Size(MIB)),
+                Size(32 * KIB),
+            ),
+            max_body: table.or(key("max_body", "Bytes of a request's body; past it 413.").range(BYTE, Size(16 * TIB)), Size(GIB)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub address: At<SocketAddr>,
+    pub token_file: Option<At<PathBuf>>,
+}
+
+impl Section for Admin {
+    const ABOUT: &'static str = "The operator's listener: API, /metrics, /healthz, /readyz.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            address: table.or(key("address", "An IP address and port. One that is not loopback needs a token_file."), ADMIN),
+            token_file: table.maybe(key("token_file", "A file that holds the bearer token; spaces around it do not count.")),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    pub engine: At<Engine>,
+    pub path: At<PathBuf>,
+    pub max_requests: At<u64>,
+    pub max_bytes: At<Size>,
+    pub min_free_disk: At<Size>,
+    pub keep_delivered: At<Duration>,
+    pub keep_dead: At<Duration>,
+}
+
+impl Section for Store {
+    const ABOUT: &'static str = "The durable queue.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            engine: table.or(key("engine", "What keeps the queue."), Engine::Redb),
+            path: table.or(
+                key("path", "The file of the queue; bodies lie in a folder beside it. A relative path starts at the working directory."),
+                PathBuf::from("data").join(STORE_FILE),
+            ),
+            max_requests: table
+                .or(key("max_requests", "Requests that are queued or being delivered; past it 503.").range(1, 1_000_000_000), 1_000_000),
+            max_bytes: table
+                .or(key("max_bytes", "Bytes of those requests; past it 503.").range(Size(MIB), Size(1024 * TIB)), Size(8 * GIB)),
+            min_free_disk: table.or(
+                key("min_free_disk", "Free bytes of the disk below which nothing new is accepted into the queue.")
+                    .range(Size(0), Size(1024 * TIB)),
+                Size(512 * MIB),
+            ),
+            keep_delivered: table.or(
+                key("keep_delivered", "How long the outcome and response of a delivered request stay readable.")
+                    .range(Duration::ZERO, 365 * DAY),
+                HOUR,
+            ),
+            keep_dead: table.or(
+                key("keep_dead", "How long a dead letter waits for an operator; then it is discarded.").range(SECOND * 60, 3650 * DAY),
+                14 * DAY,
+            ),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pub level: At<LevelFilter>,
+    pub access: At<AccessLog>,
+}
+
+impl Section for Log {
+    const ABOUT: &'static str = "What is logged.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            level: table.or(key("level", "The least severe event that is logged to stderr."), LevelFilter::INFO),
+            access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessLog::Off),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub servers: Option<At<Vec<At<ServerAddress>>>>,
+    pub connect_timeout: At<Duration>,
+    pub response_timeout: At<Duration>,
+    pub concurrency: At<Concurrency>,
+    pub health: Option<At<Health>>,
+    pub replay: Replay,
+}
+
+impl Section for Backend {
+    const ABOUT: &'static str = "One backend: servers that do the same work, and what they can take.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            servers: table.need(
+                key("servers", "Addresses such as `http://127.0.0.1:9001` or `unix:/PATH`; several are balanced by least load of two.")
+                    .not_empty(),
+            ),
+            connect_timeout: table.or(key("connect_timeout", "Time to connect to a server.").range(MS, 60 * SECOND), SECOND),
+            response_timeout: table.or(
+                key("response_timeout", "Time from the whole request being sent to the headers of the response.").range(MS, DAY),
+                30 * SECOND,
+            ),
+            concurrency: table.or(
+                key(
+                    "concurrency",
+                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503.",
+                )
+                .range(Concurrency(1), Concurrency(100_000)),
+                Concurrency(CONCURRENCY),
+            ),
+            health: table.maybe(key("health", Health::ABOUT)),
+            replay: table.section("replay"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    pub path: Option<At<String>>,
+    pub interval: At<Duration>,
+    pub timeout: At<Duration>,
+    pub fall: At<u32>,
+    pub rise: At<u32>,
+}
+
+impl Section for Health {
+    const ABOUT: &'static str = "The active check of each server. Without it a server is asked only while it is out.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            path: table.need(key("path", "What is asked for with GET, path and query; 2xx and 3xx pass.")),
+            interval: table.or(key("interval", "Time between two checks of one server.").range(100 * MS, HOUR), 2 * SECOND),
+            timeout: table.or(key("timeout", "Time for the whole answer; not longer than the interval.").range(MS, HOUR), SECOND),
+            fall: table.or(key("fall", "Failures in a row that take a server out.").range(1, 1000), 3),
+            rise: table.or(key("rise", "Passes in a row that bring it back.").range(1, 1000), 2),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Replay {
+    #[expect(dead_code, reason = "read so that it is checked; there is one profile so far")]
+    pub profile: At<Profile>,
+    pub rate: Option<At<Rate>>,
+    pub concurrency: Option<At<u32>>,
+}
+
+impl Section for Replay {
+    const ABOUT: &'static str = "How what is queued goes to the backend once it can take it.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            profile: table.or(key("profile", "How the pace is found: `fixed` is the rate and concurrency written here."), Profile::Fixed),
+            rate: table.maybe(key("rate", "Ceiling on the attempts started, such as `50/s`. Default: none.")),
+            concurrency: table.maybe(
+                key("concurrency", "Replayed requests at the backend at once. Default: 8, or the backend's concurrency if that is less.")
+                    .range(1, 100_000),
+            ),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub name: Option<At<Name>>,
+    pub path: Option<At<PathMatch>>,
+    pub host: Option<At<Host>>,
+    pub backend: Option<At<Name>>,
+    pub concurrency: Option<At<u32>>,
+    pub spill: Option<At<Spill>>,
+}
+
+impl Section for Route {
+    const ABOUT: &'static str = "One route: which requests go to which backend, and whether its writes are queued.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        table.later("max_share", "share of a backend's concurrency (use `concurrency`)");
+        Self {
+            name: table.need(key("name", "Its name in counts, logs and metrics; unique.")),
+            path: table.need(key("path", "A prefix such as `/admin/orders/`, or one path such as `= /login`.")),
+            host: table.maybe(key("host", "The host that is asked for, without a port. Default: any.")),
+            backend: table.need(key("backend", "The NAME of a `[backends.NAME]`.")),
+            concurrency: table.maybe(
+                key(
+                    "concurrency",
+                    "Requests of this route at the backend at once, live and replayed together; the rest is queued or refused.",
+                )
+                .range(1, 100_000),
+            ),
+            spill: table.maybe(key("spill", Spill::ABOUT)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Spill {
+    pub methods: At<Vec<At<Method>>>,
+    pub when: At<When>,
+    pub delivery: At<Delivery>,
+    pub order_by: At<OrderBy>,
+    pub max_body: Option<At<Size>>,
+    pub max_age: At<Duration>,
+    pub max_attempts: At<u32>,
+    pub on_dead_letter: At<OnDeadLetter>,
+    pub accepted: Option<At<Accepted>>,
+}
+
+impl Section for Spill {
+    const ABOUT: &'static str =
+        "Whether and how the route's writes are queued. Without this table they never are; empty, it has the defaults.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        table.later("wait", "wait for the real answer before the 202");
+        table.later("callback", "callback with the outcome");
+        let methods = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].map(At::nowhere).to_vec();
+        let order = [Rule::Header(http::header::AUTHORIZATION), Rule::ClientIp].map(At::nowhere).to_vec();
+        Self {
+            methods: table.or(key("methods", "Methods that may be queued. GET belongs here only where it changes something.").not_empty(), methods),
+            when: table.or(key("when", "`needed`: when it cannot be passed on now; `always`: each one, healthy or not."), When::Needed),
+            delivery: table.or(
+                key("delivery", "What is done about a request that may have been executed: `at-least-once` sends it again, `at-most-once` never does."),
+                Delivery::AtLeastOnce,
+            ),
+            order_by: table.or(
+                key(
+                    "order_by",
+                    "Requests that agree in the first of these that is present are delivered one after the other: `header:NAME`, `query:NAME`, \
+                     `cookie:NAME`, `client-ip`, `path`; or `none`.",
+                ),
+                OrderBy(order),
+            ),
+            max_body: table.maybe(
+                key("max_body", "Bytes of a body that may be queued. Default: 64 MiB, or clients.max_body or store.max_bytes where that is less.").range(BYTE, Size(16 * TIB)),
+            ),
+            max_age: table.or(key("max_age", "Age at which a queued request is given up.").range(SECOND, 365 * DAY), DAY),
+            max_attempts: table.or(
+                key("max_attempts", "Attempts that a queued request gets. Time in which the backend is down uses up none.").range(1, 1000),
+                8,
+            ),
+            on_dead_letter: table.or(
+                key("on_dead_letter", "What a dead letter means for the later ones of its key: `continue`, or `hold` until an operator decides."),
+                OnDeadLetter::Continue,
+            ),
+            accepted: table.maybe(key("accepted", Accepted::ABOUT)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub status: At<u32>,
+    pub content_type: At<HeaderValue>,
+    pub body: At<String>,
+}
+
+impl Section for Accepted {
+    const ABOUT: &'static str = "What a client that knows no 202 must see when its write is queued.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            status: table.or(key("status", "Status of the answer.").range(200, 399), 202),
+            content_type: table.or(key("content_type", "Content-Type of the body."), HeaderValue::from_static("application/json")),
+            body: table.or(key("body", "The body, as it is."), String::new()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Values that are one of a few words.
+
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    config::{
+        AccessLog,
+        read::{Value, nearest},
+        units::Wrong,
+    },
+    envelope::Delivery,
+    proxy::{OnDeadLetter, When},
+};
+
+/// The engine of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Engine {
+    Redb,
+}
+
+/// How replay paces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Profile {
+    Fixed,
+}
+
+/// The name that a text is chosen from, or the nearest of the names.
+fn choose<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, Wrong> {
+    if let Some((_, value)) = names.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let all = names.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let why = match nearest(text, names.iter().map(|(name, _)| *name)) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => "not one of the words that are known here".into(),
+    };
+    Err(Wrong::because(why).help(format!("write one of {all}")))
+}
+
+/// The word of a value, and the schema of all words.
+fn word<T: PartialEq>(value: &T, names: &[(&str, T)]) -> Json {
+    names.iter().find(|(_, known)| known == value).map_or(Json::Null, |(name, _)| (*name).into())
+}
+
+fn words<T>(names: &[(&str, T)]) -> Json {
+    json!({ "type": "string", "enum": names.iter().map(|(name, _)| *name).collect::<Vec<_>>() })
+}
+
+const WHEN: &[(&str, When)] = &[("needed", When::Needed), ("always", When::Always)];
+const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce), ("at-most-once", Delivery::AtMostOnce)];
+const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
+const ENGINE: &[(&str, Engine)] = &[("redb", Engine::Redb)];
+const PROFILE: &[(&str, Profile)] = &[("fixed", Profile::Fixed)];
+const LEVEL: &[(&str, LevelFilter)] = &[
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+impl Value for When {
+    const NOUN: &'static str = "a moment to queue";
+
+    fn schema() -> Json {
+        words(WHEN)
+    }
+
+    fn show(&self) -> Json {
+        word(self, WHEN)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, WHEN)
+    }
+}
+
+impl Value for Delivery {
+    const NOUN: &'static str = "a promise of delivery";
+
+    fn schema() -> Json {
+        words(DELIVERY)
+    }
+
+    fn show(&self) -> Json {
+        word(self, DELIVERY)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        if text == "exactly-once" {
+            return Err(Wrong::because("nobody can promise that")
+                .help("write \"at-least-once\" (an Idempotency-Key tells the backend of a repeat) or \"at-most-once\""));
+        }
+        choose(text, DELIVERY)
+    }
+}
+
+impl Value for OnDeadLetter {
+    const NOUN: &'static str = "a word for what a dead letter means";
+
+    fn schema() -> Json {
+        words(ON_DEAD_LETTER)
+    }
+
+    fn show(&self) -> Json {
+        word(self, ON_DEAD_LETTER)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, ON_DEAD_LETTER)
+    }
+}
+
+impl Value for Engine {
+    const NOUN: &'static str = "an engine";
+
+    fn schema() -> Json {
+        words(ENGINE)
+    }
+
+    fn show(&self) -> Json {
+        word(self, ENGINE)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        if text == "postgres" {
+            return Err(Wrong::later("the engine \"postgres\" is not supported yet").help("write \"redb\""));
+        }
+        choose(text, ENGINE)
+    }
+}
+
+impl Value for Profile {
+    const NOUN: &'static str = "a profile";
+
+    fn schema() -> Json {
+        words(PROFILE)
+    }
+
+    fn show(&self) -> Json {
+        word(self, PROFILE)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "gentle" | "fast") {
+            let why = format!("the profile \"{text}\" is not supported yet");
+            return Err(Wrong::later(why).help("write \"fixed\", and set `rate` and `concurrency`"));
+        }
+        choose(text, PROFILE)
+    }
+}
+
+impl Value for LevelFilter {
+    const NOUN: &'static str = "a log level";
+
+    fn schema() -> Json {
+        words(LEVEL)
+    }
+
+    fn show(&self) -> Json {
+        word(self, LEVEL)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, LEVEL)
+    }
+}
+
+impl Value for AccessLog {
+    const NOUN: &'static str = "a place for the access log";
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(off|stdout|[^\\u0000]*/[^\\u0000]*[^/\\u0000])$", "examples": ["off", "stdout", "/var/log/forebay/access.log"] })
+    }
+
+    fn show(&self) -> Json {
+        match self {
+            Self::Off => "off".into(),
+            Self::Stdout => "stdout".into(),
+            Self::File(path) => path.to_string_lossy().into(),
+        }
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "off" => Ok(Self::Off),
+            "stdout" => Ok(Self::Stdout),
+            // A bare word is more likely a misspelt "stdout" than the name of a file.
+            _ if text.contains('/') => PathBuf::text(text).map(Self::File),
+            _ => Err(Wrong::because("neither \"off\" nor \"stdout\" nor a path")
+                .help("a file is written with its folder: \"/var/log/access.log\" or \"./access.log\"")),
+        }
+    }
+}
