@@ -15,20 +15,28 @@
 //!
 //! What to send where, when to try again, and what an answer means is not known here.
 
+mod capacity;
+mod error;
 pub mod memory;
 mod payload;
+mod records;
 pub mod redb;
 mod turns;
+mod wakes;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-use crate::envelope::{DeadReason, Envelope, Field, Name, RequestId, State, Timestamp};
+use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, State, Timestamp};
 
+pub use error::{Limit, OpenError, StoreError};
 pub use payload::{Payload, PayloadReader, Spool, Spooler};
-pub use turns::{LiveTurn, QueuedTurn, Turn, Turns};
+pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
+
+/// [`Record::last_outcome`] of a request whose attempt ended with the program.
+const INTERRUPTED: &str = "forebay stopped before the attempt ended";
 
 /// How much the store may hold, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +182,7 @@ pub struct Record {
 pub struct Page {
     /// The requests.
     pub records: Vec<Record>,
-    /// Where the next page begins; none when this was the last.
+    /// What to give as `after` for the next page; none when this was the last.
     pub next: Option<RequestId>,
 }
 
@@ -198,6 +206,16 @@ pub struct Totals {
 }
 
 impl Totals {
+    fn of(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Queued => &mut self.queued,
+            State::Delivering => &mut self.delivering,
+            State::Delivered => &mut self.delivered,
+            State::Dead => &mut self.dead,
+            State::Cancelled => &mut self.cancelled,
+        }
+    }
+
     /// Whether every accepted request is in exactly one state.
     pub const fn balance(&self) -> bool {
         self.accepted == self.queued + self.delivering + self.delivered + self.dead + self.cancelled + self.discarded
@@ -222,7 +240,7 @@ pub struct QueueCounts {
     pub backend: Name,
     /// Bytes of the queued and the delivering.
     pub bytes: u64,
-    /// When the oldest queued or delivering request was accepted.
+    /// When the oldest queued or delivering request was accepted, to the second below.
     pub oldest: Option<Timestamp>,
 }
 
@@ -254,77 +272,6 @@ pub struct StoreStatus {
     pub committed_operations: u64,
 }
 
-/// Which limit refuses a new request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Limit {
-    /// `max_requests` is reached.
-    #[error("the queue holds {0} requests, as many as `store.max_requests` allows")]
-    Requests(u64),
-    /// `max_bytes` would be passed.
-    #[error("the queue holds as many bytes as `store.max_bytes` allows ({0})")]
-    Bytes(u64),
-    /// Less than `min_free_disk` is free.
-    #[error("less than `store.min_free_disk` ({0} bytes) is free on the disk")]
-    FreeDisk(u64),
-}
-
-/// Why the store could not do something.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// A limit of the configuration: nothing new is accepted, nothing old is dropped.
-    #[error(transparent)]
-    Full(#[from] Limit),
-    /// The disk or the database failed; the store retries by itself.
-    #[error("the store failed: {0}")]
-    Failed(Arc<str>),
-    /// The stored bytes of a request do not match their checksum.
-    #[error("the stored bytes of request {0} are damaged")]
-    Damaged(RequestId),
-    /// No such request, or it is no longer kept.
-    #[error("no such request")]
-    NotFound,
-    /// It is not in a state in which that can be done.
-    #[error("the request is {0}")]
-    WrongState(State),
-    /// The store is shutting down.
-    #[error("the store is closed")]
-    Closed,
-}
-
-/// Why a store could not be opened. Its text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("{0} is in use by another running forebay; stop it, or give this one its own `store.path`")]
-    InUse(PathBuf),
-    /// It cannot be made, read or written.
-    #[error("{path}: {source}; the folder must exist on a writable disk and belong to the user that runs forebay")]
-    Io {
-        /// What could not be used.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It was written by a newer program.
-    #[error("{path} has format {found}, this forebay knows formats up to {known}; run the newer forebay that wrote it")]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest format that this program knows.
-        known: u32,
-    },
-    /// It is not a store, or it is damaged beyond its own repair.
-    #[error("{path} cannot be read as a store: {why}; move it away to start with an empty queue, and keep it for repair")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        why: String,
-    },
-}
-
 /// The queue. See the module's contract.
 ///
 /// Methods that return a future may wait for the disk. The others only touch memory, and are cheap enough for the path of every write.
@@ -334,7 +281,7 @@ pub trait Store: Send + Sync + 'static {
     /// With a key that has anything pending (queued, being delivered, waiting for a retry, held), it is [`Turn::Queued`]: it must be appended. Otherwise, and always
     /// without a key, it is [`Turn::Live`], which counts as under way until it is dropped, or becomes a queued turn at its old
     /// place by [`LiveTurn::into_queued`]. Check and entry are one atomic step per key. Never waits.
-    fn turn(&self, key: Option<crate::envelope::OrderKey>) -> Turn;
+    fn turn(&self, key: Option<OrderKey>) -> Turn;
 
     /// Whether a request of `bytes` would be accepted now. Asked before a body is read, and again while it streams.
     fn room(&self, bytes: u64) -> Result<(), StoreError>;
@@ -347,7 +294,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Begins an attempt of up to `max` requests that are due and whose turn it is, oldest turn first. Empty when there is none. A request whose
     /// stored bytes are damaged is not returned: it is made dead (`damaged`), counted and logged. One past its `expires_at` is made dead (`expired`).
-    fn claim(&self, claim: Claim<'_>) -> BoxFuture<'_, Result<Vec<Claimed>, StoreError>>;
+    fn claim<'a>(&'a self, claim: Claim<'a>) -> BoxFuture<'a, Result<Vec<Claimed>, StoreError>>;
 
     /// Ends the attempt numbered `attempt` of a request. [`StoreError::WrongState`] when that attempt is not under way.
     fn settle(&self, id: RequestId, attempt: u32, at: Timestamp, outcome: Outcome) -> BoxFuture<'_, Result<(), StoreError>>;
