@@ -74,8 +74,12 @@ fn with_syntax(text: &str, errors: &[toml::de::Error], others: Vec<Fault>) -> Ve
     let mut faults = Faults::default();
     let mut broken = Vec::new();
     for error in errors {
-        broken.extend(error.span().map(|span| line(span.start)));
-        faults.add(error.span(), "this is not TOML", error.message());
+        let at = error.span().map(|span| line(span.start));
+        // What the parser says of the rest of a broken line only repeats that it is broken.
+        if !at.is_some_and(|at| broken.contains(&at)) {
+            faults.add(error.span(), "this is not TOML", error.message());
+        }
+        broken.extend(at);
     }
     let certain = |fault: &Fault| !fault.absence && fault.span.as_ref().is_none_or(|span| !broken.contains(&line(span.start)));
     faults.list.extend(others.into_iter().filter(certain));
@@ -150,7 +154,7 @@ fn admin_settings(admin: file::Admin, listeners: &[At<proxy::ListenAddress>], fa
             "`admin.address` is not loopback, and there is no `admin.token_file`",
             "anybody who reaches it could steer forebay",
         );
-        fault.help("set `token_file` to a file that holds a long random text, or listen on 127.0.0.1");
+        fault.help("set `token_file` to a file that holds a long random text, or listen on 127.0.0.1").absence = true;
     }
     let token = admin.token_file.and_then(|file| token(&file, faults));
     admin::Settings { address, token }

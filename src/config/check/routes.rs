@@ -94,7 +94,10 @@ fn leads_somewhere(route: &Route, backends: &Named<Backend>, faults: &mut Faults
             None => format!("there is no `[backends.{}]`", wanted.value),
         };
         let all = names().collect::<Vec<_>>().join(", ");
-        faults.add(wanted.span.clone(), format!("no backend has the name `{}`", wanted.value), label).help(format!("backends: {all}"));
+        faults
+            .add(wanted.span.clone(), format!("no backend has the name `{}`", wanted.value), label)
+            .help(format!("backends: {all}"))
+            .absence = true;
         return;
     };
     let limit = backend.concurrency.value.0;
