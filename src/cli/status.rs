@@ -1,0 +1,179 @@
+//! `forebay status`: backends, queues, exact counts, and when each queue will be empty.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use comfy_table::{Cell, Color};
+
+use super::{
+    client::{self, Client, ClientError, Connect},
+    render::{self, Align, Column, Output, cell, coloured, size, span},
+};
+use crate::{
+    admin::{
+        self, Phase,
+        api::{Backend, Queue, Route, Status, Store, Totals},
+    },
+    health::State,
+};
+
+/// Time between two looks of `--watch`.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What `forebay status` is told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StatusArgs {
+    /// Which forebay is asked.
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Look again every two seconds until interrupted
+    #[arg(long, short)]
+    pub watch: bool,
+    /// What to print; with --watch, JSON is one line per look
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// Runs `forebay status`. `configured` is the `[admin]` table of the configuration, if there is one.
+pub fn run(args: &StatusArgs, configured: Option<&admin::Settings>) -> ExitCode {
+    client::run(async {
+        let client = Client::new(&args.connect, configured)?;
+        let first = client.get("/api/v1/status").await?;
+        if args.watch { watch(&client, first, args.output).await } else { Ok(show(&first, args.output, true)?) }
+    })
+}
+
+/// Goes on until it is interrupted or nobody reads any more; a forebay that is away for a while is shown as such.
+async fn watch(client: &Client, first: Status, output: Output) -> Result<String, ClientError> {
+    let clear = output == Output::Table && io::stdout().is_terminal();
+    let mut look = Ok(first);
+    loop {
+        let text = match &look {
+            Ok(status) => show(status, output, false)?,
+            Err(error) if clear => format!("{error}\n"),
+            Err(error) => {
+                render::complain(error);
+                String::new()
+            }
+        };
+        // Home, the text, then clear what an earlier and longer text left below: less flicker than clearing first.
+        let text = if clear { format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n")) } else { text };
+        if !render::print(&text)? {
+            return Ok(String::new());
+        }
+        tokio::time::sleep(INTERVAL).await;
+        look = client.get("/api/v1/status").await;
+    }
+}
+
+fn show(status: &Status, output: Output, alone: bool) -> io::Result<String> {
+    match output {
+        Output::Json => render::json(status, alone),
+        Output::Table => Ok(page(status, render::colour())),
+    }
+}
+
+const BACKENDS: [Column; 10] = [
+    ("BACKEND", Align::Left),
+    ("STATE", Align::Left),
+    ("SERVERS", Align::Right),
+    ("IN FLIGHT", Align::Right),
+    ("QUEUED", Align::Right),
+    ("DELIVERING", Align::Right),
+    ("DEAD", Align::Right),
+    ("SIZE", Align::Right),
+    ("OLDEST", Align::Right),
+    ("EMPTY IN", Align::Left),
+];
+
+const ROUTES: [Column; 9] = [
+    ("ROUTE", Align::Left),
+    ("BACKEND", Align::Left),
+    ("ACCEPTED", Align::Right),
+    ("QUEUED", Align::Right),
+    ("DELIVERING", Align::Right),
+    ("DELIVERED", Align::Right),
+    ("DEAD", Align::Right),
+    ("CANCELLED", Align::Right),
+    ("DISCARDED", Align::Right),
+];
+
+fn page(status: &Status, colours: bool) -> String {
+    let phase = match status.phase {
+        Phase::Starting => "starting",
+        Phase::Accepting => "accepting",
+        Phase::Draining => "draining",
+    };
+    let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
+    let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
+    let (books, store) = (books(&status.totals), store_line(&status.store));
+    format!("forebay {} is {phase} ({})\n\n{backends}\n{routes}\n{books}\n{store}\n", status.version, status.at)
+}
+
+fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
+    let state = match backend.state {
+        Some(State::Passing) => coloured("passing", Color::Green, colours),
+        Some(State::Shedding) => coloured("shedding", Color::Red, colours),
+        Some(State::Probing) => coloured("probing", Color::Yellow, colours),
+        None => cell("not configured"),
+    };
+    let up = backend.servers.iter().filter(|server| server.up).count();
+    let queue = &backend.queue;
+    vec![
+        cell(&backend.name),
+        state,
+        cell(format_args!("{up}/{}", backend.servers.len())),
+        cell(format_args!("{}/{}", backend.in_flight, backend.concurrency_limit)),
+        cell(queue.queued),
+        cell(queue.delivering),
+        if queue.dead == 0 { cell(0) } else { coloured(queue.dead, Color::Red, colours) },
+        cell(size(queue.bytes)),
+        cell(queue.oldest_age_seconds.map_or_else(|| "-".to_owned(), span)),
+        cell(empty_in(queue, backend.state)),
+    ]
+}
+
+fn empty_in(queue: &Queue, state: Option<State>) -> String {
+    match (queue.drained_in_seconds, state) {
+        _ if queue.queued + queue.delivering == 0 => "empty".into(),
+        _ if queue.paused => "paused".into(),
+        (_, None) => "never: its backend is not configured".into(),
+        (_, Some(State::Shedding)) => "waits for the backend".into(),
+        (Some(seconds), _) => format!("{} (at {:.1}/s)", span(seconds), queue.replay_rate),
+        (None, _) => "not known yet".into(),
+    }
+}
+
+fn route_row(route: &Route) -> Vec<Cell> {
+    let Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded } = route.totals;
+    let counts = [accepted, queued, delivering, delivered, dead, cancelled, discarded];
+    [cell(&route.name), cell(&route.backend)].into_iter().chain(counts.map(cell)).collect()
+}
+
+fn books(totals: &Totals) -> String {
+    let Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded } = totals;
+    format!(
+        "accepted {accepted} = queued {queued} + delivering {delivering} + delivered {delivered} + dead {dead} + cancelled {cancelled} + discarded {discarded}"
+    )
+}
+
+fn store_line(store: &Store) -> String {
+    let mut line = match &store.failing {
+        Some(why) => format!("store: FAILS, writes cannot be queued: {}; ", render::printable(why)),
+        None => "store: ".to_owned(),
+    };
+    line += &format!("{} of {} requests, {} of {}", store.requests, store.max_requests, size(store.bytes), size(store.max_bytes));
+    if let Some(free) = store.free_disk_bytes {
+        line += &format!(", {} free on its disk", size(free));
+    }
+    if store.damaged > 0 {
+        line += &format!(", {} damaged records set aside", store.damaged);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;

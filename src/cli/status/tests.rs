@@ -1,0 +1,100 @@
+use super::*;
+use crate::admin::api::{Mode, Server};
+
+fn status() -> Status {
+    let totals = Totals { accepted: 61, queued: 3, delivering: 1, delivered: 50, dead: 2, cancelled: 1, discarded: 4 };
+    let queue = Queue {
+        queued: 3,
+        delivering: 1,
+        dead: 2,
+        bytes: 4096,
+        oldest_age_seconds: Some(75.2),
+        replay_rate: 2.5,
+        drained_in_seconds: Some(90.0),
+        paused: false,
+    };
+    let server = |up| Server { address: "http://127.0.0.1:9001".into(), up, weight: if up { 100 } else { 0 } };
+    let backend = Backend {
+        name: "admin".into(),
+        configured: true,
+        state: Some(State::Probing),
+        mode: Mode::Auto,
+        in_flight: 2,
+        concurrency_limit: 20,
+        servers: vec![server(true), server(false)],
+        queue,
+    };
+    let store = Store {
+        failing: None,
+        requests: 4,
+        max_requests: 1_000,
+        bytes: 4096,
+        max_bytes: 8 << 30,
+        free_disk_bytes: Some(5 << 30),
+        min_free_disk_bytes: 1,
+        damaged: 0,
+        commits: 0,
+        committed_operations: 0,
+    };
+    Status {
+        version: "0.1.0".into(),
+        at: "2026-11-22T12:00:00.000Z".into(),
+        phase: Phase::Accepting,
+        totals,
+        backends: vec![backend],
+        routes: vec![Route { name: "order-upload".into(), backend: "admin".into(), totals }],
+        store,
+    }
+}
+
+#[test]
+fn a_page_shows_exact_counts_and_when_each_queue_will_be_empty() {
+    let expected = "\
+forebay 0.1.0 is accepting (2026-11-22T12:00:00.000Z)
+
+BACKEND  STATE    SERVERS  IN FLIGHT  QUEUED  DELIVERING  DEAD     SIZE      OLDEST  EMPTY IN
+admin    probing      1/2       2/20       3           1     2  4.0 KiB  1 min 16 s  1 min 30 s (at 2.5/s)
+
+ROUTE         BACKEND  ACCEPTED  QUEUED  DELIVERING  DELIVERED  DEAD  CANCELLED  DISCARDED
+order-upload  admin          61       3           1         50     2          1          4
+
+accepted 61 = queued 3 + delivering 1 + delivered 50 + dead 2 + cancelled 1 + discarded 4
+store: 4 of 1000 requests, 4.0 KiB of 8.0 GiB, 5.0 GiB free on its disk
+";
+    assert_eq!(page(&status(), false), expected);
+}
+
+#[test]
+fn what_keeps_a_queue_from_emptying_is_said() {
+    let base = status().backends[0].clone();
+    let said = |change: &dyn Fn(&mut Backend)| {
+        let mut backend = base.clone();
+        change(&mut backend);
+        empty_in(&backend.queue, backend.state)
+    };
+    assert_eq!(said(&|backend| (backend.queue.queued, backend.queue.delivering) = (0, 0)), "empty");
+    assert_eq!(said(&|backend| backend.queue.paused = true), "paused");
+    assert_eq!(said(&|backend| backend.state = Some(State::Shedding)), "waits for the backend");
+    assert_eq!(said(&|backend| backend.queue.drained_in_seconds = None), "not known yet");
+    assert_eq!(said(&|backend| backend.state = None), "never: its backend is not configured");
+}
+
+#[test]
+fn a_store_that_fails_says_so_first() {
+    let mut store = status().store;
+    store.failing = Some("no space\u{1b}[2J".into());
+    assert!(store_line(&store).starts_with("store: FAILS, writes cannot be queued: no space\\u{1b}[2J; 4 of"), "{}", store_line(&store));
+}
+
+#[test]
+fn colours_are_there_only_where_they_are_wanted() {
+    assert!(!page(&status(), false).contains('\u{1b}'));
+    assert!(page(&status(), true).contains('\u{1b}'));
+}
+
+#[test]
+fn json_is_what_the_admin_api_gave() {
+    let text = show(&status(), Output::Json, false).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status());
+}
