@@ -49,6 +49,8 @@ pub enum Fault {
         /// The later one that came before it.
         after: u64,
     },
+    /// Of this kind something was sent and nothing at all was acknowledged: nothing lost, and nothing done either.
+    Idle(&'static str),
     /// The proxy still holds requests.
     Open(u64),
     /// The counts of a route do not add up.
@@ -71,6 +73,7 @@ impl fmt::Display for Fault {
             Self::Missing(name, _) => write!(f, "{name} is missing: acknowledged by its server, not in its ledger"),
             Self::Doubled(name, times) => write!(f, "{name} was executed {times} times"),
             Self::Disordered { driver, sequence, after } => write!(f, "mark {sequence} of {driver} was executed after mark {after}"),
+            Self::Idle(kind) => write!(f, "not one {kind} was acknowledged"),
             Self::Open(open) => write!(f, "{open} requests are still in the queue"),
             Self::Unbalanced(route) => {
                 write!(f, "route {route}: accepted is not queued + delivering + delivered + dead + cancelled + discarded")
@@ -130,7 +133,7 @@ impl<'a> Judged<'a> {
     }
 }
 
-fn account(kind: &str, entries: &HashMap<&str, Judged<'_>>, faults: &mut Vec<Fault>) -> Account {
+fn account(kind: &'static str, entries: &HashMap<&str, Judged<'_>>, faults: &mut Vec<Fault>) -> Account {
     let mut account = Account { sent: count(entries.iter()), ..Account::default() };
     let mut found = Vec::new();
     for (name, judged) in entries {
@@ -155,6 +158,9 @@ fn account(kind: &str, entries: &HashMap<&str, Judged<'_>>, faults: &mut Vec<Fau
     // The first ones are named: by name, since a map has no order of its own.
     found.sort_by_key(|(name, _)| *name);
     faults.extend(found.into_iter().map(|(_, fault)| fault));
+    if account.sent > 0 && account.passed + account.queued == 0 {
+        faults.push(Fault::Idle(kind));
+    }
     account
 }
 

@@ -146,3 +146,13 @@ fn a_dead_letter_of_the_journal_shows_as_missing_and_one_of_a_user_does_not_matt
     });
     assert_eq!(ours, [Fault::Missing("mark M-1-2".into(), Promise::Queued("id-2".into()))]);
 }
+
+#[test]
+fn a_proxy_that_acknowledges_nothing_has_no_balanced_books() {
+    let found = faults(|sent, _, app, _| {
+        sent.marks.iter_mut().for_each(|mark| mark.promise = Promise::None);
+        *app = Pages::default();
+        sent.tally.queued = 1;
+    });
+    assert_eq!(found, [Fault::Idle("mark")]);
+}
