@@ -194,6 +194,11 @@ impl Breaker {
         Some(self.enter(State::Shedding, cause, now))
     }
 
+    /// The connect failures so far were those of one server, which is out now; the others have yet to show theirs.
+    pub fn forget_connect_failures(&mut self) {
+        self.connect_failures = 0;
+    }
+
     /// A server that is up has passed `passes` probes in a row since the trip.
     pub fn probes_passed(&mut self, passes: u32, now: Duration) -> Option<Change> {
         (self.state == State::Shedding && passes >= PROBE_PASSES).then(|| self.enter(State::Probing, Cause::ProbePasses(passes), now))

@@ -160,6 +160,7 @@ impl Policy {
                 self.schedule(now, random);
             }
             None if matches!(moved, Some(Moved::Out(_))) => {
+                self.breaker.forget_connect_failures();
                 let sooner = self.gap(random).map(|gap| now + gap);
                 self.round = self.round.into_iter().chain(sooner).min();
             }
