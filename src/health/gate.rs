@@ -99,6 +99,11 @@ impl Word {
         self.in_flight() < self.limit()
     }
 
+    /// A free seat is for those who wait, before anybody who has just come.
+    fn has_room_for_newcomers(self) -> bool {
+        self.has_room() && self.waiters() == 0
+    }
+
     /// Replay gets no seat while somebody waits, and leaves a fifth of the seats free (at least one it may have): bursts of live
     /// requests are to find a seat at once.
     fn has_room_for_replay(self) -> bool {
@@ -116,7 +121,7 @@ impl Gate {
 
     /// A seat, if one is free and nobody waits for it.
     pub fn try_seat(self: &Arc<Self>) -> Option<Seat> {
-        self.take(|word| word.has_room() && word.waiters() == 0)
+        self.take(Word::has_room_for_newcomers)
     }
 
     /// A seat for replay, if nobody waits and less than four fifths of the seats (but at least one) are taken.
@@ -223,7 +228,7 @@ impl Gate {
                 return Err(NoSeat::Full);
             }
             // With room and somebody waiting, whoever made the room is about to hand it over and waits for the lock.
-            let may_wait = |word: Word| word.limit() > 0 && (!word.has_room() || word.waiters() > 0);
+            let may_wait = |word: Word| word.limit() > 0 && !word.has_room_for_newcomers();
             if self.update(|word| may_wait(word).then_some(Word(word.0 + ONE_WAITER))).is_some() {
                 let (answer, receiver) = oneshot::channel();
                 let number = queue.next_number;
@@ -273,8 +278,6 @@ impl Gate {
         if let Ok(index) = queue.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
             queue.waiters.remove(index);
             self.word.fetch_sub(ONE_WAITER, AcqRel);
-            drop(queue);
-            self.wake_replay();
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Policy {
     check: Option<Check>,
     round: Option<Duration>,
     round_began: Duration,
-    /// The round under way began in the SHEDDING that still lasts.
+    /// The round under way began in SHEDDING.
     round_sheds: bool,
 }
 
@@ -153,7 +153,6 @@ impl Policy {
         events.extend(moved.map(|moved| Event::Server(server, moved)));
         match &change {
             Some(change) => {
-                self.round_sheds = false;
                 if change.to == State::Shedding {
                     self.servers.forget();
                 }

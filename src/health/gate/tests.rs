@@ -220,6 +220,33 @@ async fn replay_hears_of_a_gate_that_closes_or_opens() {
     freed.await;
 }
 
+#[test]
+fn a_seat_that_has_just_come_free_is_for_those_who_wait_not_for_newcomers_or_replay() {
+    let word = Word(0).with_limit(2);
+    assert!(word.has_room_for_newcomers() && word.has_room_for_replay());
+    let awaited = Word(word.0 + ONE_WAITER);
+    assert!(awaited.has_room() && !awaited.has_room_for_newcomers() && !awaited.has_room_for_replay());
+}
+
+/// Two threads and one seat: had one been freed unseen by a thread that is about to wait, both would wait for it.
+#[test]
+fn no_wake_up_is_lost_between_looking_for_a_seat_and_waiting_for_one() {
+    let gate = Gate::new(1);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(async {
+                    for _ in 0..50_000 {
+                        drop(gate.seat(Duration::from_secs(10)).await.unwrap());
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+}
+
 /// Threads that take, wait for, give up and free seats as fast as they can while the limit moves: no more seats at once than the largest
 /// limit, none lost, and nobody left waiting beside a free seat.
 #[test]

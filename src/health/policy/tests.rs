@@ -108,6 +108,17 @@ fn passes_in_passing_do_not_dilute_what_requests_show() {
 }
 
 #[test]
+fn passes_before_a_trip_do_not_count_towards_its_end() {
+    let mut policy = Policy::new(1, Some(check(1.0, 3, 2)));
+    for _ in 0..5 {
+        round(&mut policy, |_| true);
+    }
+    assert_eq!(states(&signals(&mut policy, 20, 0, Signal::Failure, 4.5)), [State::Shedding]);
+    assert_eq!(states(&round(&mut policy, |_| true).2), []);
+    assert_eq!(states(&round(&mut policy, |_| true).2), [State::Probing]);
+}
+
+#[test]
 fn without_any_traffic_probes_alone_end_probing() {
     let mut policy = Policy::new(1, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);

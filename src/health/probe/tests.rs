@@ -68,14 +68,15 @@ fn check() -> Check {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_dies_and_returns_is_passing_again_without_any_traffic() {
     let stage = Stage::new(1, None);
+    tokio::time::sleep(Duration::from_secs(100)).await;
     stage.set(0, false);
     stage.fail_connects(0);
-    // Asked at 1 s, and 5 s for an answer; then 2 s, and 5 s again; then 4 s.
+    // Asked after 1 s, and 5 s for an answer; after 2 s more, and 5 s again; after 4 s more.
     tokio::time::sleep(Duration::from_secs(16)).await;
     stage.set(0, true);
-    assert_eq!(stage.reaches(State::Probing).await, 18.0);
-    assert_eq!(stage.reaches(State::Passing).await, 38.0);
-    assert_eq!(stage.asked()[..4], [(1.0, 0), (8.0, 0), (17.0, 0), (18.0, 0)]);
+    assert_eq!(stage.reaches(State::Probing).await, 118.0);
+    assert_eq!(stage.reaches(State::Passing).await, 138.0);
+    assert_eq!(stage.asked()[..4], [(101.0, 0), (108.0, 0), (117.0, 0), (118.0, 0)]);
     assert_eq!(stage.asked().len(), 24);
 }
 
