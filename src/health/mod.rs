@@ -1,21 +1,42 @@
 //! Whether a backend may be sent anything, and how much at once.
 //!
-//! One [`Health`] per backend joins three things that do not know each other: the [`breaker`] (policy: Passing, Shedding, Probing), the
-//! [`gate`] (mechanism: seats and waiters), and the [`probe`] (asking a server that is out whether it is back). The proxy and replay
-//! take a seat before they send anything, and report how it went. It never sees HTTP: it is told [`Signal`]s.
+//! One [`Health`] per backend joins three things that do not know each other: the policy (the [`breaker`] with its Passing, Shedding and
+//! Probing, and the servers one by one), the [`gate`] (mechanism: seats and waiters), and the [`probe`] (asking servers whether they are
+//! back). The proxy and replay take a seat before they send anything, and report how it went. It never sees HTTP: it is told [`Signal`]s.
+//!
+//! What is called for each request costs a few atomic operations while all is well; the lock around the policy is taken for failures, for
+//! what follows them, and once a second.
 
 pub mod breaker;
 pub mod gate;
+mod policy;
 pub mod probe;
+mod servers;
+mod window;
 
 use std::{
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
     time::Duration,
 };
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
-pub use gate::Seat;
+pub use gate::{Gate, Seat};
+
+use crate::envelope::Name;
+use policy::{Event, Events, Policy};
+use servers::Moved;
+use window::Tally;
 
 /// One backend's limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,63 +110,257 @@ pub enum Signal {
 /// Load-balancing weights of a backend's servers, by index, written here and read where a server is chosen: 0 is out, 100 is full.
 pub type Weights = Arc<[AtomicU32]>;
 
+/// What a client is told in overload, before jitter.
+const RETRY_AFTER_OVERLOAD: Duration = Duration::from_secs(2);
+/// No client is told to come sooner.
+const LEAST_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+const PASSING: u8 = State::Passing as u8;
+const SHEDDING: u8 = State::Shedding as u8;
+
 /// The health of one backend.
-#[derive(Debug)]
-pub struct Health {}
+pub struct Health {
+    name: Name,
+    /// Times inside are spans since this moment.
+    start: Instant,
+    random: fn() -> f64,
+    gate: Arc<Gate>,
+    policy: Mutex<Policy>,
+    state: AtomicU8,
+    states: watch::Sender<State>,
+    weights: Weights,
+    tally: Tally,
+    /// Whether a success must be shown to the policy at once.
+    suspicious: AtomicBool,
+    concurrency: AtomicU32,
+    wait_millis: AtomicU64,
+    /// The next round of probes has moved.
+    rescheduled: Notify,
+}
+
+/// Whom to ask, and how long.
+struct Round {
+    servers: Vec<usize>,
+    timeout: Option<Duration>,
+}
 
 impl Health {
     /// A backend with `servers` servers, all taken to be up, Passing. `name` is for logs.
-    pub fn new(_name: crate::envelope::Name, _settings: Settings, _servers: usize) -> Arc<Self> {
-        todo!()
+    pub fn new(name: Name, settings: Settings, servers: usize) -> Arc<Self> {
+        Self::with_random(name, settings, servers, fastrand::f64)
+    }
+
+    fn with_random(name: Name, settings: Settings, servers: usize, random: fn() -> f64) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            start: Instant::now(),
+            random,
+            gate: Gate::new(settings.concurrency),
+            policy: Mutex::new(Policy::new(servers, settings.check)),
+            state: AtomicU8::new(State::Passing as u8),
+            states: watch::Sender::new(State::Passing),
+            weights: (0..servers).map(|_| AtomicU32::new(100)).collect(),
+            tally: Tally::default(),
+            suspicious: AtomicBool::new(false),
+            concurrency: AtomicU32::new(settings.concurrency),
+            wait_millis: AtomicU64::new(millis(settings.wait)),
+            rescheduled: Notify::new(),
+        })
+    }
+
+    /// Takes over new settings; state, counts and seats stay as they are. The number of servers is fixed: other servers are another `Health`.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.wait_millis.store(millis(settings.wait), Relaxed);
+        let mut policy = self.policy.lock();
+        self.concurrency.store(settings.concurrency, Relaxed);
+        policy.reconfigure(settings.check, self.now(), (self.random)());
+        self.set_gate(policy.state());
+        drop(policy);
+        self.rescheduled.notify_one();
     }
 
     /// The weights of its servers.
     pub fn weights(&self) -> Weights {
-        todo!()
+        Arc::clone(&self.weights)
     }
 
     /// What it is fit for now. One atomic load.
     pub fn state(&self) -> State {
-        todo!()
+        match self.state.load(Acquire) {
+            PASSING => State::Passing,
+            SHEDDING => State::Shedding,
+            _ => State::Probing,
+        }
     }
 
     /// Told of every change of state.
     pub fn subscribe(&self) -> watch::Receiver<State> {
-        todo!()
+        self.states.subscribe()
     }
 
     /// Takes a seat. Never waits for [`Class::Replay`]; for [`Class::Live`] as `Settings::wait` says.
-    pub async fn seat(self: &Arc<Self>, _class: Class) -> Result<Seat, NoSeat> {
-        todo!()
+    pub async fn seat(self: &Arc<Self>, class: Class) -> Result<Seat, NoSeat> {
+        match class {
+            Class::Live => self.gate.seat(Duration::from_millis(self.wait_millis.load(Relaxed))).await,
+            Class::Replay => self.gate.try_replay_seat().ok_or_else(|| self.gate.refusal()),
+        }
     }
 
-    /// Resolves when a seat may be free for replay, or the state has changed; may resolve in vain.
+    /// Resolves when a seat may be free for replay (at once if one is), or the state has changed; may resolve in vain.
     pub async fn seat_freed(&self) {
-        todo!()
+        self.gate.freed().await;
     }
 
     /// Requests at the backend now.
     pub fn in_flight(&self) -> u32 {
-        todo!()
+        self.gate.in_flight()
     }
 
-    /// The most that may be at the backend at once, now.
+    /// Live requests that wait for a seat now.
+    pub fn waiting(&self) -> u32 {
+        self.gate.waiting()
+    }
+
+    /// The most that may be at the backend at once, now: 0 while shedding.
     pub fn limit(&self) -> u32 {
-        todo!()
+        self.gate.limit()
     }
 
     /// When a client should come again: at the next probe while shedding, 2 s in overload; +-25% jitter, at least 1 s.
     pub fn retry_after(&self) -> Duration {
-        todo!()
+        let wait = match self.state() {
+            State::Shedding => self.policy.lock().round().map_or(LEAST_RETRY_AFTER, |due| due.saturating_sub(self.now())),
+            State::Passing | State::Probing => RETRY_AFTER_OVERLOAD,
+        };
+        wait.mul_f64(0.75 + (self.random)() / 2.0).max(LEAST_RETRY_AFTER)
     }
 
     /// Told how a request at server number `server` went.
-    pub fn report(&self, _server: usize, _signal: Signal) {
-        todo!()
+    pub fn report(&self, server: usize, signal: Signal) {
+        let calm = signal == Signal::Success && self.state() == State::Passing && !self.suspicious.load(Acquire);
+        if calm && self.tally.add(self.now()) {
+            return;
+        }
+        self.change(|policy, now, random| policy.signal(server, signal, now, random));
     }
 
     /// Whether the breaker holds that the backend fails as a whole.
     pub fn failing(&self) -> bool {
         self.state() != State::Passing
     }
+
+    /// Resolves when a round of probes is due or the weights are to be raised; never while neither is in sight.
+    async fn round_is_due(&self) {
+        loop {
+            let next = self.policy.lock().next_wake(self.now());
+            let rescheduled = self.rescheduled.notified();
+            match next {
+                None => rescheduled.await,
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.start + at) => return,
+                        () = rescheduled => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The round that is due now, if one is.
+    fn start_round(&self) -> Option<Round> {
+        let now = self.now();
+        let mut policy = self.policy.lock();
+        self.set_weights(&policy, now);
+        let servers = policy.start_round(now)?;
+        Some(Round { servers, timeout: policy.check().map(|check| check.timeout) })
+    }
+
+    fn probed(&self, server: usize, passed: bool) {
+        self.change(|policy, now, random| policy.probed(server, passed, now, random));
+    }
+
+    fn end_round(&self) {
+        self.policy.lock().end_round(self.now(), (self.random)());
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Lets `act` change the policy and carries out what follows, all under its lock, so that nobody sees the second change before the first.
+    fn change(&self, act: impl FnOnce(&mut Policy, Duration, f64) -> Events) {
+        let mut policy = self.policy.lock();
+        let now = self.now();
+        let (successes, at) = self.tally.drain(now);
+        policy.successes(successes, at);
+        let events = act(&mut policy, now, (self.random)());
+        self.suspicious.store(policy.is_suspicious(), Release);
+        if events.is_empty() {
+            return;
+        }
+        self.set_weights(&policy, now);
+        for event in &events {
+            if let Event::Backend(change) = event {
+                self.state.store(change.to as u8, Release);
+                self.set_gate(change.to);
+                self.states.send_replace(change.to);
+            }
+        }
+        drop(policy);
+        self.rescheduled.notify_one();
+        self.log(&events);
+    }
+
+    fn set_gate(&self, state: State) {
+        let concurrency = self.concurrency.load(Relaxed);
+        match state {
+            State::Passing => self.gate.set_limit(concurrency),
+            State::Probing => self.gate.set_limit(concurrency.min(breaker::PROBING_LIMIT)),
+            State::Shedding => self.gate.close(),
+        }
+    }
+
+    fn set_weights(&self, policy: &Policy, now: Duration) {
+        for (index, weight) in self.weights.iter().enumerate() {
+            weight.store(policy.servers().weight(index, now), Relaxed);
+        }
+    }
+
+    /// One line for each change. That the only server is out says no more than that the backend is.
+    fn log(&self, events: &Events) {
+        let backend = &self.name;
+        for event in events {
+            match event {
+                Event::Backend(change) if change.to == State::Shedding => {
+                    tracing::warn!(%backend, state = "shedding", "backend {backend}: shedding after {}", change.cause);
+                }
+                Event::Backend(change) if change.to == State::Probing => {
+                    tracing::info!(%backend, state = "probing", "backend {backend}: probing after {}", change.cause);
+                }
+                Event::Backend(change) => {
+                    tracing::info!(%backend, state = "passing", "backend {backend}: passing after {}", change.cause);
+                }
+                Event::Server(..) if self.weights.len() == 1 => {}
+                Event::Server(server, Moved::Out(evidence)) => {
+                    tracing::warn!(%backend, server, "backend {backend}: server {server} is out after {evidence}");
+                }
+                Event::Server(server, Moved::Back(evidence)) => {
+                    tracing::info!(%backend, server, "backend {backend}: server {server} is back after {evidence}");
+                }
+            }
+        }
+    }
 }
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").field("name", &self.name).field("state", &self.state()).field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
