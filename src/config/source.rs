@@ -48,7 +48,7 @@ struct Said {
 pub struct Source {
     base: Base,
     listen: Option<Said>,
-    data: Option<Said>,
+    data: Option<PathBuf>,
     log_level: Option<Said>,
 }
 
@@ -93,11 +93,10 @@ impl Source {
             (None, Some(text)) => Base::Backend(Said { by: "--backend", text }),
             (None, None) => by_variable()?,
         };
-        let data = flags.data.map(|path| path.to_string_lossy().into_owned());
         Ok(Self {
             base,
             listen: said("--listen", flags.listen, "FOREBAY_LISTEN"),
-            data: said("--data", data, "FOREBAY_DATA"),
+            data: flags.data.or_else(|| variable("FOREBAY_DATA").map(|said| said.text.into())),
             log_level: said("--log-level", flags.log_level, "FOREBAY_LOG_LEVEL"),
         })
     }
@@ -113,7 +112,7 @@ impl Source {
         Self {
             base: Base::Backend(said("--backend", backend)),
             listen: Some(said("--listen", listen)),
-            data: Some(said("--data", &data.to_string_lossy())),
+            data: Some(data.into()),
             log_level: None,
         }
     }
@@ -149,7 +148,7 @@ impl Source {
             file.listeners = At::nowhere(vec![At::nowhere(Listener { address: Some(At::nowhere(address)) })]);
         }
         if let Some(data) = &self.data {
-            file.store.path = At::nowhere(Path::new(&data.text).join(STORE_FILE));
+            file.store.path = At::nowhere(data.join(STORE_FILE));
         }
         if let Some(level) = self.log_level.as_ref().and_then(|said| value(said, faults)) {
             file.log.level = At::nowhere(level);
