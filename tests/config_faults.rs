@@ -209,6 +209,13 @@ fn columns_count_characters_whatever_the_line_ending_and_the_script() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_column_of_the_first_line() {
+    let report = report(&format!("\u{feff}worker = 1\n{BASE}"));
+    assert!(report.lines().all(|line| line.starts_with("config.toml:1:1: unknown key `worker`")), "{report}");
+    assert!(report.render(false).contains("config.toml:1:1\n"), "{report}");
+}
+
+#[test]
 fn several_errors_of_syntax_are_shown_at_once_and_nothing_is_missed_because_of_them() {
     let text = "drain_timeout = 30s\n[store\npath = 'x'\n[clients]\nidle_timeout = 5\n";
     let lines = lines(text);
