@@ -12,14 +12,14 @@ use crate::{config::Flags, envelope::DeadReason};
 
 const LEARN: &str = "\
 Examples:
-  forebay run --backend http://127.0.0.1:3000          stand in front of one server; clients come to 127.0.0.1:8080
-  forebay run -c config.toml                           the same for many servers, with routes and limits
-  forebay check -c config.toml                         every fault of a configuration, at its line
-  forebay demo                                         watch two servers fail and lose nothing
+  forebay run --backend http://127.0.0.1:3000   one server, no file
+  forebay run -c config.toml                    many servers, routes, limits
+  forebay check                                 every fault of ./config.toml
+  forebay demo                                  two servers fail, nothing is lost
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
-Variables: FOREBAY_CONFIG, FOREBAY_BACKEND, FOREBAY_LISTEN, FOREBAY_DATA, FOREBAY_LOG_LEVEL, FOREBAY_ADMIN, FOREBAY_TOKEN_FILE.
-Flags beat variables, and variables beat the file. NO_COLOR is honoured.";
+Flags beat variables (FOREBAY_*, named with each flag), and variables beat the file.
+NO_COLOR is honoured.";
 
 /// A load-shedding reverse proxy that stands in front of legacy servers and never loses a write.
 ///

@@ -82,10 +82,15 @@ impl Fault {
 
 /// The span within the text, never empty where there is a character to underline, never past the end of its first line.
 fn clamp(span: &Range<usize>, source: &str) -> Range<usize> {
-    let start = source.floor_char_boundary(span.start.min(source.len()));
+    let start = boundary(source, span.start);
     let line_end = source[start..].find(['\r', '\n']).map_or(source.len(), |length| start + length);
-    let end = source.ceil_char_boundary(span.end.clamp(start, line_end));
-    if end > start || start == line_end { start..end } else { start..source.ceil_char_boundary(start + 1) }
+    let first = source[start..line_end].chars().next().map_or(0, char::len_utf8);
+    start..boundary(source, span.end.min(line_end)).max(start + first)
+}
+
+/// The last place before or at `at` where a character begins or the text ends.
+fn boundary(source: &str, at: usize) -> usize {
+    (0..=at.min(source.len())).rev().find(|&at| source.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// All faults of one configuration, in the order of the file.
@@ -136,7 +141,7 @@ impl Report {
 
 /// Line and column of a byte, both from 1; columns count characters.
 fn position(source: &str, at: usize) -> (usize, usize) {
-    let before = &source[..source.floor_char_boundary(at)];
+    let before = &source[..boundary(source, at)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

@@ -260,7 +260,7 @@ impl Section for Health {
 
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
-            path: table.need(key("path", "What is asked for with GET, path and query; 2xx and 3xx pass.")),
+            path: table.need(key("path", "What is asked for with GET, path and query.")),
             interval: table.or(key("interval", "Time between two checks of one server.").range(100 * MS, HOUR), 2 * SECOND),
             timeout: table.or(key("timeout", "Time for the whole answer; not longer than the interval.").range(MS, HOUR), SECOND),
             fall: table.or(key("fall", "Failures in a row that take a server out.").range(1, 1000), 3),

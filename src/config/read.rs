@@ -130,6 +130,8 @@ pub(super) struct Table<'a> {
     given: Option<&'a DeTable<'a>>,
     faults: &'a mut Faults,
     known: Vec<&'static str>,
+    /// Known, and refused.
+    later: Vec<&'static str>,
     /// Filled only when the shape is described.
     description: Option<Description>,
 }
@@ -143,7 +145,7 @@ struct Description {
 impl<'a> Table<'a> {
     /// The document itself.
     pub(super) fn root(given: &'a DeTable<'a>, faults: &'a mut Faults) -> Self {
-        Self { path: String::new(), span: None, given: Some(given), faults, known: Vec::new(), description: None }
+        Self { path: String::new(), span: None, given: Some(given), faults, known: Vec::new(), later: Vec::new(), description: None }
     }
 
     /// A key with a default, which also stands in for a faulty value so that the walk can go on.
@@ -181,7 +183,7 @@ impl<'a> Table<'a> {
 
     /// A key that is known, and refused because this version does not do what it asks for.
     pub(super) fn later(&mut self, name: &'static str, what: &str) {
-        self.known.push(name);
+        self.later.push(name);
         let Some((key, _)) = self.given.and_then(|table| table.get_key_value(name)) else { return };
         let title = format!("`{}` is not supported yet", self.join(name));
         self.faults.add(Some(key.span()), title, "not supported yet").help(format!("this version has no {what}; remove the key"));
@@ -189,7 +191,7 @@ impl<'a> Table<'a> {
 
     /// A table that is not there: every key has its default, and nothing is missing.
     pub(super) fn absent(faults: &'a mut Faults) -> Self {
-        Self { path: String::new(), span: None, given: None, faults, known: Vec::new(), description: None }
+        Self { path: String::new(), span: None, given: None, faults, known: Vec::new(), later: Vec::new(), description: None }
     }
 
     fn join(&self, name: &str) -> String {
@@ -247,7 +249,7 @@ impl<'a> Table<'a> {
     pub(super) fn finish(self) {
         for (name, _) in self.given.into_iter().flatten() {
             let text = name.get_ref().as_ref();
-            if self.known.contains(&text) {
+            if self.known.contains(&text) || self.later.contains(&text) {
                 continue;
             }
             let place = if self.path.is_empty() { "at the top level".into() } else { format!("in `[{}]`", self.path) };
@@ -289,7 +291,7 @@ impl<S: Section> Value for S {
             return None;
         };
         let (path, span) = (given.path.to_owned(), Some(given.span()));
-        let mut table = Table { path, span, given: Some(inner), faults, known: Vec::new(), description: None };
+        let mut table = Table { path, span, given: Some(inner), faults, known: Vec::new(), later: Vec::new(), description: None };
         let section = S::keys(&mut table);
         table.finish();
         Some(section)

@@ -48,7 +48,7 @@ struct Said {
 pub struct Source {
     base: Base,
     listen: Option<Said>,
-    data: Option<Said>,
+    data: Option<PathBuf>,
     log_level: Option<Said>,
 }
 
@@ -93,11 +93,10 @@ impl Source {
             (None, Some(text)) => Base::Backend(Said { by: "--backend", text }),
             (None, None) => by_variable()?,
         };
-        let data = flags.data.map(|path| path.to_string_lossy().into_owned());
         Ok(Self {
             base,
             listen: said("--listen", flags.listen, "FOREBAY_LISTEN"),
-            data: said("--data", data, "FOREBAY_DATA"),
+            data: flags.data.or_else(|| variable("FOREBAY_DATA").map(|said| said.text.into())),
             log_level: said("--log-level", flags.log_level, "FOREBAY_LOG_LEVEL"),
         })
     }
@@ -113,7 +112,7 @@ impl Source {
         Self {
             base: Base::Backend(said("--backend", backend)),
             listen: Some(said("--listen", listen)),
-            data: Some(said("--data", &data.to_string_lossy())),
+            data: Some(data.into()),
             log_level: None,
         }
     }
@@ -149,7 +148,7 @@ impl Source {
             file.listeners = At::nowhere(vec![At::nowhere(Listener { address: Some(At::nowhere(address)) })]);
         }
         if let Some(data) = &self.data {
-            file.store.path = At::nowhere(Path::new(&data.text).join(STORE_FILE));
+            file.store.path = At::nowhere(data.join(STORE_FILE));
         }
         if let Some(level) = self.log_level.as_ref().and_then(|said| value(said, faults)) {
             file.log.level = At::nowhere(level);
@@ -177,4 +176,68 @@ fn one_backend(said: &Said, file: &mut File, faults: &mut Faults) {
     };
     file.backends = Some(At::nowhere(Named(vec![(At::nowhere(name), backend)])));
     file.routes = Some(At::nowhere(vec![At::nowhere(route)]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(flags: Flags, variables: &[(&str, &str)], files: &[&str]) -> Result<Source, SourceError> {
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+        Source::choose(flags, variable, |path| files.iter().any(|file| Path::new(file) == path))
+    }
+
+    fn name(flags: Flags, variables: &[(&str, &str)], files: &[&str]) -> String {
+        choose(flags, variables, files).unwrap().name()
+    }
+
+    fn config(path: &str) -> Flags {
+        Flags { config: Some(path.into()), ..Flags::default() }
+    }
+
+    fn backend(url: &str) -> Flags {
+        Flags { backend: Some(url.into()), ..Flags::default() }
+    }
+
+    #[test]
+    fn flags_beat_variables_and_variables_beat_files() {
+        let files = &["config.toml", "/etc/forebay/config.toml"];
+        let env = &[("FOREBAY_CONFIG", "env.toml")];
+        assert_eq!(name(config("flag.toml"), env, files), "flag.toml");
+        assert_eq!(name(backend("http://a"), env, files), "--backend http://a");
+        assert_eq!(name(Flags::default(), env, files), "env.toml");
+        assert_eq!(name(Flags::default(), &[("FOREBAY_BACKEND", "http://b")], files), "FOREBAY_BACKEND http://b");
+        assert_eq!(name(config("flag.toml"), &[("FOREBAY_BACKEND", "http://b")], files), "flag.toml");
+        assert_eq!(name(Flags::default(), &[("FOREBAY_CONFIG", "")], files), "config.toml");
+        assert_eq!(name(Flags::default(), &[], &files[1..]), "/etc/forebay/config.toml");
+    }
+
+    #[test]
+    fn nothing_found_and_two_at_once_are_errors() {
+        assert_eq!(choose(Flags::default(), &[], &[]), Err(SourceError::NotFound));
+        let both = [("FOREBAY_CONFIG", "a"), ("FOREBAY_BACKEND", "b")];
+        assert_eq!(choose(Flags::default(), &both, &[]), Err(SourceError::Both("FOREBAY_CONFIG", "FOREBAY_BACKEND")));
+    }
+
+    #[test]
+    fn flags_and_variables_stand_in_for_what_the_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        let text = "[[listeners]]\naddress = '127.0.0.1:1'\n[[listeners]]\naddress = '127.0.0.1:2'\n[log]\nlevel = 'warn'\n\
+                    [backends.a]\nservers = ['http://a']\n[[routes]]\nname = 'a'\npath = '/'\nbackend = 'a'\n";
+        fs::write(&path, text).unwrap();
+        let flags = Flags { config: Some(path), listen: Some("127.0.0.1:3".into()), ..Flags::default() };
+        let env = [("FOREBAY_LISTEN", "127.0.0.1:4"), ("FOREBAY_DATA", "/q"), ("FOREBAY_LOG_LEVEL", "debug")];
+        let config = choose(flags, &env, &[]).unwrap().load().unwrap();
+        assert_eq!(config.proxy.listeners, [ListenAddress::Tcp("127.0.0.1:3".parse().unwrap())]);
+        assert_eq!(config.store.path, Path::new("/q/forebay.redb"));
+        assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
+    }
+
+    #[test]
+    fn a_variable_that_is_wrong_is_named() {
+        let source = choose(backend("http://a"), &[("FOREBAY_LOG_LEVEL", "verbose")], &[]).unwrap();
+        let Err(ConfigError::Invalid(report)) = source.load() else { panic!("no report") };
+        assert!(report.to_string().contains("`FOREBAY_LOG_LEVEL` is not a log level"), "{report}");
+    }
 }

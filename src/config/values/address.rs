@@ -69,6 +69,9 @@ impl Value for SocketAddr {
             return Err(Wrong::because("the IP address is missing")
                 .help(format!("write \"127.0.0.1:{text}\", or \"0.0.0.0:{text}\" for every interface")));
         }
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(wrong.help("an IPv6 address stands in brackets and its port behind them, as in \"[::1]:8080\""));
+        }
         if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Err(Wrong::because("the port is missing").help(format!("write \"{}\"", SocketAddr::new(ip, 8080))));
         }
@@ -184,13 +187,15 @@ fn unix(path: &str) -> Result<PathBuf, Wrong> {
     }
 }
 
+/// The port behind the host of an authority without a user. Read here, since [`http::uri::Authority`] takes a port that is too large for none.
 fn port(authority: &http::uri::Authority) -> Result<u16, Wrong> {
-    let text = authority.port().map(|port| port.as_str().to_owned());
-    let bare = authority.as_str().ends_with(':');
-    match (authority.port_u16(), text) {
-        (Some(0), _) => Err(Wrong::because("port 0 is no port of a server")),
-        (Some(port), _) => Ok(port),
-        (None, None) if !bare => Ok(80),
+    let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    if behind.is_empty() {
+        return Ok(80);
+    }
+    match behind.strip_prefix(':').map(str::parse) {
+        Some(Ok(0)) => Err(Wrong::because("port 0 is no port of a server")),
+        Some(Ok(port)) => Ok(port),
         _ => Err(Wrong::because("the port must be a number from 1 to 65535")),
     }
 }
