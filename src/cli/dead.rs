@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::Cell;
 
 use super::{
@@ -19,20 +20,14 @@ use crate::{
 /// What the admin API gives at once.
 const PAGE: u64 = 1_000;
 
-/// What `forebay dead` is told.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DeadArgs {
-    /// What is to be done.
-    #[command(subcommand)]
-    pub command: DeadCommand,
-}
-
 /// What can be done with dead letters.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum DeadCommand {
     /// List dead letters, oldest first
     List(ListArgs),
     /// Queue dead letters again, with all their attempts and their whole age anew
+    ///
+    /// All that match the filters, or all there are. They go out in order and at the pace of their backend's replay.
     Redrive(RedriveArgs),
 }
 
@@ -45,8 +40,8 @@ pub struct FilterArgs {
     /// Only those of this route
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,
-    /// Only those that died of this: refused, auth-expired, attempts-exhausted, expired, outcome-unknown, poison, damaged
-    #[arg(long, value_name = "REASON", value_parser = reason)]
+    /// Only those that died for this reason
+    #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<DeadReason>,
 }
 
@@ -66,7 +61,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "ID")]
     pub after: Option<RequestId>,
     /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Output,
 }
 
@@ -83,21 +78,19 @@ pub struct RedriveArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Output,
 }
 
-fn reason(text: &str) -> Result<DeadReason, String> {
-    DeadReason::from_name(text).ok_or_else(|| {
-        let known: Vec<_> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        format!("not one of {}", known.join(", "))
-    })
+fn reasons() -> impl TypedValueParser<Value = DeadReason> {
+    PossibleValuesParser::new(DeadReason::ALL.iter().map(|reason| reason.as_str()))
+        .try_map(|name| DeadReason::from_name(&name).ok_or("no such reason"))
 }
 
 /// Runs `forebay dead`. `configured` is the `[admin]` table of the configuration, if there is one.
-pub fn run(args: &DeadArgs, configured: Option<&admin::Settings>) -> ExitCode {
+pub fn run(command: &DeadCommand, configured: Option<&admin::Settings>) -> ExitCode {
     client::run(async {
-        match &args.command {
+        match command {
             DeadCommand::List(args) => list(&Client::new(&args.connect, configured)?, args).await,
             DeadCommand::Redrive(args) => redrive(&Client::new(&args.connect, configured)?, args).await,
         }

@@ -30,10 +30,10 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub connect: Connect,
     /// Look again every two seconds until interrupted
-    #[arg(long, short)]
+    #[arg(short, long)]
     pub watch: bool,
     /// What to print; with --watch, JSON is one line per look
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Output,
 }
 

@@ -5,8 +5,8 @@ use crate::envelope::{Delivery, Reason};
 
 #[derive(clap::Parser)]
 struct Cli {
-    #[command(flatten)]
-    dead: DeadArgs,
+    #[command(subcommand)]
+    command: DeadCommand,
 }
 
 fn request() -> Request {
@@ -59,7 +59,7 @@ fn a_redrive_says_what_it_did() {
 #[test]
 fn the_command_line_takes_what_the_contract_says() {
     Cli::command().debug_assert();
-    let parse = |line: &str| Cli::try_parse_from(["dead"].into_iter().chain(line.split(' '))).map(|cli| cli.dead.command);
+    let parse = |line: &str| Cli::try_parse_from(["dead"].into_iter().chain(line.split(' '))).map(|cli| cli.command);
     let Ok(DeadCommand::Redrive(redrive)) = parse("redrive --dry-run --backend admin --reason auth-expired") else { panic!() };
     assert!(
         redrive.dry_run && redrive.filter.reason == Some(DeadReason::AuthExpired) && redrive.filter.backend.as_deref() == Some("admin")
