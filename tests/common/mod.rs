@@ -1,0 +1,22 @@
+//! What the end-to-end tests share: an evil backend, a client that sends exactly what it is told, and the program itself.
+//!
+//! Nothing here knows the crate: the tests see the program as its users do, through sockets, files, signals and logs. Nothing sleeps;
+//! whatever waits, waits for an event, and [`within`] turns an event that never comes into a failure that says which.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file compiles all of the kit and uses its own part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests fails the test")]
+
+pub mod backend;
+pub mod client;
+pub mod program;
+pub mod wire;
+
+use std::time::Duration;
+
+/// Far more than anything here takes: it ends a test that hangs, and decides nothing else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `event` gives. Panics with `what` when it does not come.
+pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, event).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+}

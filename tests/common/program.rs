@@ -1,0 +1,236 @@
+//! The program as its users run it: the built binary, a configuration file in a directory of its own, signals, and what it logs.
+//!
+//! It is expected to log, as JSON on stderr, one line for each address that it has bound, with the fields `"message":"listening"`, `"address"` and
+//! `"role"` (`proxy` or `admin`): so a test gives port 0 and learns the real one.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::watch,
+};
+
+use super::within;
+
+/// The program, running or not, with its directory. Dropped, it is killed and its directory removed.
+pub struct Program {
+    directory: TempDir,
+    arguments: Vec<String>,
+    running: Option<Running>,
+    /// What the last run wrote to stderr, and to stdout.
+    log: Log,
+    output: Log,
+}
+
+struct Running {
+    child: Child,
+    proxies: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+/// What one run wrote, line by line, also while it runs.
+#[derive(Clone, Default)]
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Number of lines, and whether there will be no more.
+    state: Arc<watch::Sender<(usize, bool)>>,
+}
+
+impl Program {
+    /// `forebay run` with this configuration, listening. It runs in a directory of its own, so that a relative `store.path` lies there.
+    pub async fn start(config: &str) -> Self {
+        let mut program = Self::prepare(config, &["run", "-c", "config.toml"]);
+        program.run().await;
+        program
+    }
+
+    /// The program with any arguments, in a directory with this configuration (`config.toml`), not yet running.
+    pub fn prepare(config: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config.toml"), config).unwrap();
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { directory, arguments, running: None, log: Log::default(), output: Log::default() }
+    }
+
+    /// Starts it and waits until it listens: for clients, and for the operator unless there is no admin listener (see [`run_without_admin`](Self::run_without_admin)).
+    pub async fn run(&mut self) {
+        self.launch().await;
+        self.learn_addresses(true).await;
+    }
+
+    /// As [`run`](Self::run), for a configuration without an admin listener.
+    pub async fn run_without_admin(&mut self) {
+        self.launch().await;
+        self.learn_addresses(false).await;
+    }
+
+    /// Starts it and waits for nothing.
+    pub async fn launch(&mut self) {
+        assert!(self.running.is_none(), "it is running already");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+            .args(&self.arguments)
+            .current_dir(self.directory.path())
+            .env_remove("FOREBAY_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        self.log = Log::of(child.stderr.take().unwrap());
+        self.output = Log::of(child.stdout.take().unwrap());
+        self.running = Some(Running { child, proxies: Vec::new(), admin: None });
+    }
+
+    /// Where it listens for clients: the first listener of its configuration.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxies()[0]
+    }
+
+    /// Where it listens for clients, as far as it had said so when it was ready.
+    pub fn proxies(&self) -> &[SocketAddr] {
+        &self.running.as_ref().expect("it is not running").proxies
+    }
+
+    /// Where it listens for the operator.
+    pub fn admin(&self) -> SocketAddr {
+        self.running.as_ref().expect("it is not running").admin.expect("it has no admin listener")
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A path in its directory.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    /// Writes a new configuration; the program learns of it by a signal or at its next start.
+    pub fn configure(&self, config: &str) {
+        std::fs::write(self.path("config.toml"), config).unwrap();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// TERM, and waits for its end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits for its end, and for all that it wrote.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("it is not running");
+        let status = within("the end of the program", running.child.wait()).await.unwrap();
+        for log in [&self.log, &self.output] {
+            within("the end of its output", log.state.subscribe().wait_for(|(_, ended)| *ended)).await.unwrap();
+        }
+        status
+    }
+
+    /// kill -9 and a new start on the same directory.
+    pub async fn crash_and_restart(&mut self) {
+        self.kill().await;
+        self.run().await;
+    }
+
+    /// Everything that this run, or the last one, has written to stderr.
+    pub fn stderr(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// The same of stdout, where the access log and tables go.
+    pub fn stdout(&self) -> String {
+        self.output.lines.lock().unwrap().join("\n")
+    }
+
+    /// The first log line of this run, past or to come, that `matches` accepts.
+    pub async fn logged(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
+        match within(what, self.log.find(0, matches)).await {
+            Some((line, _)) => line,
+            None => panic!("the program ended without {what}; it wrote:\n{}", self.stderr()),
+        }
+    }
+
+    async fn learn_addresses(&mut self, with_admin: bool) {
+        let (mut proxies, mut admin, mut seen) = (Vec::new(), None, 0);
+        while proxies.is_empty() || (with_admin && admin.is_none()) {
+            let found = within("the program to listen", self.log.find(seen, |line| line["message"] == "listening")).await;
+            let Some((line, next)) = found else {
+                panic!("the program ended before it listened; it wrote:\n{}", self.stderr());
+            };
+            seen = next;
+            let address = line["address"].as_str().unwrap_or_default();
+            match (line["role"].as_str(), address.parse()) {
+                (Some("proxy"), Ok(address)) => proxies.push(address),
+                (Some("admin"), Ok(address)) => admin = Some(address),
+                // A unix socket has no port to learn.
+                _ => {}
+            }
+        }
+        let running = self.running.as_mut().unwrap();
+        (running.proxies, running.admin) = (proxies, admin);
+    }
+
+    fn pid(&self) -> Pid {
+        let id = self.running.as_ref().and_then(|running| running.child.id()).expect("it is not running");
+        Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+    }
+}
+
+impl Log {
+    /// What comes out of this pipe, from now on.
+    fn of(pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let log = Self::default();
+        let theirs = log.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(pipe).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                theirs.lines.lock().unwrap().push(line);
+                theirs.state.send_modify(|(count, _)| *count += 1);
+            }
+            theirs.state.send_modify(|(_, ended)| *ended = true);
+        });
+        log
+    }
+
+    /// The first JSON line from line number `from` on that `matches` accepts, and the number of the line after it; none when the log ends.
+    async fn find(&self, mut from: usize, matches: impl Fn(&Value) -> bool) -> Option<(Value, usize)> {
+        let mut state = self.state.subscribe();
+        loop {
+            // Read before the lines: an end that is seen here has no line after it.
+            let (count, ended) = *state.borrow_and_update();
+            let lines: Vec<String> = self.lines.lock().unwrap()[from..count].to_vec();
+            for line in lines {
+                from += 1;
+                if let Some(line) = serde_json::from_str(&line).ok().filter(&matches) {
+                    return Some((line, from));
+                }
+            }
+            if ended {
+                return None;
+            }
+            state.changed().await.ok()?;
+        }
+    }
+}
