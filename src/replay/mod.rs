@@ -1,8 +1,34 @@
 //! From the queue to the backend: gate, pace, claim, deliver, settle.
+//!
+//! One [`Replay`] per backend takes requests out of the [`store`](crate::store) and sends them. Before each attempt it wants the backend's health to
+//! allow it, a seat, room in the window and under the ceiling ([`pace`]), and room in the request's route; only then is one request claimed, which
+//! makes the start of its attempt durable. It is sent ([`deliver`]), what came of it is judged by the domain's table, and that is made durable
+//! ([`settle`]). So nothing is claimed ahead: after a crash only what really was under way may have been executed.
+//!
+//! Time in which the backend is not passing costs a request nothing but age. Order among requests is the store's business, the health of
+//! the backend `health`'s, and what an outcome means `envelope`'s.
 
+mod courier;
+mod deliver;
+mod handle;
 mod pace;
+mod run;
+mod settle;
+mod wire;
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    backend::Backend,
+    envelope::{Clock, Name},
+    health::Health,
+    store::{Store, StoreError},
+    telemetry::Metrics,
+};
+
+pub use handle::{Handle, RouteGates, Status};
 
 /// How a backend's queue is replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,5 +45,100 @@ pub struct Rate {
     /// How many.
     pub count: NonZeroU32,
     /// In what time.
-    pub per: std::time::Duration,
+    pub per: Duration,
+}
+
+/// Says when to stop: none while all goes on; then the moment by which everything has to be over. It may be moved, and a sender that is gone
+/// means at once.
+pub type Shutdown = watch::Receiver<Option<Instant>>;
+
+/// Time between two rounds of [`prune`].
+const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the replay of one backend works with.
+pub struct Parts {
+    /// The backend's name, under which the store keeps its queue.
+    pub name: Name,
+    /// Where to send.
+    pub backend: Arc<Backend>,
+    /// Whether to send.
+    pub health: Arc<Health>,
+    /// The queue.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where attempts and dead letters are counted.
+    pub metrics: Arc<Metrics>,
+    /// Settings, routes' limits, and the pause.
+    pub handle: Arc<Handle>,
+}
+
+/// The replay of one backend's queue.
+pub struct Replay(run::Context);
+
+impl Replay {
+    /// A replay that has not begun.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { name, backend, health, store, clock, metrics, handle } = parts;
+        let courier = Box::new(wire::Wire::new(backend));
+        Self(run::Context { name, courier, health, store, clock, metrics, handle, random: fastrand::f64 })
+    }
+
+    /// Replays until `shutdown` says when to stop.
+    ///
+    /// Then nothing new is sent, and what is under way is finished and settled by that moment. What has no answer by then is queued again where it
+    /// may be resent, and is given up (`outcome-unknown`) where it may not: it may have been executed.
+    pub async fn run(self, shutdown: Shutdown) {
+        run::run(Arc::new(self.0), shutdown).await;
+    }
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Replay").field(&self.0.name).finish()
+    }
+}
+
+/// Every few seconds lets the store give up what is too old and forget what was kept long enough, until the shutdown begins. One per store.
+pub async fn prune(store: Arc<dyn Store>, clock: Clock, mut shutdown: Shutdown) {
+    let mut rounds = tokio::time::interval(PRUNE_INTERVAL);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = asked_to_stop(&mut shutdown) => return,
+        }
+        match store.prune(clock.now()).await {
+            Ok(0) => {}
+            Ok(touched) => tracing::debug!(touched, "requests given up for their age, or forgotten"),
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "old requests could not be pruned; trying again"),
+        }
+    }
+}
+
+/// Resolves when a shutdown has begun.
+async fn asked_to_stop(shutdown: &mut Shutdown) {
+    // An error means that nobody is left to say anything else.
+    let _ = shutdown.wait_for(Option::is_some).await;
+}
+
+/// Resolves at the end of a shutdown, once there is one.
+async fn deadline(mut shutdown: Shutdown) {
+    loop {
+        let deadline = *shutdown.borrow_and_update();
+        let changed = match deadline {
+            None => shutdown.changed().await,
+            Some(deadline) => tokio::select! {
+                () = tokio::time::sleep_until(deadline) => return,
+                changed = shutdown.changed() => changed,
+            },
+        };
+        if changed.is_err() {
+            if let Some(deadline) = deadline {
+                tokio::time::sleep_until(deadline).await;
+            }
+            return;
+        }
+    }
 }

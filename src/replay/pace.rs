@@ -58,6 +58,8 @@ pub(super) struct Pace {
     held_until: Option<Instant>,
     /// 429 and 503 in a row.
     rejections: u32,
+    /// When the breaker last tripped.
+    tripped_at: Option<Instant>,
 }
 
 impl Pace {
@@ -67,6 +69,7 @@ impl Pace {
             ceiling: settings.rate.map(|rate| Ceiling::new(rate, now)),
             held_until: None,
             rejections: 0,
+            tripped_at: None,
         }
     }
 
@@ -94,8 +97,12 @@ impl Pace {
         self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.take(now))
     }
 
-    /// An attempt has ended; `in_flight` counts those under way, this one included.
-    pub(super) fn ended(&mut self, feedback: Feedback, in_flight: u32, now: Instant) {
+    /// An attempt has ended that `began` then; `in_flight` counts those under way, this one included.
+    pub(super) fn ended(&mut self, feedback: Feedback, began: Instant, in_flight: u32, now: Instant) {
+        // What was under way at a trip says nothing about the backend that comes back, and must not open the window for it.
+        if self.tripped_at.is_some_and(|tripped| began < tripped) {
+            return;
+        }
         if feedback == Feedback::Good {
             self.rejections = 0;
         }
@@ -116,6 +123,7 @@ impl Pace {
     /// The breaker has tripped: begin again from one.
     pub(super) fn tripped(&mut self, now: Instant) {
         self.window = Window::new(self.window.most, now);
+        self.tripped_at = Some(now);
     }
 }
 

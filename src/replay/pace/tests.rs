@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
 fn end_all(pace: &mut Pace, feedback: Feedback, count: u32, now: Instant) {
     for _ in 0..count {
         let window = pace.window(now);
-        pace.ended(feedback, window, now);
+        pace.ended(feedback, now, window, now);
     }
 }
 
@@ -38,7 +38,7 @@ fn a_window_that_is_not_used_up_does_not_grow() {
     let now = Instant::now();
     let mut pace = Pace::new(&settings(8, None), now);
     for _ in 0..5 {
-        pace.ended(Feedback::Good, 1, now);
+        pace.ended(Feedback::Good, now, 1, now);
     }
     assert_eq!(pace.window(now), 2);
 }
@@ -122,6 +122,18 @@ fn a_trip_of_the_breaker_starts_the_window_anew() {
 }
 
 #[test]
+fn what_was_under_way_at_a_trip_does_not_open_the_window() {
+    let began = Instant::now();
+    let mut pace = Pace::new(&settings(8, None), began);
+    let tripped = began + millis(10);
+    pace.tripped(tripped);
+    for in_flight in (1..=8).rev() {
+        pace.ended(Feedback::Good, began, in_flight, tripped + millis(10));
+    }
+    assert_eq!(pace.window(tripped + millis(10)), 1);
+}
+
+#[test]
 fn a_retry_after_holds_the_backend_and_a_shorter_one_does_not_cut_it_short() {
     let now = Instant::now();
     let mut pace = Pace::new(&settings(8, None), now);
@@ -146,7 +158,7 @@ fn rejections_without_a_time_hold_the_backend_for_longer_and_longer() {
         now = until;
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-    pace.ended(Feedback::Good, 1, now);
+    pace.ended(Feedback::Good, now, 1, now);
     pace.rejected(None, now);
     assert_eq!(pace.held_until(now), Some(now + PAUSE_MIN));
 }

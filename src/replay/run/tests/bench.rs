@@ -1,0 +1,385 @@
+//! What the tests of the loop run it on.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::{super::*, flaky::Flaky};
+use crate::{
+    backend::{ErrorKind, SendError},
+    envelope::{DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId},
+    health::{self, Signal, probe},
+    replay::{
+        RouteGates, Settings, Status,
+        courier::{Answered, Outgoing},
+    },
+    store::{Filter, NewRequest, Payload, Totals, Turn, memory::MemoryStore},
+};
+
+/// Age at which the tests' requests are given up.
+pub(super) const MAX_AGE: Duration = secs(24 * 3600);
+
+pub(super) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Settings without a rate.
+pub(super) fn fast(concurrency: u32) -> Settings {
+    Settings { rate: None, concurrency }
+}
+
+/// What the backend does with a request.
+#[derive(Clone)]
+pub(super) struct Step {
+    after: Duration,
+    does: Does,
+}
+
+#[derive(Clone)]
+enum Does {
+    Answer(u16, Vec<(&'static str, &'static str)>),
+    Fail { maybe_sent: bool },
+    Nothing,
+}
+
+impl Step {
+    pub(super) fn answer(status: u16) -> Self {
+        Self { after: Duration::ZERO, does: Does::Answer(status, Vec::new()) }
+    }
+
+    /// No server is up.
+    pub(super) fn not_sent() -> Self {
+        Self { after: Duration::ZERO, does: Does::Fail { maybe_sent: false } }
+    }
+
+    /// The connection breaks after the request.
+    pub(super) fn lost() -> Self {
+        Self { after: Duration::ZERO, does: Does::Fail { maybe_sent: true } }
+    }
+
+    /// Nothing comes back, ever.
+    pub(super) fn silent() -> Self {
+        Self { after: Duration::ZERO, does: Does::Nothing }
+    }
+
+    pub(super) fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
+    }
+
+    pub(super) fn field(mut self, name: &'static str, value: &'static str) -> Self {
+        if let Does::Answer(_, fields) = &mut self.does {
+            fields.push((name, value));
+        }
+        self
+    }
+}
+
+/// A backend that does what it is told, and keeps what it saw.
+pub(super) struct Script {
+    steps: Mutex<VecDeque<Step>>,
+    default: Mutex<Step>,
+    began: Instant,
+    sent: Mutex<Vec<(Duration, String)>>,
+    present: Mutex<Present>,
+}
+
+#[derive(Default)]
+struct Present {
+    paths: Vec<String>,
+    most: usize,
+    most_of: Vec<(String, usize)>,
+}
+
+/// A request at the backend, until dropped.
+struct Presence<'a>(&'a Script, String);
+
+impl Script {
+    fn enter(&self, path: String) -> Presence<'_> {
+        self.sent.lock().push((self.began.elapsed(), path.clone()));
+        let mut present = self.present.lock();
+        present.paths.push(path.clone());
+        present.most = present.most.max(present.paths.len());
+        let prefix = prefix(&path);
+        let now = present.paths.iter().filter(|other| other.starts_with(&prefix)).count();
+        match present.most_of.iter_mut().find(|(known, _)| *known == prefix) {
+            Some((_, most)) => *most = now.max(*most),
+            None => present.most_of.push((prefix, now)),
+        }
+        Presence(self, path)
+    }
+
+    pub(super) fn now_at_backend(&self) -> usize {
+        self.present.lock().paths.len()
+    }
+
+    pub(super) fn most_at_backend(&self) -> usize {
+        self.present.lock().most
+    }
+
+    pub(super) fn most_at_backend_of(&self, prefix: &str) -> usize {
+        self.present.lock().most_of.iter().find(|(known, _)| known == prefix).map_or(0, |&(_, most)| most)
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        let mut present = self.0.present.lock();
+        if let Some(at) = present.paths.iter().position(|path| *path == self.1) {
+            present.paths.swap_remove(at);
+        }
+    }
+}
+
+/// The first segment of a path.
+fn prefix(path: &str) -> String {
+    path.split('/').take(2).collect::<Vec<_>>().join("/")
+}
+
+impl Courier for Arc<Script> {
+    fn send(&self, request: Request<Outgoing>) -> BoxFuture<'_, Result<Answered, SendError>> {
+        Box::pin(async move {
+            let _presence = self.enter(request.uri().to_string());
+            let step = self.steps.lock().pop_front().unwrap_or_else(|| self.default.lock().clone());
+            tokio::time::sleep(step.after).await;
+            match step.does {
+                Does::Answer(status, fields) => {
+                    let mut response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());
+                    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                    for (name, value) in fields {
+                        response.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
+                    }
+                    Ok(Answered { response, server: 0 })
+                }
+                Does::Fail { maybe_sent } => {
+                    let kind = if maybe_sent { ErrorKind::Reset } else { ErrorKind::Connect };
+                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into() })
+                }
+                Does::Nothing => std::future::pending().await,
+            }
+        })
+    }
+
+    fn sweep(&self) {}
+}
+
+/// A request to be queued.
+pub(super) struct New(Envelope);
+
+pub(super) fn new(path: &str) -> New {
+    New(Envelope {
+        id: RequestId::new(),
+        backend: "app".into(),
+        route: "marks".into(),
+        method: Method::POST,
+        target: path.to_owned(),
+        headers: Vec::new(),
+        trailers: Vec::new(),
+        reason: Reason::Down,
+        accepted_at: Timestamp::default(),
+        expires_at: Timestamp::default(),
+        delivery: Delivery::AtLeastOnce,
+        max_attempts: 8,
+        order_key: None,
+        hold_key_when_dead: false,
+    })
+}
+
+impl New {
+    pub(super) fn attempts(self, max_attempts: u32) -> Self {
+        Self(Envelope { max_attempts, ..self.0 })
+    }
+
+    pub(super) fn delivery(self, delivery: Delivery) -> Self {
+        Self(Envelope { delivery, ..self.0 })
+    }
+
+    pub(super) fn key(self, key: u64) -> Self {
+        Self(Envelope { order_key: Some(OrderKey::from_u64(key)), ..self.0 })
+    }
+
+    pub(super) fn route(self, route: &str) -> Self {
+        Self(Envelope { route: route.into(), ..self.0 })
+    }
+}
+
+/// A loop that runs, and all that it runs on.
+pub(super) struct Bench {
+    pub(super) store: Arc<Flaky>,
+    pub(super) handle: Arc<Handle>,
+    pub(super) courier: Arc<Script>,
+    pub(super) clock: Clock,
+    health: Arc<Health>,
+    /// Whether a probe passes.
+    server_is_up: Arc<AtomicBool>,
+    stop: watch::Sender<Option<Instant>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Bench {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self::with(settings, RouteGates::default())
+    }
+
+    pub(super) fn with(settings: Settings, routes: RouteGates) -> Self {
+        let began = Instant::now();
+        let clock = Clock::from_fn(move || Timestamp::from_millis(1_795_348_800_000).after(began.elapsed()));
+        let limits = crate::store::Settings {
+            path: "unused".into(),
+            max_requests: 1_000_000,
+            max_bytes: u64::MAX,
+            min_free_disk: 0,
+            keep_delivered: secs(3600),
+            keep_dead: secs(3600 * 24 * 14),
+        };
+        let store = Flaky::new(MemoryStore::new(limits, clock.clone()));
+        let health = Health::new("app".into(), health::Settings { concurrency: 100, wait: Duration::ZERO, check: None }, 1);
+        let server_is_up = Arc::new(AtomicBool::new(false));
+        let up = Arc::clone(&server_is_up);
+        let asked: probe::Probe = Arc::new(move |_| Box::pin(std::future::ready(up.load(Ordering::Relaxed))));
+        tokio::spawn(probe::run(Arc::clone(&health), asked, std::future::pending()));
+        let courier = Arc::new(Script {
+            steps: Mutex::default(),
+            default: Mutex::new(Step::answer(200)),
+            began,
+            sent: Mutex::default(),
+            present: Mutex::default(),
+        });
+        let handle = Handle::new(settings, routes);
+        let (stop, shutdown) = watch::channel(None);
+        let context = Context {
+            name: "app".into(),
+            courier: Box::new(Arc::clone(&courier)),
+            health: Arc::clone(&health),
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock: clock.clone(),
+            metrics: Arc::new(Metrics::default()),
+            handle: Arc::clone(&handle),
+            random: || 0.5,
+        };
+        let task = Some(tokio::spawn(run(Arc::new(context), shutdown)));
+        Self { store, handle, courier, clock, health, server_is_up, stop, task }
+    }
+
+    pub(super) async fn append(&self, new: New) -> RequestId {
+        let accepted_at = self.clock.now();
+        let envelope = Envelope { accepted_at, expires_at: accepted_at.after(MAX_AGE), ..new.0 };
+        let turn = match self.store.turn(envelope.order_key) {
+            Turn::Live(turn) => turn.into_queued(),
+            Turn::Queued(turn) => turn,
+        };
+        let request = NewRequest { envelope, payload: Payload::from(Bytes::from_static(b"{}")), turn };
+        self.store.append(request).await.unwrap().id
+    }
+
+    pub(super) async fn append_many(&self, prefix: &str, count: usize) {
+        for number in 0..count {
+            self.append(new(&format!("{prefix}/{number}"))).await;
+        }
+    }
+
+    /// What the backend does next.
+    pub(super) fn script(&self, steps: impl IntoIterator<Item = Step>) {
+        self.courier.steps.lock().extend(steps);
+    }
+
+    /// What it does with everything else.
+    pub(super) fn default_step(&self, step: Step) {
+        *self.courier.default.lock() = step;
+    }
+
+    /// The server goes down, and the breaker trips.
+    pub(super) fn trip(&self) {
+        self.server_is_up.store(false, Ordering::Relaxed);
+        for _ in 0..5 {
+            self.health.report(0, Signal::ConnectFailure);
+        }
+        assert_eq!(self.health.state(), State::Shedding);
+    }
+
+    /// The server is up, and the next probes will find it.
+    pub(super) fn bring_back(&self) {
+        self.server_is_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets that much of the paused time pass.
+    pub(super) async fn pass(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
+
+    /// Lets the paused time pass, millisecond by millisecond, until something is so; fails when it is not within a day.
+    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let given_up = Instant::now() + MAX_AGE;
+        while !is_so(self) {
+            assert!(Instant::now() < given_up, "{what}, in vain");
+            assert!(!self.task.as_ref().is_none_or(JoinHandle::is_finished), "{what}, but the loop has ended");
+            self.pass(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Until nothing is queued or under way.
+    pub(super) async fn drained(&self) {
+        self.until("the queue is empty", |bench| bench.totals().queued + bench.totals().delivering == 0).await;
+    }
+
+    /// Stops the loop, which must end within `within`.
+    pub(super) async fn stop(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        self.stop.send_replace(Some(deadline));
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+        assert!(Instant::now() <= deadline + Duration::from_millis(1));
+    }
+
+    pub(super) fn shutdown(&self) -> Shutdown {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.handle.status(self.clock.now())
+    }
+
+    /// The sum over all routes.
+    pub(super) fn totals(&self) -> Totals {
+        self.store.counts().routes.into_iter().fold(Totals::default(), |sum, route| {
+            let totals = route.totals;
+            assert!(totals.balance(), "{totals:?}");
+            Totals {
+                accepted: sum.accepted + totals.accepted,
+                queued: sum.queued + totals.queued,
+                delivering: sum.delivering + totals.delivering,
+                delivered: sum.delivered + totals.delivered,
+                dead: sum.dead + totals.dead,
+                cancelled: sum.cancelled + totals.cancelled,
+                discarded: sum.discarded + totals.discarded,
+            }
+        })
+    }
+
+    /// What was sent, in order.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.courier.sent.lock().iter().map(|(_, path)| path.clone()).collect()
+    }
+
+    /// When it was sent.
+    pub(super) fn times(&self) -> Vec<Duration> {
+        self.courier.sent.lock().iter().map(|&(at, _)| at).collect()
+    }
+
+    pub(super) async fn dead_reason(&self, id: RequestId) -> Option<DeadReason> {
+        self.store.get(id).await.unwrap().dead_reason
+    }
+
+    /// The most attempts that any request took.
+    pub(super) async fn most_attempts(&self) -> u32 {
+        let page = self.store.page(Filter::default(), None, 1000).await.unwrap();
+        page.records.iter().map(|record| record.attempts).max().unwrap_or(0)
+    }
+}
