@@ -39,7 +39,7 @@ pub async fn direct(total: Duration, folder: &Path) -> Result<bool, DemoError> {
     let screen = Screen::new();
     screen.print(&invitation(total, folder, &servers, &stage));
     let balanced = Show::new(total, screen, &servers, &stage, told)?.play().await;
-    stage.stop().await;
+    stage.stop().await?;
     balanced
 }
 
@@ -89,6 +89,7 @@ impl<'a> Show<'a> {
         let settings = Settings::gentle(self.stage.proxy(), self.servers.admin.address());
         let mut load = Load::start(settings, Arc::clone(&self.journal))?;
         self.began = Instant::now();
+        self.ticks.reset();
         if self.acts(&load).await.is_break() {
             self.screen.say("ending early: the books are closed all the same");
         }

@@ -126,8 +126,8 @@ impl Journal {
         Line::Mark(marks.len() - 1)
     }
 
-    /// Its sender was told this.
-    pub fn told(&self, line: Line, promise: Promise) {
+    /// Its sender was told this; `why` says in a few words why it got no promise.
+    pub fn told(&self, line: Line, promise: Promise, why: Option<String>) {
         let mut entries = self.entries.lock();
         let Entries { uploads, marks, tally } = &mut *entries;
         let (slot, around) = match line {
@@ -148,14 +148,13 @@ impl Journal {
             (Promise::Queued(_), false) => tally.queued += 1,
         }
         *slot = promise;
+        // The misfortunes of those who went around the proxy are no word about the proxy.
+        if let Some(why) = why.filter(|_| !around) {
+            *self.why.lock().entry(why).or_default() += 1;
+        }
     }
 
-    /// Why a write got no promise, in a few words; equal ones are counted together.
-    pub fn refused_because(&self, why: String) {
-        *self.why.lock().entry(why).or_default() += 1;
-    }
-
-    /// The reasons for which writes got no promise, most frequent first.
+    /// The reasons for which writes through the proxy got no promise, most frequent first; equal ones are counted together.
     pub fn reasons(&self) -> Vec<(String, u64)> {
         let mut reasons: Vec<_> = self.why.lock().iter().map(|(why, times)| (why.clone(), *times)).collect();
         reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -210,7 +209,7 @@ mod tests {
         let journal = Journal::default();
         let line = journal.uploading(vec!["o1".into(), "o2".into()], false);
         assert_eq!(journal.entries().uploads[0].promise, Promise::None);
-        journal.told(line, Promise::Passed);
+        journal.told(line, Promise::Passed, None);
         assert_eq!(journal.entries().uploads[0].promise, Promise::Passed);
         assert_eq!(journal.tally(), Tally { passed: 1, ..Tally::default() });
     }
@@ -218,8 +217,9 @@ mod tests {
     #[test]
     fn what_went_past_the_proxy_is_not_counted_as_its_work() {
         let journal = Journal::default();
-        journal.told(journal.uploading(vec!["o1".into()], true), Promise::Passed);
-        journal.told(journal.uploading(vec!["o2".into()], true), Promise::None);
+        journal.told(journal.uploading(vec!["o1".into()], true), Promise::Passed, None);
+        journal.told(journal.uploading(vec!["o2".into()], true), Promise::None, Some("reset".into()));
         assert_eq!(journal.tally(), Tally { around_lost: 1, ..Tally::default() });
+        assert!(journal.reasons().is_empty());
     }
 }

@@ -95,6 +95,11 @@ fn notes(books: &Books, circumstances: &Circumstances) -> Vec<String> {
             grouped(circumstances.repeats)
         ));
     }
+    let untold = books.orders.untold + books.marks.untold;
+    if untold > 0 {
+        notes
+            .push(format!("{} entries were executed although their senders got no answer; nobody was promised anything.", grouped(untold)));
+    }
     let mut sentence = format!("Of the reads {} were served and {} refused honestly (503)", grouped(reads), grouped(reads_refused));
     if reads_failed > 0 {
         sentence.push_str(&format!(", {} failed otherwise", grouped(reads_failed)));

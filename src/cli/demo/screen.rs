@@ -115,11 +115,11 @@ impl Live {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let line = || {
             let bar = all.add(ProgressBar::new_spinner());
-            bar.set_style(style("{msg}"));
+            bar.set_style(style("{wide_msg}"));
             bar
         };
         let time = line();
-        time.set_style(style("{bar:28.cyan/dim} {msg:.bold}"));
+        time.set_style(style("{bar:28.cyan/dim} {wide_msg:.bold}"));
         Self { time, servers: [line(), line()], proxy: line(), all }
     }
 
@@ -130,11 +130,11 @@ impl Live {
         self.time.set_position(elapsed.min(total));
         self.time.set_message(format!("{} of {} s  {}", view.elapsed.as_secs().min(view.total.as_secs()), view.total.as_secs(), view.act));
         for (bar, seen) in self.servers.iter().zip(view.servers) {
-            bar.set_style(style(if seen.up { "{spinner:.green} {msg}" } else { "{spinner:.red} {msg:.red}" }));
+            bar.set_style(style(if seen.up { "{spinner:.green} {wide_msg}" } else { "{spinner:.red} {wide_msg:.red}" }));
             bar.set_message(server(seen));
             bar.tick();
         }
-        self.proxy.set_style(style("{spinner:.cyan} {msg}"));
+        self.proxy.set_style(style("{spinner:.cyan} {wide_msg}"));
         self.proxy.set_message(proxy(view));
         self.proxy.tick();
     }

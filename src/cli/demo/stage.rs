@@ -133,8 +133,13 @@ impl Stage {
         Err(StageError::Start("this build has no proxy".into()))
     }
 
-    /// Stops the proxy, as TERM would.
-    pub async fn stop(&self) {}
+    /// Stops the proxy, as TERM would, and waits until it is down.
+    ///
+    /// # Errors
+    /// When it ended badly.
+    pub async fn stop(self) -> Result<(), StageError> {
+        Ok(())
+    }
 
     /// Where clients come.
     pub fn proxy(&self) -> SocketAddr {

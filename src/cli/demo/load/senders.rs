@@ -133,12 +133,12 @@ async fn upload(upload: &Upload, sender: &str, client: &mut Client, journal: &Jo
     let numbers = orders.iter().map(|order| order.number.clone()).collect();
     // Writing a spreadsheet takes milliseconds; the drivers on this thread must not wait for it.
     let written = tokio::task::spawn_blocking(move || workbook::workbook(&orders)).await;
+    let line = journal.uploading(numbers, upload.around);
     let file = match written {
         Ok(Ok(file)) => file,
-        Ok(Err(error)) => return journal.refused_because(format!("no spreadsheet: {error}")),
-        Err(error) => return journal.refused_because(format!("no spreadsheet: {error}")),
+        Ok(Err(error)) => return journal.told(line, Promise::None, Some(format!("no spreadsheet: {error}"))),
+        Err(error) => return journal.told(line, Promise::None, Some(format!("no spreadsheet: {error}"))),
     };
-    let line = journal.uploading(numbers, upload.around);
     said(journal, line, upload_request(sender, &upload.number, &file), client).await;
 }
 
@@ -148,11 +148,8 @@ async fn said(journal: &Journal, line: Line, request: http::Result<Request<Full<
         Ok(request) => outcome(client.send(request).await),
         Err(error) => (Promise::None, Some(error.to_string())),
     };
-    if let Some(why) = why {
-        journal.refused_because(why);
-    }
     let acknowledged = promise != Promise::None;
-    journal.told(line, promise);
+    journal.told(line, promise, why);
     acknowledged
 }
 

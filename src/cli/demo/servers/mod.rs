@@ -97,10 +97,16 @@ pub enum Event {
     Stuck(Which, String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Power {
-    Up,
-    Down { back_in: Option<Duration> },
+/// Whether a server is to be there, and in which of its lives: crashes are counted, so that none is overlooked by who looks only when it is back.
+#[derive(Debug, Clone, Copy, Default)]
+struct Power {
+    crashes: u32,
+    down: Option<Outage>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    back_in: Option<Duration>,
 }
 
 /// One stand-in server. Shared by its own thread and everybody who watches, crashes or revives it.
@@ -121,7 +127,6 @@ pub struct Standin {
 struct Away {
     since: Option<Instant>,
     before: Duration,
-    crashes: u32,
 }
 
 impl Standin {
@@ -131,7 +136,7 @@ impl Standin {
             port: Port::reserve()?,
             ledger: Ledger::default(),
             temper,
-            power: watch::Sender::new(Power::Up),
+            power: watch::Sender::new(Power::default()),
             at_work: AtomicUsize::new(0),
             away: Mutex::default(),
             events,
@@ -150,7 +155,7 @@ impl Standin {
 
     /// Whether it is there.
     pub fn is_up(&self) -> bool {
-        *self.power.borrow() == Power::Up
+        self.power.borrow().down.is_none()
     }
 
     /// Requests that it works on now.
@@ -161,18 +166,16 @@ impl Standin {
     /// How often it crashed, and how long it was away altogether.
     pub fn outages(&self) -> (u32, Duration) {
         let away = self.away.lock();
-        (away.crashes, away.before + away.since.map_or(Duration::ZERO, |since| since.elapsed()))
+        (self.power.borrow().crashes, away.before + away.since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
     /// Crashes it; it comes back by itself after `back_in`. False when it is away already.
     pub fn crash(&self, why: &str, back_in: Option<Duration>) -> bool {
         let crashed = self.power.send_if_modified(|power| {
-            let up = *power == Power::Up;
+            let up = power.down.is_none();
             if up {
-                *power = Power::Down { back_in };
-                let mut away = self.away.lock();
-                away.since = Some(Instant::now());
-                away.crashes += 1;
+                *power = Power { crashes: power.crashes + 1, down: Some(Outage { back_in }) };
+                self.away.lock().since = Some(Instant::now());
             }
             up
         });
@@ -184,11 +187,7 @@ impl Standin {
 
     /// Brings it back. False when it is there already.
     pub fn revive(&self) -> bool {
-        self.power.send_if_modified(|power| {
-            let down = *power != Power::Up;
-            *power = Power::Up;
-            down
-        })
+        self.power.send_if_modified(|power| power.down.take().is_some())
     }
 
     fn tell(&self, event: Event) {
@@ -199,17 +198,23 @@ impl Standin {
     /// One life after the other, for as long as the thread runs.
     async fn live(self: Arc<Self>, first: TcpListener) {
         let mut power = self.power.subscribe();
-        let mut listener = first;
+        let (mut listener, mut life) = (first, 0);
         loop {
-            self.serve(listener, &mut power).await;
-            let now = *power.borrow_and_update();
-            if let Power::Down { back_in } = now {
-                tokio::select! {
-                    () = until(&mut power, Power::is_up) => {}
-                    () = sleep(back_in.unwrap_or(Duration::MAX)) => { self.revive(); }
-                }
-            }
+            self.serve(listener, life).await;
+            life = self.next_life(&mut power).await;
             listener = self.come_back().await;
+        }
+    }
+
+    /// Waits until it is to be there again, and says in which life.
+    async fn next_life(&self, power: &mut watch::Receiver<Power>) -> u32 {
+        loop {
+            let now = *power.borrow_and_update();
+            let Some(Outage { back_in }) = now.down else { return now.crashes };
+            tokio::select! {
+                () = until(power, |power| power.down.is_none()) => {}
+                () = sleep(back_in.unwrap_or(Duration::MAX)) => { self.revive(); }
+            }
         }
     }
 
@@ -232,16 +237,17 @@ impl Standin {
         }
     }
 
-    /// Serves until it crashes. When this returns nothing of that life runs any more.
-    async fn serve(self: &Arc<Self>, listener: TcpListener, power: &mut watch::Receiver<Power>) {
+    /// Serves until that life ends. When this returns nothing of it runs any more.
+    async fn serve(self: &Arc<Self>, listener: TcpListener, life: u32) {
+        let mut power = self.power.subscribe();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                () = until(power, |power| !power.is_up()) => break,
+                () = until(&mut power, |power| power.crashes != life) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => { connections.spawn(Arc::clone(self).converse(stream)); }
+                    Ok((stream, _)) => { connections.spawn(Arc::clone(self).converse(stream, life)); }
                     // Out of file descriptors, most likely: more of them come free as connections end.
                     Err(_) => sleep(Duration::from_millis(20)).await,
                 },
@@ -251,7 +257,7 @@ impl Standin {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, life: u32) {
         let mut power = self.power.subscribe();
         let service = service_fn(|request| {
             let server = Arc::clone(&self);
@@ -260,7 +266,7 @@ impl Standin {
         let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         let crashed = tokio::select! {
             biased;
-            () = until(&mut power, |power| !power.is_up()) => true,
+            () = until(&mut power, |power| power.crashes != life) => true,
             _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => false,
         };
         // Taking the connection apart drops the request that was being worked on.
@@ -280,12 +286,6 @@ impl Standin {
 
     fn begin(&self) -> AtWork<'_> {
         AtWork { server: self, at_once: self.at_work.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-}
-
-impl Power {
-    fn is_up(self) -> bool {
-        self == Self::Up
     }
 }
 

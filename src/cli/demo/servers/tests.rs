@@ -160,3 +160,20 @@ async fn a_mark_tells_whether_its_parcel_was_delivered() {
     Client::new(servers.app.address(), PATIENCE).send(mark_request(&mark(1)).unwrap()).await.unwrap();
     assert_eq!(ask().await, "{\"delivered\":true,\"parcel\":\"1-1\"}\n");
 }
+
+#[tokio::test]
+async fn a_crash_that_is_over_at_once_is_a_crash_all_the_same() {
+    let (servers, mut told) = start(ENDLESS, 6);
+    let address = servers.admin.address();
+    let file = sheet("P1", 1);
+    for round in 1..=20 {
+        let (key, file) = (format!("k{round}"), file.clone());
+        let upload = tokio::spawn(async move { upload(address, &key, &file).await });
+        until_at_work(&servers.admin, 1).await;
+        assert!(servers.admin.crash("of a test", None) && servers.admin.revive());
+        assert!(upload.await.unwrap().is_err());
+        assert!(matches!(told.recv().await, Some(Event::Crashed { .. })));
+        assert_eq!(told.recv().await, Some(Event::Back(Which::Admin)));
+    }
+    assert_eq!(servers.admin.outages().0, 20);
+}
