@@ -61,6 +61,13 @@ impl Capacity {
         used.bytes = used.bytes.saturating_sub(bytes);
     }
 
+    /// Corrects what is used by the difference between two looks at what is held, as (requests, bytes).
+    pub(super) fn correct(&self, was: (u64, u64), is: (u64, u64)) {
+        let mut used = self.used.lock();
+        used.requests = (used.requests + is.0).saturating_sub(was.0);
+        used.bytes = (used.bytes + is.1).saturating_sub(was.1);
+    }
+
     fn would_fit(&self, used: Used, bytes: u64) -> Result<(), Limit> {
         if used.requests >= self.max_requests {
             return Err(Limit::Requests(self.max_requests));

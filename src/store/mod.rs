@@ -32,7 +32,8 @@ use tokio::sync::Notify;
 use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, State, Timestamp};
 
 pub use error::{Limit, OpenError, StoreError};
-pub use payload::{Payload, PayloadReader, Spool, Spooler};
+use payload::TEMPORARY_PREFIX;
+pub use payload::{BodyFile, Payload, PayloadReader, Spool, Spooler};
 pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
 
 /// [`Record::last_outcome`] of a request whose attempt ended with the program.
@@ -150,6 +151,12 @@ pub struct Filter {
     pub state: Option<State>,
     /// Dead for this reason.
     pub dead_reason: Option<DeadReason>,
+}
+
+impl Filter {
+    fn is_of(&self, backend: &Name, route: &Name) -> bool {
+        self.backend.as_ref().is_none_or(|wanted| wanted == backend) && self.route.as_ref().is_none_or(|wanted| wanted == route)
+    }
 }
 
 /// What is known of one request, without its body.

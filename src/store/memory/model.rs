@@ -82,8 +82,7 @@ impl Entry {
     }
 
     pub(super) fn matches(&self, filter: &Filter) -> bool {
-        filter.backend.as_ref().is_none_or(|backend| *backend == self.envelope.backend)
-            && filter.route.as_ref().is_none_or(|route| *route == self.envelope.route)
+        filter.is_of(&self.envelope.backend, &self.envelope.route)
             && filter.state.is_none_or(|state| state == self.state)
             && filter.dead_reason.is_none_or(|reason| Some(reason) == self.dead_reason)
     }

@@ -18,7 +18,7 @@ pub(crate) const TEMPORARY_PREFIX: &str = "spool-";
 
 /// An open body file.
 #[derive(Debug)]
-pub(crate) struct BodyFile {
+pub struct BodyFile {
     file: File,
     /// The name that goes away with this value, where one was needed.
     temporary: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub(crate) struct BodyFile {
 
 impl BodyFile {
     /// A new, empty file in `folder`, readable and writable.
-    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
+    pub fn create(folder: &Path) -> io::Result<Self> {
         match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
             Ok(descriptor) => Ok(Self { file: descriptor.into(), temporary: None }),
             // What kernels and file systems without O_TMPFILE answer, see open(2).
@@ -42,12 +42,12 @@ impl BodyFile {
     }
 
     /// A stored body.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)?, temporary: None })
     }
 
     /// Makes the bytes durable and gives the file the name `path`, without copying where the system can. The folder is the caller's to sync.
-    pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
+    pub fn persist(&self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         let linked = match &self.temporary {
             Some(temporary) => std::fs::hard_link(temporary, path),

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use super::StoreError;
 use crate::envelope::RequestId;
 
-pub(super) use file::BodyFile;
+pub use file::BodyFile;
+pub(super) use file::TEMPORARY_PREFIX;
 pub use spool::{Spool, Spooler};
 
 /// Most bytes that one piece of a body in a file has: large enough that a thread hop per piece costs little, small enough to hold many.

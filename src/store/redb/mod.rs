@@ -1,1 +1,368 @@
-//! The real engine.
+//! The real engine: redb is the queue, payloads lie beside it.
+//!
+//! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
+//! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts.
+//! - `writer`: the one thread that writes; `work`: the verbs in its transactions. `read`: looks, beside it.
+//! - `open`: opening, recovery, and reopening after an error.
+//!
+//! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
+//! checksums, syncing large bodies, reading bodies.
+
+mod ages;
+mod command;
+mod disk;
+mod index;
+mod keys;
+mod ledger;
+mod open;
+mod read;
+mod row;
+mod segments;
+mod shared;
+mod work;
+mod writer;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use self::{
+    command::{Append, ClaimedRows, Command, Dead, End, KeptFile, Reply, Settle, Step, StoredAnswer},
+    disk::FileDisk,
+    row::{Row, answer_name, body_name},
+    segments::{ReadError, Record as SegmentRecord},
+    shared::Shared,
+};
+use super::{
+    Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings, Spooler,
+    Store, StoreError, StoreStatus, Turn, payload::off_thread, records,
+};
+use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
+
+pub use disk::{Disk, Segment};
+pub use shared::Tuning;
+
+/// A queue on disk.
+pub struct RedbStore {
+    shared: Arc<Shared>,
+    /// None once closed.
+    commands: Mutex<Option<mpsc::Sender<Command>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RedbStore {
+    /// Opens the store at `settings.path`, or makes one. Blocks: a start walks an index of all that is queued.
+    pub fn open(settings: Settings, clock: Clock) -> Result<Arc<Self>, OpenError> {
+        let disk = Arc::new(FileDisk::open(&settings)?);
+        Self::open_with(settings, clock, Tuning::default(), disk)
+    }
+
+    /// Opens the store on the real disk with sizes of one's own.
+    pub fn open_tuned(settings: Settings, clock: Clock, tuning: Tuning) -> Result<Arc<Self>, OpenError> {
+        let disk = Arc::new(FileDisk::open(&settings)?);
+        Self::open_with(settings, clock, tuning, disk)
+    }
+
+    /// Opens what is on `disk`. Spooled bodies go to the payload folder of `settings.path`, which must be there.
+    pub fn open_with(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Arc<Self>, OpenError> {
+        let path = settings.path.clone();
+        let writer = open::open(settings, clock, tuning, disk)?;
+        let (shared, commands, writer) = open::start(writer).map_err(|source| OpenError::Io { path, source })?;
+        Ok(Arc::new(Self { shared, commands: Mutex::new(Some(commands)), writer: Mutex::new(Some(writer)) }))
+    }
+
+    fn sender(&self) -> Result<mpsc::Sender<Command>, StoreError> {
+        self.commands.lock().clone().ok_or(StoreError::Closed)
+    }
+
+    /// Has the writer try again after a failure, or take back claims, if it is idle.
+    fn nudge(&self) {
+        if let Ok(sender) = self.sender() {
+            // A full channel will have it look anyhow.
+            let _ = sender.try_send(Command::Nudge);
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.sender()?.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or_else(|_| {
+            let closed = self.shared.health.closed.load(Relaxed);
+            Err(if closed { StoreError::Closed } else { StoreError::failed("the commit did not come to its end") })
+        })
+    }
+
+    fn check_open(&self, bytes: u64) -> Result<(), StoreError> {
+        let result = self.shared.is_open(bytes);
+        if let Err(StoreError::Failed(_)) = result {
+            self.nudge();
+        }
+        result
+    }
+
+    async fn append_now(&self, request: NewRequest) -> Result<Appended, StoreError> {
+        let NewRequest { envelope, payload, turn } = request;
+        debug_assert_eq!(turn.key(), envelope.order_key, "a turn is of the key of its request");
+        let head = records::request_head(&envelope, &payload);
+        let bytes = head.len() as u64 + payload.len();
+        self.check_open(bytes)?;
+        let reserved = self.shared.capacity.reserve(bytes)?;
+        let inline: &[u8] = payload.as_memory().map_or(&[], |bytes| bytes);
+        let record = SegmentRecord::new(envelope.id, &head, inline).ok_or_else(|| StoreError::failed("a body of 4 GiB must be spooled"))?;
+        let file = self.keep_file(&payload, || body_name(envelope.id)).await?;
+        let row = Row::new(&envelope, bytes, payload.len(), file.is_some());
+        let Envelope { backend, route, .. } = envelope;
+        let append = Box::new(Append { backend, route, row, record, turn, reserved, file });
+        self.ask(|reply| Command::Append(append, reply)).await
+    }
+
+    async fn keep_file(&self, payload: &Payload, name: impl FnOnce() -> String) -> Result<Option<KeptFile>, StoreError> {
+        match payload.as_file() {
+            Some(body) => KeptFile::keep(&self.shared.disk, body, name()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn claim_now(&self, backend: &str, full_routes: &[Name], max: usize, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+        let mut claimed = Vec::new();
+        while claimed.len() < max {
+            let wanted = max - claimed.len();
+            let claim = command::Claim { backend: backend.into(), full_routes: full_routes.to_vec(), max: wanted, now };
+            let ClaimedRows { rows } = self.ask(|reply| Command::Claim(claim, reply)).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let got = rows.len();
+            let damaged = self.read_claimed(rows, &mut claimed).await?;
+            for &(id, attempt) in &damaged {
+                self.set_aside(id, attempt, now).await?;
+            }
+            // Fewer than wanted means that there were no more, unless a key has just been let go.
+            if got < wanted && damaged.is_empty() {
+                break;
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Reads the bytes of claimed requests; returns those whose bytes are damaged. What cannot be read now is given back.
+    async fn read_claimed(&self, rows: Vec<(Position, Row)>, claimed: &mut Vec<Claimed>) -> Result<Vec<(RequestId, u32)>, StoreError> {
+        let unread = Unread { shared: Arc::clone(&self.shared), rows };
+        let read = off_thread(move || Ok(unread.read())).await;
+        let (whole, damaged) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) | Err(error) => {
+                self.nudge();
+                return Err(error);
+            }
+        };
+        claimed.extend(whole);
+        Ok(damaged)
+    }
+
+    /// One damaged record is no reason not to go on with the others.
+    async fn set_aside(&self, id: RequestId, attempt: u32, at: Timestamp) -> Result<(), StoreError> {
+        tracing::error!(%id, "the stored bytes of a request are damaged; it is set aside among the dead letters");
+        self.shared.health.damaged.fetch_add(1, Relaxed);
+        let end = End::Dead { reason: DeadReason::Damaged, why: "its stored bytes do not match their checksum".to_owned() };
+        self.ask(|reply| Command::Settle(Settle { id, attempt, at, end, answer: None }, reply)).await
+    }
+
+    async fn settle_now(&self, id: RequestId, attempt: u32, at: Timestamp, outcome: Outcome) -> Result<(), StoreError> {
+        let (end, answer) = match outcome {
+            Outcome::Delivered(answer) => (End::Delivered, Some(answer)),
+            Outcome::Again { due, consumes_attempt, why } => (End::Again { due, consumes_attempt, why }, None),
+            Outcome::Dead { reason, why, answer } => (End::Dead { reason, why }, answer),
+        };
+        let answer = match answer {
+            Some(answer) => Some(self.store_answer(id, attempt, answer).await?),
+            None => None,
+        };
+        self.ask(|reply| Command::Settle(Settle { id, attempt, at, end, answer }, reply)).await
+    }
+
+    async fn store_answer(&self, id: RequestId, attempt: u32, answer: Answer) -> Result<StoredAnswer, StoreError> {
+        let file = self.keep_file(&answer.payload, || answer_name(id, attempt)).await?;
+        let stored = answer.payload.as_file().map(|file| records::File { len: file.len, crc: file.crc });
+        let inline: &[u8] = answer.payload.as_memory().map_or(&[], |bytes| bytes);
+        let record = SegmentRecord::new(id, &records::encode_answer(&answer, stored), inline);
+        Ok(StoredAnswer {
+            status: answer.status,
+            record: record.ok_or_else(|| StoreError::failed("an answer of 4 GiB must be spooled"))?,
+            file,
+        })
+    }
+
+    /// Walks dead letters in steps.
+    async fn walk(&self, filter: Filter, at: Timestamp, limit: u64, command: fn(Dead, Reply<Step>) -> Command) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        let mut after = Some(0);
+        while let Some(position) = after.filter(|_| touched < limit) {
+            let dead = Dead { filter: filter.clone(), at, after: position, limit: limit - touched };
+            let step = self.ask(|reply| command(dead, reply)).await?;
+            touched += step.touched;
+            after = step.next;
+        }
+        Ok(touched)
+    }
+
+    async fn prune_now(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        loop {
+            let step = self.ask(|reply| Command::Prune(now, reply)).await?;
+            touched += step.touched;
+            if step.next.is_none() {
+                return Ok(touched);
+            }
+        }
+    }
+
+    fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(off_thread(move || look(&shared)))
+    }
+}
+
+/// Claimed rows whose bytes have not been read. Those that are still here when it is dropped are given back to the queue: their attempts
+/// were not made, and nobody else knows of them.
+struct Unread {
+    shared: Arc<Shared>,
+    rows: Vec<(Position, Row)>,
+}
+
+type ReadRows = (Vec<Claimed>, Vec<(RequestId, u32)>);
+
+impl Unread {
+    fn read(mut self) -> Result<ReadRows, StoreError> {
+        let (mut whole, mut damaged) = (Vec::with_capacity(self.rows.len()), Vec::new());
+        for (_, row) in &self.rows {
+            match self.shared.request(row) {
+                Ok((envelope, payload)) => whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures }),
+                // A request that is being delivered keeps its bytes: where they are gone, something else took them.
+                Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
+                Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
+            }
+        }
+        self.rows.clear();
+        Ok((whole, damaged))
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let unread = self.rows.drain(..).map(|(position, row)| (position, row.attempts));
+        self.shared.returned.lock().extend(unread);
+    }
+}
+
+impl Store for RedbStore {
+    fn turn(&self, key: Option<OrderKey>) -> Turn {
+        self.shared.turns.enter(key)
+    }
+
+    fn room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.check_open(bytes)?;
+        Ok(self.shared.capacity.check(bytes)?)
+    }
+
+    fn spooler(&self) -> &Spooler {
+        &self.shared.spooler
+    }
+
+    fn append(&self, request: NewRequest) -> BoxFuture<'_, Result<Appended, StoreError>> {
+        Box::pin(self.append_now(request))
+    }
+
+    fn claim<'a>(&'a self, claim: Claim<'a>) -> BoxFuture<'a, Result<Vec<Claimed>, StoreError>> {
+        Box::pin(self.claim_now(claim.backend, claim.full_routes, claim.max, claim.now))
+    }
+
+    fn settle(&self, id: RequestId, attempt: u32, at: Timestamp, outcome: Outcome) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.settle_now(id, attempt, at, outcome))
+    }
+
+    fn cancel(&self, id: RequestId, at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(move |reply| Command::Cancel(id, at, reply)))
+    }
+
+    fn redrive(&self, filter: Filter, at: Timestamp, limit: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.walk(filter, at, limit, Command::Redrive))
+    }
+
+    fn discard(&self, filter: Filter, at: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.walk(filter, at, u64::MAX, Command::Discard))
+    }
+
+    fn prune(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.prune_now(now))
+    }
+
+    fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Record, StoreError>> {
+        self.look(move |shared| shared.record(id))
+    }
+
+    fn body(&self, id: RequestId) -> BoxFuture<'_, Result<Payload, StoreError>> {
+        self.look(move |shared| shared.body(id))
+    }
+
+    fn answer(&self, id: RequestId) -> BoxFuture<'_, Result<Answer, StoreError>> {
+        self.look(move |shared| shared.answer(id))
+    }
+
+    fn page(&self, filter: Filter, after: Option<RequestId>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.look(move |shared| shared.page(&filter, after, limit))
+    }
+
+    fn counts(&self) -> Counts {
+        self.shared.published.read().counts()
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.shared.status()
+    }
+
+    fn wake(&self, backend: &str) -> Arc<Notify> {
+        self.shared.wakes.of(backend)
+    }
+
+    fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp> {
+        self.shared.index.lock().next_due(backend, full_routes)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(sender) = self.commands.lock().take() else { return };
+            let (reply, closed) = oneshot::channel();
+            // Where the writer has ended already, there is nothing to wait for.
+            if sender.send(Command::Close(reply)).await.is_ok() {
+                let _ = closed.await;
+            }
+        })
+    }
+}
+
+/// Lets go without closing: what is in the channel is still committed, and the locks are free afterwards.
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.commands.lock().take();
+        if let Some(writer) = self.writer.lock().take() {
+            // It only ends early by a panic, of which it has said all that there is to say.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore").field("path", &self.shared.settings.path).field("status", &self.status()).finish_non_exhaustive()
+    }
+}

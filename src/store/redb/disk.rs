@@ -1,0 +1,228 @@
+//! The seam to the disk: all that the engine asks of it, small enough for a test to fail the nth operation or to lose what was not synced.
+
+use std::{
+    fmt::Debug,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ::redb::{StorageBackend, backends::FileBackend};
+use parking_lot::Mutex;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+use crate::store::{BodyFile, OpenError, Settings};
+
+/// Where the engine keeps its bytes: one database, and a folder of segments and body files.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// The bytes under redb. Called again after an error, once the one before was closed.
+    fn database(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// A new segment file of `len` bytes, which need not be zero. Its name lasts from the next [`sync_folder`](Self::sync_folder) on.
+    fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>>;
+
+    /// A segment that is there.
+    fn open_segment(&self, name: &str) -> io::Result<Arc<dyn Segment>>;
+
+    /// Makes a spooled body durable and gives it a name, which lasts from the next [`sync_folder`](Self::sync_folder) on.
+    fn keep_body(&self, file: &BodyFile, name: &str) -> io::Result<()>;
+
+    /// A body that was kept.
+    fn open_body(&self, name: &str) -> io::Result<BodyFile>;
+
+    /// Removes a segment or a body. What is open stays readable.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Names of everything in the folder.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes the names in the folder durable.
+    fn sync_folder(&self) -> io::Result<()>;
+
+    /// Bytes that are free on the file system.
+    fn free(&self) -> io::Result<u64>;
+
+    /// Lets another process have it; called last.
+    fn release(&self) {}
+}
+
+/// A file of records.
+pub trait Segment: Debug + Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Fills `bytes` from `offset`.
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Gives back what was preallocated past `len`.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+}
+
+/// The real thing.
+#[derive(Debug)]
+pub(super) struct FileDisk {
+    path: PathBuf,
+    folder: PathBuf,
+    /// Held as long as the store is open, across reopens of the database.
+    lock: Mutex<Option<File>>,
+}
+
+const LOCK: &str = "lock";
+
+impl FileDisk {
+    /// Makes the folders and takes the lock.
+    pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let folder = payload_folder(&settings.path);
+        let lock_path = folder.join(LOCK);
+        let lock = std::fs::create_dir_all(&folder)
+            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path))
+            .map_err(|source| OpenError::Io { path: folder.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: settings.path.clone(), folder, lock: Mutex::new(Some(lock)) }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(settings.path.clone())),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, source }),
+        }
+    }
+}
+
+/// The folder of payloads beside the database at `path`.
+pub(super) fn payload_folder(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".payloads");
+    name.into()
+}
+
+impl Disk for FileDisk {
+    fn database(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let existed = self.path.exists();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
+        if !existed && let Some(parent) = self.path.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.folder.join(name))?;
+        match fallocate(&file, FallocateFlags::empty(), 0, len) {
+            // File systems that cannot reserve grow the file as it is written.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => {
+                let _ = self.remove(name);
+                return Err(error.into());
+            }
+        }
+        file.sync_all()?;
+        Ok(Arc::new(FileSegment(file)))
+    }
+
+    fn open_segment(&self, name: &str) -> io::Result<Arc<dyn Segment>> {
+        Ok(Arc::new(FileSegment(OpenOptions::new().read(true).write(true).open(self.folder.join(name))?)))
+    }
+
+    fn keep_body(&self, file: &BodyFile, name: &str) -> io::Result<()> {
+        file.persist(&self.folder.join(name))
+    }
+
+    fn open_body(&self, name: &str) -> io::Result<BodyFile> {
+        BodyFile::open(&self.folder.join(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.folder.join(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != LOCK {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.folder)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn release(&self) {
+        self.lock.lock().take();
+    }
+}
+
+#[derive(Debug)]
+struct FileSegment(File);
+
+impl Segment for FileSegment {
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}
+
+/// redb takes a backend by its type; ours is chosen at run time.
+#[derive(Debug)]
+pub(super) struct AnyBackend(pub(super) Box<dyn StorageBackend>);
+
+type Bound = std::ops::Bound<u64>;
+
+impl StorageBackend for AnyBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound, end: Bound) -> Result<bool, ::redb::BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound, end: Bound) -> Result<(), ::redb::BackendError> {
+        self.0.unlock_range(start, end)
+    }
+}

@@ -1,0 +1,325 @@
+//! Opening: read the rows, build from them what is in memory, put right what a crash left half done, sweep what nothing refers to.
+//!
+//! No log is replayed: what no row refers to was never acknowledged. Bodies are not read.
+
+use std::{
+    collections::HashMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
+use parking_lot::{Mutex, RwLock};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::{
+    disk::{AnyBackend, Disk},
+    index::Index,
+    ledger::{Ledger, Published},
+    row::{FORMAT, IDS, META, REQUESTS, ROUTES, RouteRow, Row},
+    segments::{self, Log, Readers},
+    shared::{Health, Shared, Tuning},
+    work::Work,
+    writer::Writer,
+};
+use crate::{
+    envelope::{Clock, DeadReason, OrderKey, RequestId, State, Timestamp},
+    store::{INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, TEMPORARY_PREFIX, Turns, capacity::Capacity, wakes::Wakes},
+};
+
+/// Opens what is on `disk`. The writer is not running yet.
+pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
+    let path = settings.path.clone();
+    let database = guarded(&path, || {
+        let database = open_database(&*disk, &tuning, &path)?;
+        prepare(&database, &path)?;
+        Ok(database)
+    })?;
+    let names = disk.list().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    let unreadable = |error: ::redb::Error| open_error(&path, error);
+    let next = guarded(&path, || Ok(last_position(&database).map_err(unreadable)? + 1))?;
+    let turns = Turns::new(next);
+    let readers = Arc::new(Readers::new(Arc::clone(&disk)));
+    let next_segment = names.iter().filter_map(|name| segments::number(name)).max().unwrap_or(0) + 1;
+    let mut log = Log::new(Arc::clone(&disk), Arc::clone(&readers), tuning.segment_bytes, next_segment);
+    let loaded = guarded(&path, || Loaded::read(&database, &turns, &mut log, clock.now()).map_err(unreadable))?;
+    turns.replace_stored(&loaded.pending);
+    let capacity = Capacity::new(&settings);
+    capacity.correct((0, 0), loaded.held);
+    let spooler = Spooler { folder: super::disk::payload_folder(&settings.path), threshold: tuning.spool_threshold };
+    let shared = Shared {
+        settings,
+        tuning,
+        clock,
+        readers,
+        turns,
+        capacity,
+        spooler,
+        disk,
+        wakes: Wakes::default(),
+        index: Mutex::new(loaded.index),
+        published: RwLock::new(Published::default()),
+        database: RwLock::new(None),
+        returned: Mutex::default(),
+        health: Health::default(),
+    };
+    let database = Arc::new(database);
+    let mut writer = Writer {
+        shared: Arc::new(shared),
+        log,
+        ledger: loaded.ledger,
+        in_flight: HashMap::default(),
+        database: Some(Arc::clone(&database)),
+        doubtful: Vec::new(),
+        tried_at: None,
+    };
+    guarded(&path, || {
+        let delivering = &loaded.delivering;
+        put_right(&mut writer, &database, |work| delivering.iter().try_for_each(|&(position, _)| interrupt(work, position)))
+            .map_err(unreadable)?;
+        sweep(&mut writer, &database, &names).map_err(unreadable)
+    })?;
+    *writer.shared.database.write() = Some(database);
+    let shared = Arc::clone(&writer.shared);
+    writer.shared.turns.on_freed(on_freed(&shared));
+    Ok(writer)
+}
+
+/// Tells the index and the queue's reader of a key that is free. Weak, since the turns belong to what it holds.
+fn on_freed(shared: &Arc<Shared>) -> impl Fn(OrderKey) + Send + Sync + 'static {
+    let shared = Arc::downgrade(shared);
+    move |key| {
+        if let Some(shared) = shared.upgrade() {
+            let backend = shared.index.lock().freed(key);
+            backend.iter().for_each(|backend| shared.wakes.ring(backend));
+        }
+    }
+}
+
+/// Opens the database again after it failed, and reads all that is in memory anew.
+pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
+    let shared = Arc::clone(&writer.shared);
+    let path = shared.settings.path.clone();
+    let result = guarded(&path, || {
+        let unreadable = |error: ::redb::Error| open_error(&path, error);
+        let database = Arc::new(open_database(&*shared.disk, &shared.tuning, &path)?);
+        prepare(&database, &path)?;
+        let was = shared.published.read().held();
+        writer.log.forget_needs();
+        let loaded = Loaded::read(&database, &shared.turns, &mut writer.log, shared.clock.now()).map_err(unreadable)?;
+        shared.turns.replace_stored(&loaded.pending);
+        shared.capacity.correct(was, loaded.held);
+        *shared.index.lock() = loaded.index;
+        writer.ledger = loaded.ledger;
+        // Who was told nothing has nothing in flight, and who settled in the failed commit may have had it done.
+        let now: HashMap<_, _, ahash::RandomState> = loaded.delivering.iter().copied().collect();
+        writer.in_flight.retain(|position, attempt| now.get(position) == Some(attempt));
+        let unknown: Vec<_> =
+            loaded.delivering.iter().copied().filter(|(position, attempt)| writer.in_flight.get(position) != Some(attempt)).collect();
+        let doubtful = std::mem::take(&mut writer.doubtful);
+        let undone = put_right(writer, &database, |work| {
+            doubtful.iter().try_for_each(|&position| work.undo_append(position))?;
+            let now = work.shared.clock.now();
+            unknown.iter().try_for_each(|&(position, attempt)| work.unclaim(position, attempt, now))
+        });
+        if undone.is_err() {
+            writer.doubtful = doubtful;
+        }
+        undone.map_err(unreadable)?;
+        // What ended while the index was built was told to the one before.
+        loaded.pending.keys().for_each(|&key| drop(shared.index.lock().freed(OrderKey::from_u64(key))));
+        *shared.database.write() = Some(Arc::clone(&database));
+        writer.database = Some(database);
+        Ok(())
+    });
+    result.map_err(StoreError::failed)
+}
+
+/// Changes what is not as it should be, in one transaction.
+fn put_right(
+    writer: &mut Writer,
+    database: &Database,
+    change: impl FnOnce(&mut Work<'_, '_>) -> Result<(), ::redb::Error>,
+) -> Result<(), ::redb::Error> {
+    writer.ledger.touch_all();
+    let (after, ()) = writer.transact(database, change)?;
+    writer.finish(after, Vec::new());
+    Ok(())
+}
+
+/// An attempt ended with the program: the request is queued again, or dead where it may have been executed and must not be again.
+fn interrupt(work: &mut Work<'_, '_>, position: Position) -> Result<(), ::redb::Error> {
+    let now = work.shared.clock.now();
+    let Some(before) = work.tables.row(position)? else { return Ok(()) };
+    let mut row = before.clone();
+    INTERRUPTED.clone_into(&mut row.last_outcome);
+    if row.may_be_resent {
+        row.queue_again(now, now);
+    } else {
+        row.die(DeadReason::OutcomeUnknown, now);
+    }
+    work.change(position, Some(&before), Some(&row))
+}
+
+/// What is in memory, read from the rows.
+struct Loaded {
+    index: Index,
+    ledger: Ledger,
+    /// Pending requests per key.
+    pending: HashMap<u64, u32>,
+    /// Attempts that had begun.
+    delivering: Vec<(Position, u32)>,
+    /// Queued and delivering requests, and their bytes.
+    held: (u64, u64),
+}
+
+impl Loaded {
+    fn read(database: &Database, turns: &Arc<Turns>, log: &mut Log, now: Timestamp) -> Result<Self, ::redb::Error> {
+        let read = database.begin_read()?;
+        let mut loaded = Self {
+            index: Index::new(Arc::clone(turns), now),
+            ledger: Ledger::default(),
+            pending: HashMap::new(),
+            delivering: Vec::new(),
+            held: (0, 0),
+        };
+        let mut routes = 0;
+        for entry in read.open_table(ROUTES)?.iter()? {
+            let (_, bytes) = entry?;
+            let row = RouteRow::decode(bytes.value()).map_err(corrupted)?;
+            let (backend, route) = loaded.ledger.add(&row);
+            loaded.index.add_route(&backend, &route);
+            routes += 1;
+        }
+        for entry in read.open_table(REQUESTS)?.iter()? {
+            let (position, bytes) = entry?;
+            let row = Row::decode(bytes.value()).map_err(corrupted)?;
+            if row.route >= routes {
+                return Err(corrupted("a request has no route").into());
+            }
+            loaded.add(position.value(), &row, log);
+        }
+        Ok(loaded)
+    }
+
+    fn add(&mut self, position: Position, row: &Row, log: &mut Log) {
+        self.index.enter(position, row);
+        log.retain(row);
+        if let Some(key) = row.pending_key() {
+            *self.pending.entry(key.as_u64()).or_default() += 1;
+        }
+        if row.takes_room() {
+            self.held.0 += 1;
+            self.held.1 += row.bytes;
+        }
+        if row.state() == State::Delivering {
+            self.delivering.push((position, row.attempts));
+        }
+    }
+}
+
+fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<Database, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let backend = disk.database().map_err(io)?;
+    match Builder::new().set_cache_size(tuning.cache_bytes).create_with_backend(AnyBackend(backend)) {
+        Ok(database) => Ok(database),
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.to_owned())),
+        Err(DatabaseError::Storage(StorageError::Io(source))) if source.kind() != io::ErrorKind::InvalidData => Err(io(source)),
+        Err(error) => Err(OpenError::Unreadable { path: path.to_owned(), why: error.to_string() }),
+    }
+}
+
+/// Makes the tables of a new file; refuses one of a newer program.
+fn prepare(database: &Database, path: &Path) -> Result<(), OpenError> {
+    let found = format(database).map_err(|error| open_error(path, error))?;
+    match found {
+        Some(found) if found > u64::from(FORMAT) => {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            Err(OpenError::TooNew { path: path.to_owned(), found, known: FORMAT })
+        }
+        Some(_) => Ok(()),
+        None => make_tables(database).map_err(|error| open_error(path, error)),
+    }
+}
+
+fn format(database: &Database) -> Result<Option<u64>, ::redb::Error> {
+    let read = database.begin_read()?;
+    match read.open_table(META) {
+        Ok(meta) => Ok(meta.get("format")?.map(|format| format.value())),
+        Err(::redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make_tables(database: &Database) -> Result<(), ::redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert("format", u64::from(FORMAT))?;
+    transaction.open_table(ROUTES)?;
+    transaction.open_table(REQUESTS)?;
+    transaction.open_table(IDS)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn last_position(database: &Database) -> Result<Position, ::redb::Error> {
+    let read = database.begin_read()?;
+    let requests = read.open_table(REQUESTS)?;
+    Ok(requests.last()?.map_or(0, |(position, _)| position.value()))
+}
+
+/// Removes files of appends that were not committed, of spools that had to have a name, and of segments that nothing needs.
+fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(), ::redb::Error> {
+    let read = database.begin_read()?;
+    let (ids, requests) = (read.open_table(IDS)?, read.open_table(REQUESTS)?);
+    let mut orphans = Vec::new();
+    for name in names {
+        let orphan = if let Some(number) = segments::number(name) {
+            !writer.log.needs(number)
+        } else if name.starts_with(TEMPORARY_PREFIX) {
+            true
+        } else if let Some(id) = name.split('.').next().and_then(|id| id.parse::<RequestId>().ok()) {
+            let position = ids.get(super::row::id_key(id))?;
+            let row = match position {
+                Some(position) => requests.get(position.value())?.map(|bytes| Row::decode(bytes.value())).transpose().map_err(corrupted)?,
+                None => None,
+            };
+            row.is_none_or(|row| row.body_name().as_ref() != Some(name) && row.answer_name().as_ref() != Some(name))
+        } else {
+            // Somebody else's.
+            false
+        };
+        if orphan {
+            orphans.push(name.clone());
+        }
+    }
+    writer.remove(&orphans);
+    Ok(())
+}
+
+fn corrupted(error: impl ToString) -> StorageError {
+    StorageError::Corrupted(error.to_string())
+}
+
+fn open_error(path: &Path, error: ::redb::Error) -> OpenError {
+    match error {
+        ::redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
+        error => OpenError::Unreadable { path: path.to_owned(), why: error.to_string() },
+    }
+}
+
+/// redb panics on some bytes that it did not write.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let unreadable = |_| Err(OpenError::Unreadable { path: path.to_owned(), why: "its pages contradict one another".to_owned() });
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(unreadable)
+}
+
+/// Starts the writer thread; it ends when the sender is dropped.
+pub(super) fn start(writer: Writer) -> io::Result<(Arc<Shared>, mpsc::Sender<super::command::Command>, std::thread::JoinHandle<()>)> {
+    let shared = Arc::clone(&writer.shared);
+    let (sender, receiver) = mpsc::channel(shared.tuning.channel);
+    let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(receiver))?;
+    Ok((shared, sender, thread))
+}

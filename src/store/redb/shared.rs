@@ -1,0 +1,163 @@
+//! What the writer thread, readers and callers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use ::redb::{Database, ReadTransaction, ReadableDatabase};
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    disk::Disk,
+    index::Index,
+    ledger::Published,
+    row::{IDS, REQUESTS, Row, id_key},
+    segments::Readers,
+};
+use crate::{
+    envelope::{Clock, RequestId},
+    store::{Limit, Position, Settings, Spooler, StoreError, StoreStatus, Turns, capacity::Capacity, wakes::Wakes},
+};
+use prost::Message;
+
+/// Sizes that tests shrink, so that what happens seldom happens all the time.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes of redb's cache.
+    pub cache_bytes: usize,
+    /// Bytes of a body that are kept in memory while it arrives.
+    pub spool_threshold: usize,
+    /// Least time between two attempts to get a failed store to work again.
+    pub retry_every: Duration,
+    /// How long a look at the free disk space holds.
+    pub free_disk_every: Duration,
+    /// Commands that wait for the writer.
+    pub channel: usize,
+    /// Rows that one step of a prune, a redrive or a discard touches, so that others get their turn between two.
+    pub step: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            cache_bytes: 64 * 1024 * 1024,
+            spool_threshold: Spooler::THRESHOLD,
+            retry_every: Duration::from_millis(250),
+            free_disk_every: Duration::from_secs(1),
+            channel: 1024,
+            step: 1024,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) tuning: Tuning,
+    pub(super) clock: Clock,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) turns: Arc<Turns>,
+    pub(super) capacity: Arc<Capacity>,
+    pub(super) spooler: Spooler,
+    pub(super) wakes: Wakes,
+    pub(super) index: Mutex<Index>,
+    pub(super) published: RwLock<Published>,
+    /// None while it is being reopened, and once closed. Readers hold it no longer than a look.
+    pub(super) database: RwLock<Option<Arc<Database>>>,
+    /// Claims whose caller went away before it had them: the writer takes them back.
+    pub(super) returned: Mutex<Vec<(Position, u32)>>,
+    pub(super) health: Health,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    failing: Mutex<Option<Arc<str>>>,
+    is_failing: AtomicBool,
+    pub(super) closed: AtomicBool,
+    pub(super) damaged: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) operations: AtomicU64,
+    free: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Health {
+    pub(super) fn failing(&self) -> Option<Arc<str>> {
+        if self.is_failing.load(Relaxed) { self.failing.lock().clone() } else { None }
+    }
+
+    pub(super) fn set_failing(&self, why: Option<Arc<str>>) {
+        self.is_failing.store(why.is_some(), Relaxed);
+        *self.failing.lock() = why;
+    }
+}
+
+impl Shared {
+    /// Whether a request of `bytes` may come in, its reservation apart.
+    pub(super) fn is_open(&self, bytes: u64) -> Result<(), StoreError> {
+        if self.health.closed.load(Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        if let Some(why) = self.health.failing() {
+            return Err(StoreError::Failed(why));
+        }
+        let floor = self.settings.min_free_disk;
+        if floor > 0 && self.free_disk().saturating_sub(bytes) < floor {
+            return Err(Limit::FreeDisk(floor).into());
+        }
+        Ok(())
+    }
+
+    /// Free bytes, not older than `free_disk_every`.
+    pub(super) fn free_disk(&self) -> u64 {
+        let mut free = self.health.free.lock();
+        if let Some((at, bytes)) = *free
+            && at.elapsed() < self.tuning.free_disk_every
+        {
+            return bytes;
+        }
+        // A file system that does not say is taken to have room; a write that finds none fails cleanly.
+        let bytes = self.disk.free().unwrap_or(u64::MAX);
+        *free = Some((Instant::now(), bytes));
+        bytes
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        let (requests, bytes) = self.published.read().held();
+        StoreStatus {
+            failing: self.health.failing().map(|why| why.to_string()),
+            requests,
+            bytes,
+            free_disk: self.free_disk(),
+            damaged: self.health.damaged.load(Relaxed),
+            commits: self.health.commits.load(Relaxed),
+            committed_operations: self.health.operations.load(Relaxed),
+        }
+    }
+
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        if self.health.closed.load(Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        let database = self.database.read().clone();
+        let database = database.ok_or_else(|| StoreError::failed("the database is being reopened"))?;
+        database.begin_read().map_err(StoreError::failed)
+    }
+
+    /// A request's position and row.
+    pub(super) fn find(&self, id: RequestId) -> Result<(Position, Row), StoreError> {
+        let read = self.begin_read()?;
+        let ids = read.open_table(IDS).map_err(StoreError::failed)?;
+        let position = ids.get(id_key(id)).map_err(StoreError::failed)?.ok_or(StoreError::NotFound)?.value();
+        let requests = read.open_table(REQUESTS).map_err(StoreError::failed)?;
+        let bytes = requests.get(position).map_err(StoreError::failed)?.ok_or(StoreError::NotFound)?;
+        Ok((position, Row::decode(bytes.value()).map_err(StoreError::failed)?))
+    }
+}

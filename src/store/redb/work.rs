@@ -1,0 +1,357 @@
+//! The verbs, inside one write transaction. The index follows at once, so that each verb sees what those before it did; what is seen
+//! from outside the writer thread follows after the commit, by [`After`].
+
+use ::redb::{ReadableTable, StorageError, Table, WriteTransaction};
+use prost::Message;
+
+use super::{
+    ages::{Ages, Class},
+    command::{Append, Claim, Dead, End, Settle, Step},
+    ledger::Ledger,
+    row::{IDS, Location, REQUESTS, ROUTES, Row, id_key},
+    segments::Log,
+    shared::Shared,
+};
+use crate::{
+    envelope::{DeadReason, OrderKey, RequestId, State, Timestamp},
+    store::{Appended, Position, StoreError},
+};
+
+/// A verb's result: refused is its own affair, broken is everybody's.
+pub(super) type Verb<T> = Result<Result<T, StoreError>, ::redb::Error>;
+
+pub(super) struct Tables<'t> {
+    pub(super) requests: Table<'t, u64, &'static [u8]>,
+    ids: Table<'t, u128, u64>,
+    routes: Table<'t, u32, &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::Error> {
+        Ok(Self { requests: transaction.open_table(REQUESTS)?, ids: transaction.open_table(IDS)?, routes: transaction.open_table(ROUTES)? })
+    }
+
+    pub(super) fn row(&self, position: Position) -> Result<Option<Row>, ::redb::Error> {
+        let Some(bytes) = self.requests.get(position)? else { return Ok(None) };
+        Ok(Row::decode(bytes.value()).inspect_err(|error| tracing::error!(position, %error, "a row of the queue cannot be read")).ok())
+    }
+
+    pub(super) fn find(&self, id: RequestId) -> Result<Option<(Position, Row)>, ::redb::Error> {
+        let Some(position) = self.ids.get(id_key(id))?.map(|position| position.value()) else { return Ok(None) };
+        Ok(self.row(position)?.map(|row| (position, row)))
+    }
+}
+
+/// What is to be done once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    /// Keys with one pending request fewer.
+    pub(super) released: Vec<OrderKey>,
+    /// Room of requests: `true` to take it, `false` to give it back.
+    pub(super) room: Vec<(bool, u64)>,
+    /// Files that nothing needs.
+    pub(super) needless: Vec<String>,
+    /// Attempts that began (with their number) or ended.
+    pub(super) flights: Vec<(Position, Option<u32>)>,
+    /// Routes of backends that may have something to claim.
+    pub(super) rung: Vec<u32>,
+    /// Whether anything was written.
+    pub(super) changed: bool,
+}
+
+pub(super) struct Work<'t, 'w> {
+    pub(super) tables: Tables<'t>,
+    pub(super) shared: &'w Shared,
+    pub(super) log: &'w mut Log,
+    pub(super) ledger: &'w mut Ledger,
+    pub(super) after: After,
+    /// Room for one encoded row.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl Work<'_, '_> {
+    pub(super) fn append(&mut self, append: &mut Append, at: Location) -> Verb<Appended> {
+        let Some((route, is_new)) = self.ledger.number(&append.backend, &append.route) else {
+            return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
+        };
+        if is_new {
+            self.ledger.book(route, None, None);
+            self.shared.index.lock().add_route(&append.backend, &append.route);
+        }
+        let (id, position) = (append.row.id(), append.turn.position());
+        let existing = self.tables.ids.insert(id_key(id), position)?.map(|existing| existing.value());
+        if let Some(existing) = existing {
+            self.tables.ids.insert(id_key(id), existing)?;
+            return Ok(Err(StoreError::failed(format_args!("there is a request {id} already"))));
+        }
+        append.row.route = route;
+        append.row.request = at;
+        let ahead = self.shared.index.lock().ahead(route, position);
+        self.change(position, None, Some(&append.row))?;
+        Ok(Ok(Appended { id, ahead, bytes: append.row.bytes }))
+    }
+
+    pub(super) fn claim(&mut self, claim: &Claim) -> Result<Vec<(Position, Row)>, ::redb::Error> {
+        let mut claimed = Vec::new();
+        while claimed.len() < claim.max {
+            let next = {
+                let mut index = self.shared.index.lock();
+                index.advance(claim.now);
+                index.next(&claim.backend, &claim.full_routes)
+            };
+            let Some(position) = next else { break };
+            let before = self.tables.row(position)?.filter(|row| row.state() == State::Queued);
+            // The index is what the rows say. Where it is not, it is built anew.
+            let before = before.ok_or_else(|| StorageError::Corrupted(format!("request {position} is not queued")))?;
+            let mut row = before.clone();
+            if row.expires_at() <= claim.now {
+                row.die(DeadReason::Expired, claim.now);
+                self.change(position, Some(&before), Some(&row))?;
+            } else {
+                row.become_at(State::Delivering, claim.now);
+                row.attempts += 1;
+                self.change(position, Some(&before), Some(&row))?;
+                claimed.push((position, row));
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Takes back the start of an attempt that was not made.
+    pub(super) fn unclaim(&mut self, position: Position, attempt: u32, at: Timestamp) -> Result<(), ::redb::Error> {
+        let begun = |row: &Row| row.state() == State::Delivering && row.attempts == attempt;
+        let Some(before) = self.tables.row(position)?.filter(begun) else { return Ok(()) };
+        let mut row = before.clone();
+        row.queue_again(at, before.due().min(at));
+        row.attempts -= 1;
+        self.change(position, Some(&before), Some(&row))
+    }
+
+    pub(super) fn settle(&mut self, settle: &mut Settle, answer: Option<Location>, head: Option<Location>) -> Verb<()> {
+        let Some((position, before)) = self.tables.find(settle.id)? else { return Ok(Err(StoreError::NotFound)) };
+        if before.state() != State::Delivering || before.attempts != settle.attempt {
+            return Ok(Err(StoreError::WrongState(before.state())));
+        }
+        let mut row = before.clone();
+        if let Some(stored) = settle.answer.as_ref().filter(|_| answer.is_some()) {
+            row.answer = answer;
+            row.answer_file = if stored.file.is_some() { settle.attempt } else { 0 };
+        }
+        row.answer_status = settle.answer.as_ref().map_or(0, |stored| stored.status.into());
+        match &mut settle.end {
+            End::Delivered => {
+                row.become_at(State::Delivered, settle.at);
+                row.last_outcome = format!("answered {}", row.answer_status);
+                let_body_go(&mut row, head);
+            }
+            End::Again { due, consumes_attempt, why } => {
+                row.queue_again(settle.at, *due);
+                row.failures += u32::from(*consumes_attempt);
+                row.last_outcome = std::mem::take(why);
+            }
+            End::Dead { reason, why } => {
+                row.die(*reason, settle.at);
+                row.last_outcome = std::mem::take(why);
+            }
+        }
+        self.change(position, Some(&before), Some(&row))?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId, at: Timestamp, head: Option<Location>) -> Verb<()> {
+        let Some((position, before)) = self.tables.find(id)? else { return Ok(Err(StoreError::NotFound)) };
+        if before.state() != State::Queued {
+            return Ok(Err(StoreError::WrongState(before.state())));
+        }
+        let mut row = before.clone();
+        row.become_at(State::Cancelled, at);
+        let_body_go(&mut row, head);
+        self.change(position, Some(&before), Some(&row))?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn redrive(&mut self, dead: &Dead) -> Result<Step, ::redb::Error> {
+        self.each_dead(dead, |work, position, before| {
+            let mut row = before.clone();
+            row.queue_again(dead.at, dead.at);
+            row.redriven_at = dead.at.as_millis();
+            row.failures = 0;
+            row.dead_reason.clear();
+            (row.answer, row.answer_file, row.answer_status) = (None, 0, 0);
+            work.change(position, Some(before), Some(&row))
+        })
+    }
+
+    pub(super) fn discard(&mut self, dead: &Dead) -> Result<Step, ::redb::Error> {
+        self.each_dead(dead, |work, position, row| work.change(position, Some(row), None))
+    }
+
+    fn each_dead(
+        &mut self,
+        dead: &Dead,
+        act: impl Fn(&mut Self, Position, &Row) -> Result<(), ::redb::Error>,
+    ) -> Result<Step, ::redb::Error> {
+        let Dead { filter, after, limit, .. } = dead;
+        let mut step = Step { touched: 0, next: Some(*after) };
+        for _ in 0..self.shared.tuning.step {
+            let last = step.next.unwrap_or_default();
+            let next = self.shared.index.lock().next_dead(last, |backend, route| filter.is_of(backend, route));
+            step.next = next.filter(|_| step.touched < *limit);
+            let Some(position) = step.next else { break };
+            if let Some(row) = self.tables.row(position)?.filter(|row| row.matches(filter)) {
+                act(self, position, &row)?;
+                step.touched += 1;
+            }
+        }
+        Ok(step)
+    }
+
+    pub(super) fn prune(&mut self, now: Timestamp) -> Result<Step, ::redb::Error> {
+        let mut left = self.shared.tuning.step;
+        let (kept, dead) = (self.shared.settings.keep_delivered, self.shared.settings.keep_dead);
+        let before = |keep: std::time::Duration| {
+            let keep = u64::try_from(keep.as_millis()).ok()?;
+            now.as_millis().checked_sub(keep).map(Timestamp::from_millis)
+        };
+        for (class, until) in [(Class::Expires, Some(now)), (Class::Kept, before(kept)), (Class::Dead, before(dead))] {
+            let Some(until) = until else { continue };
+            let minutes = self.shared.index.lock().ages.reached(class, until);
+            for (minute, positions) in minutes {
+                let (found, earliest) = self.aged(class, minute, positions, until, left)?;
+                left -= found.len();
+                for (position, row) in &found {
+                    self.age(class, *position, row, now)?;
+                }
+                if left == 0 {
+                    return Ok(Step { touched: self.shared.tuning.step as u64, next: Some(0) });
+                }
+                if let Some(earliest) = earliest {
+                    self.shared.index.lock().ages.looked(class, minute, earliest);
+                }
+            }
+        }
+        Ok(Step { touched: (self.shared.tuning.step - left) as u64, next: None })
+    }
+
+    /// Up to `most` requests of a minute that have reached the age, and the earliest moment of those that have not.
+    #[expect(clippy::type_complexity, reason = "two results of one walk")]
+    fn aged(
+        &self,
+        class: Class,
+        minute: u64,
+        positions: std::ops::RangeInclusive<Position>,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<(Vec<(Position, Row)>, Option<Timestamp>), ::redb::Error> {
+        let mut found = Vec::new();
+        let mut earliest: Option<Timestamp> = None;
+        for entry in self.tables.requests.range(positions)? {
+            let (position, bytes) = entry?;
+            let Ok(row) = Row::decode(bytes.value()) else { continue };
+            let moment = if class == Class::Expires { row.expires_at() } else { row.changed_at() };
+            if Class::of(row.state()) != Some(class) || Ages::minute(moment) != minute {
+                continue;
+            }
+            if moment > until {
+                earliest = Some(earliest.map_or(moment, |earliest| earliest.min(moment)));
+            } else {
+                found.push((position.value(), row));
+                if found.len() == most {
+                    break;
+                }
+            }
+        }
+        Ok((found, earliest))
+    }
+
+    fn age(&mut self, class: Class, position: Position, before: &Row, now: Timestamp) -> Result<(), ::redb::Error> {
+        if class != Class::Expires {
+            return self.change(position, Some(before), None);
+        }
+        let mut row = before.clone();
+        row.die(DeadReason::Expired, now);
+        self.change(position, Some(before), Some(&row))
+    }
+
+    /// Writes one row, and has everything follow.
+    pub(super) fn change(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) -> Result<(), ::redb::Error> {
+        let Some(route) = before.or(after).map(|row| row.route) else { return Ok(()) };
+        self.write(position, before, after)?;
+        self.ledger.book(route, before.map(Row::state), after.map(Row::state));
+        self.follow(position, before, after);
+        Ok(())
+    }
+
+    /// Removes a request of which nobody was ever told.
+    pub(super) fn undo_append(&mut self, position: Position) -> Result<(), ::redb::Error> {
+        let Some(row) = self.tables.row(position)? else { return Ok(()) };
+        self.write(position, Some(&row), None)?;
+        self.ledger.unbook(row.route, row.state());
+        self.follow(position, Some(&row), None);
+        Ok(())
+    }
+
+    fn write(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) -> Result<(), ::redb::Error> {
+        self.after.changed = true;
+        match (before, after) {
+            (_, Some(row)) => {
+                self.scratch.clear();
+                row.encode_raw(&mut self.scratch);
+                self.tables.requests.insert(position, &*self.scratch)?;
+            }
+            (Some(row), None) => {
+                self.tables.requests.remove(position)?;
+                self.tables.ids.remove(id_key(row.id()))?;
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) {
+        let (key_before, key_after) = (before.and_then(Row::pending_key), after.and_then(Row::pending_key));
+        match (key_before, key_after) {
+            (Some(key), None) => self.after.released.push(key),
+            // An append's turn already stands for it.
+            (None, Some(key)) if before.is_some() => self.shared.turns.add_stored(key),
+            _ => {}
+        }
+        let room = |row: Option<&Row>| row.is_some_and(Row::takes_room);
+        if let Some(row) = before.filter(|_| room(before) != room(after)) {
+            self.after.room.push((room(after), row.bytes));
+        }
+        let is = |row: Option<&Row>, state: State| row.is_some_and(|row| row.state() == state);
+        if is(before, State::Delivering) {
+            self.after.flights.push((position, None));
+        }
+        if let Some(row) = after.filter(|row| row.state() == State::Delivering) {
+            self.after.flights.push((position, Some(row.attempts)));
+        } else if let Some(row) = after.or(before) {
+            self.after.rung.push(row.route);
+        }
+        let names =
+            |row: Option<&Row>| row.map(|row| [row.body_name(), row.answer_name()]).into_iter().flatten().flatten().collect::<Vec<_>>();
+        let kept = names(after);
+        self.after.needless.extend(names(before).into_iter().filter(|name| !kept.contains(name)));
+        after.iter().for_each(|row| self.log.retain(row));
+        before.iter().for_each(|row| self.log.release(row));
+        let mut index = self.shared.index.lock();
+        before.iter().for_each(|row| index.leave(position, row));
+        after.iter().for_each(|row| index.enter(position, row));
+    }
+
+    pub(super) fn write_ledger(&mut self) -> Result<(), ::redb::Error> {
+        for (number, row) in self.ledger.changed() {
+            self.tables.routes.insert(number, &*row.encode_to_vec())?;
+        }
+        Ok(())
+    }
+}
+
+/// The body is no longer needed: where its head was written anew, the old record goes with it.
+fn let_body_go(row: &mut Row, head: Option<Location>) {
+    row.body_file = false;
+    if let Some(head) = head {
+        row.request = head;
+    }
+}
