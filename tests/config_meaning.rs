@@ -6,11 +6,12 @@ use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, time::Duration};
 
 use forebay::{
     backend::ServerAddress,
-    config::{AccessLog, Config, ConfigError},
+    config::{Config, ConfigError},
     envelope::{Delivery, order::Rule},
     health::Check,
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
     replay::Rate,
+    telemetry::AccessTarget,
 };
 use http::{HeaderName, Method};
 use tracing::level_filters::LevelFilter;
@@ -107,7 +108,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     assert_eq!((store.path.as_path(), store.max_requests), (Path::new("data/forebay.redb"), 1_000_000));
     assert_eq!((store.max_bytes, store.min_free_disk), (8 << 30, 512 << 20));
     assert_eq!((store.keep_delivered, store.keep_dead), (3600 * second, 14 * 86_400 * second));
-    assert_eq!((config.log.level, config.log.access), (LevelFilter::INFO, AccessLog::Off));
+    assert_eq!((config.log.level, config.log.access), (LevelFilter::INFO, AccessTarget::Off));
     let app = &config.backends[0];
     assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (second, 30 * second));
     assert_eq!((app.health.concurrency, app.health.wait, app.health.check.is_none()), (128, Duration::from_millis(250), true));
@@ -142,7 +143,7 @@ fn what_is_written_about_the_process_is_what_is_meant() {
     assert_eq!((store.path.as_path(), store.max_requests), (Path::new("/var/lib/forebay/q.redb"), 5));
     assert_eq!((store.max_bytes, store.min_free_disk), (1 << 30, 0));
     assert_eq!((store.keep_delivered, store.keep_dead), (Duration::ZERO, 7 * 86_400 * second));
-    assert_eq!((config.log.level, config.log.access), (LevelFilter::WARN, AccessLog::File("/var/log/access.log".into())));
+    assert_eq!((config.log.level, config.log.access), (LevelFilter::WARN, AccessTarget::File("/var/log/access.log".into())));
 }
 
 #[test]

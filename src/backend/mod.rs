@@ -1,16 +1,30 @@
 //! Sending a request to a backend and getting a response, or an error that says whether it may have been executed.
+//!
+//! A [`Backend`] is shared by all threads: its servers, how busy each is, and which are up. A [`Pool`] belongs to one thread: the idle
+//! connections, last in first out, so that few stay warm and the rest age out. What an error *means* for a request is not decided
+//! here (`envelope::verdict`), nor whether the backend is fit to be asked (`health`).
+
+mod balance;
+mod body;
+mod connect;
+pub mod headers;
+pub mod letters;
+mod pool;
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::envelope::Name;
+
+pub use body::{BodyError, RequestBody, ResponseBody};
+pub use pool::Pool;
 
 /// Where a backend is and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +48,8 @@ pub enum ServerAddress {
     Unix(PathBuf),
 }
 
-impl std::fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
             Self::Name(host, port) => write!(f, "http://{host}:{port}"),
@@ -61,9 +75,23 @@ pub enum ErrorKind {
     RequestBody,
 }
 
+impl ErrorKind {
+    /// What happened, in the words of RFC 9209 section 2.3.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Reset => "connection_terminated",
+            Self::Timeout => "http_response_timeout",
+            Self::BadResponse => "http_protocol_error",
+            Self::RequestBody => "http_request_error",
+        }
+    }
+}
+
 /// No response.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind:?}: {detail}")]
+#[error("{}: {detail}", kind.as_str())]
 pub struct SendError {
     /// What happened.
     pub kind: ErrorKind,
@@ -75,14 +103,6 @@ pub struct SendError {
     pub detail: String,
 }
 
-/// One backend: its servers and the choice among them. Shared by all threads.
-#[derive(Debug)]
-pub struct Backend {}
-
-/// The idle connections of one thread, to all backends.
-#[derive(Debug, Default)]
-pub struct Pool {}
-
 /// A response and where it came from.
 #[derive(Debug)]
 pub struct Reply {
@@ -92,44 +112,121 @@ pub struct Reply {
     pub server: usize,
 }
 
-/// A body on its way to a backend (`http_body::Body<Data = Bytes>`).
+/// One backend: its servers and the choice among them. Shared by all threads.
 #[derive(Debug)]
-pub struct RequestBody {}
-
-/// A body on its way from a backend (`http_body::Body<Data = Bytes>`); its end gives the connection back to the pool.
-#[derive(Debug)]
-pub struct ResponseBody {}
-
-impl RequestBody {
-    /// No body.
-    pub fn empty() -> Self {
-        todo!()
-    }
-
-    /// A body in memory.
-    pub fn full(_bytes: Bytes) -> Self {
-        todo!()
-    }
-
-    /// Any other body.
-    pub fn boxed<B>(_body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes, Error = std::io::Error> + Send + 'static,
-    {
-        todo!()
-    }
+pub struct Backend {
+    name: Name,
+    settings: Settings,
+    servers: balance::Servers,
+    /// Tells the shelves of two generations of a backend apart after a reload.
+    generation: u64,
 }
 
 impl Backend {
-    /// A backend; `weights` are those of its servers, 0 for one that is out.
-    pub fn new(_name: Name, _settings: Settings, _weights: Arc<[AtomicU32]>) -> Arc<Self> {
-        todo!()
+    /// A backend; `weights` are those of its servers in percent, 0 for one that is out.
+    pub fn new(name: Name, settings: Settings, weights: Arc<[AtomicU32]>) -> Arc<Self> {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let servers = balance::Servers::new(settings.servers.len(), weights);
+        Arc::new(Self { name, settings, servers, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its servers.
+    pub fn addresses(&self) -> &[ServerAddress] {
+        &self.settings.servers
+    }
+
+    /// Requests at server number `server` now, to the end of their response bodies.
+    pub fn in_flight(&self, server: usize) -> u32 {
+        self.servers.load(server)
     }
 
     /// Sends a request to the less loaded of two servers that are up and waits for the head of the response.
     ///
-    /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours.
-    pub async fn send(&self, _pool: &Pool, _request: Request<RequestBody>) -> Result<Reply, SendError> {
-        todo!()
+    /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A request
+    /// that a reused connection hands back unsent, because it had died idle, goes out on another one.
+    pub async fn send(&self, pool: &Pool, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
+        let Some(load) = self.servers.choose() else {
+            let detail = format!("no server of backend {} is up", self.name);
+            return Err(SendError { kind: ErrorKind::Connect, maybe_sent: false, server: None, detail });
+        };
+        let server = load.server();
+        let fail = |kind, maybe_sent, detail| SendError { kind, maybe_sent, server: Some(server), detail };
+        let shelf = pool.shelf(self.generation, server);
+        loop {
+            let (mut sender, reused) = match shelf.take() {
+                Some(sender) => (sender, true),
+                None => {
+                    let opened = connect::open(&self.settings.servers[server], self.settings.connect_timeout).await;
+                    (opened.map_err(|(kind, detail)| fail(kind, false, detail))?, false)
+                }
+            };
+            let pace = request.body().pace();
+            let attempt = sender.try_send_request(request);
+            let outcome = body::with_response_timeout(attempt, self.settings.response_timeout, pace).await;
+            let mut error = match outcome {
+                Ok(Ok(response)) => {
+                    let response = response.map(|incoming| ResponseBody::new(incoming, sender, shelf, load));
+                    return Ok(Reply { response, server });
+                }
+                Ok(Err(error)) => error,
+                Err(body::TimedOut { body_done: true }) => {
+                    let detail = format!("no response within {:?}", self.settings.response_timeout);
+                    return Err(fail(ErrorKind::Timeout, true, detail));
+                }
+                Err(body::TimedOut { body_done: false }) => {
+                    let detail = format!("the request body stalled for {:?}", self.settings.response_timeout);
+                    return Err(fail(ErrorKind::RequestBody, true, detail));
+                }
+            };
+            match error.take_message() {
+                Some(unsent) if reused => request = unsent,
+                Some(_) => return Err(fail(ErrorKind::Reset, false, connect::chain(error.error()))),
+                None => {
+                    let error = error.into_error();
+                    return Err(fail(body::kind_of(&error), true, connect::chain(&error)));
+                }
+            }
+        }
+    }
+
+    /// Asks server number `server` on a connection of its own whether it is well: with a `path` by GET, which 2xx and 3xx pass; without one by
+    /// `HEAD /`, which every answer passes but 502, 503 and 504: an application that says "not found" is up.
+    pub async fn probe(&self, server: usize, path: Option<&str>, timeout: Duration) -> bool {
+        let Some(address) = self.settings.servers.get(server) else { return false };
+        let method = if path.is_some() { Method::GET } else { Method::HEAD };
+        let request = Request::builder()
+            .method(method)
+            .uri(path.unwrap_or("/"))
+            .header(http::header::HOST, address.host())
+            .header(http::header::USER_AGENT, "forebay (health check)")
+            .header(http::header::CONNECTION, "close")
+            .body(RequestBody::empty());
+        let Ok(request) = request else { return false };
+        let asked = async {
+            let mut sender = connect::open(address, timeout).await.ok()?;
+            Some(sender.send_request(request).await.ok()?.status())
+        };
+        let status = tokio::time::timeout(timeout, asked).await.ok().flatten();
+        status.is_some_and(|status| match path {
+            Some(_) => status.is_success() || status.is_redirection(),
+            None => !matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT),
+        })
+    }
+}
+
+impl ServerAddress {
+    /// What stands in `Host` where a request brings none.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Name(host, port) => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{
-    Args, Parser, Subcommand, ValueEnum,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{config::Flags, envelope::DeadReason};
+use super::{dead::DeadCommand, demo::DemoArgs, status::StatusArgs};
+use crate::config::Flags;
 
 const LEARN: &str = "\
 Examples:
@@ -108,113 +106,6 @@ pub struct CheckArgs {
     pub config: Option<PathBuf>,
 }
 
-/// `demo`.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Seconds that the load runs; without it, until Ctrl-C
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub seconds: Option<u64>,
-}
-
-/// How a running forebay is reached.
-#[derive(Debug, Clone, Args)]
-pub struct AdminArgs {
-    /// The admin listener of the running forebay
-    #[arg(long, value_name = "URL", env = "FOREBAY_ADMIN", default_value = "http://127.0.0.1:8081")]
-    pub admin: String,
-    /// A file that holds the admin token
-    #[arg(long, value_name = "FILE", env = "FOREBAY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
-/// How a result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-}
-
-/// `status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Show it again every second, until Ctrl-C
-    #[arg(short, long)]
-    pub watch: bool,
-    /// How it is printed
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// How forebay is reached.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `dead`.
-#[derive(Debug, Subcommand)]
-pub enum DeadCommand {
-    /// List dead letters, oldest first
-    List(DeadListArgs),
-    /// Queue dead letters again, with all their attempts and their whole age anew
-    ///
-    /// All that match the filters, or all there are. They go out in order and at the pace of their backend's replay.
-    Redrive(DeadRedriveArgs),
-}
-
-/// Which dead letters.
-#[derive(Debug, Clone, Args)]
-pub struct DeadFilter {
-    /// Only those of this backend
-    #[arg(long, value_name = "NAME")]
-    pub backend: Option<String>,
-    /// Only those of this route
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// Only those that died for this reason
-    #[arg(long, value_parser = reasons())]
-    pub reason: Option<DeadReason>,
-}
-
-/// `dead list`.
-#[derive(Debug, Args)]
-pub struct DeadListArgs {
-    /// Which dead letters.
-    #[command(flatten)]
-    pub filter: DeadFilter,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
-    /// How they are printed
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// How forebay is reached.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `dead redrive`.
-#[derive(Debug, Args)]
-pub struct DeadRedriveArgs {
-    /// Which dead letters.
-    #[command(flatten)]
-    pub filter: DeadFilter,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// How forebay is reached.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// The names of the reasons; a name that is none of them never gets past the parser.
-fn reasons() -> impl TypedValueParser<Value = DeadReason> {
-    let names = DeadReason::ALL.iter().map(|reason| reason.as_str());
-    PossibleValuesParser::new(names).try_map(|name| DeadReason::from_name(&name).ok_or("not a reason"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -229,14 +120,5 @@ mod tests {
     #[test]
     fn a_file_and_a_backend_exclude_each_other() {
         assert!(Cli::try_parse_from(["forebay", "run", "-c", "a.toml", "--backend", "http://a"]).is_err());
-    }
-
-    #[test]
-    fn every_reason_of_a_dead_letter_can_be_named() {
-        for reason in DeadReason::ALL {
-            let cli = Cli::try_parse_from(["forebay", "dead", "list", "--reason", reason.as_str()]).unwrap();
-            let Command::Dead(DeadCommand::List(args)) = cli.command else { panic!("not a list") };
-            assert_eq!(args.filter.reason, Some(*reason));
-        }
     }
 }

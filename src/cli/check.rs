@@ -39,6 +39,12 @@ pub(super) fn load(flags: Flags) -> Result<(Source, Config), ExitCode> {
     }
 }
 
+/// Where the forebay of the configuration at hand has its admin listener, for the commands that ask it; none when there is no such configuration.
+pub(super) fn configured_admin() -> Option<crate::admin::Settings> {
+    let source = Source::choose(Flags::default(), |name| env::var(name).ok(), Path::exists).ok()?;
+    source.load().ok().map(|config| config.admin)
+}
+
 /// Whether stderr takes colours (<https://no-color.org>).
 fn colored() -> bool {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -4,8 +4,13 @@
 
 pub mod args;
 mod check;
+pub mod client;
+pub mod dead;
+pub mod demo;
 mod describe;
+mod render;
 mod run;
+pub mod status;
 
 use std::{
     io::{self, Write},
@@ -31,9 +36,9 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Check(args) => check::check(args),
-        Command::Demo(args) => run::demo(args),
-        Command::Status(args) => run::status(args),
-        Command::Dead(command) => run::dead(command),
+        Command::Demo(args) => demo::run(&args),
+        Command::Status(args) => status::run(&args, check::configured_admin().as_ref()),
+        Command::Dead(command) => dead::run(&command, check::configured_admin().as_ref()),
         Command::Schema => describe::schema(),
         Command::Completions { shell } => describe::completions(shell),
         Command::Man { command } => describe::man(&command),

@@ -1,34 +1,73 @@
-//! Commands that other rooms carry out. (in progress: each of these hands its arguments to the room that does the work)
+//! `forebay run`: the program itself, and what its signals do.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, thread};
 
-use super::{
-    FAILED,
-    args::{DeadCommand, DemoArgs, StatusArgs},
+use tokio::sync::mpsc;
+
+use super::{BAD_CONFIGURATION, FAILED};
+use crate::{
+    app::{App, Order, StartError},
+    config::{Config, ConfigError, Source},
+    shutdown::{Asked, Signals},
+    telemetry::{self, LogFormat},
 };
-use crate::config::{Config, Source};
 
-/// Runs the proxy; `source` reads the configuration again at HUP.
-pub(super) fn run(_source: Source, _config: Config) -> ExitCode {
-    unwired("run")
+/// Runs the proxy until it is told to stop; `source` reads the configuration again at HUP.
+pub(super) fn run(source: Source, config: Config) -> ExitCode {
+    if let Err(error) = telemetry::init(LogFormat::default(), Some(&config.log.level.to_string())) {
+        eprintln!("forebay: {error}");
+        return ExitCode::from(FAILED);
+    }
+    match start(source, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            // A configuration that names what is not there is a bad one; a thread that the system refuses is not.
+            ExitCode::from(if matches!(error, StartError::Thread(_)) { FAILED } else { BAD_CONFIGURATION })
+        }
+    }
 }
 
-/// Runs the demo.
-pub(super) fn demo(_args: DemoArgs) -> ExitCode {
-    unwired("demo")
+fn start(source: Source, config: Config) -> Result<(), StartError> {
+    let (orders, taken) = mpsc::channel(4);
+    // Signals are listened to before anything is opened, so that none that comes early is lost or kills us half-way.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let mut signals = {
+        let _within = runtime.enter();
+        Signals::listen().map_err(StartError::Thread)?
+    };
+    let app = App::bind(config)?;
+    let listening = thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let order = match signals.next().await {
+                    Asked::Stop => Order::Stop,
+                    Asked::Reload => reload(&source),
+                };
+                if orders.send(order).await.is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    listening.map_err(StartError::Thread)?;
+    app.run(taken)
 }
 
-/// Shows the status of a running forebay.
-pub(super) fn status(_args: StatusArgs) -> ExitCode {
-    unwired("status")
-}
-
-/// Looks at dead letters.
-pub(super) fn dead(_command: DeadCommand) -> ExitCode {
-    unwired("dead")
-}
-
-fn unwired(command: &str) -> ExitCode {
-    eprintln!("forebay: `{command}` is not joined to its room yet");
-    ExitCode::from(FAILED)
+/// The configuration read again; one with faults is shown, and changes nothing.
+fn reload(source: &Source) -> Order {
+    match source.load() {
+        Ok(config) => Order::Reload(Box::new(config)),
+        Err(error) => {
+            match &error {
+                ConfigError::Invalid(report) => {
+                    tracing::error!("the configuration was not reloaded, the old one stays in force:\n{}", report.render(false));
+                }
+                ConfigError::Unreadable { .. } => {
+                    tracing::error!("the configuration was not reloaded, the old one stays in force: {error}")
+                }
+            }
+            Order::ReloadFailed
+        }
+    }
 }

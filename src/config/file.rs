@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog,
+    AccessTarget,
     read::{At, Section, Table, key},
     values::{Concurrency, Engine, Host, Named, OrderBy, Profile, Size},
 };
@@ -194,7 +194,7 @@ impl Section for Store {
 #[derive(Debug)]
 pub(super) struct Log {
     pub level: At<LevelFilter>,
-    pub access: At<AccessLog>,
+    pub access: At<AccessTarget>,
 }
 
 impl Section for Log {
@@ -203,7 +203,7 @@ impl Section for Log {
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
             level: table.or(key("level", "The least severe event that is logged to stderr."), LevelFilter::INFO),
-            access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessLog::Off),
+            access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessTarget::Off),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 
-use crate::{admin, backend, envelope::Name, health, proxy, replay, store};
+use crate::{admin, backend, envelope::Name, health, proxy, replay, store, telemetry::AccessTarget};
 
 pub use fault::Report;
 pub use schema::schema;
@@ -66,18 +66,7 @@ pub struct LogSettings {
     /// The least severe event that is logged to stderr.
     pub level: LevelFilter,
     /// Where the access log goes.
-    pub access: AccessLog,
-}
-
-/// Where the access log goes: one line per request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Nowhere: no line is made.
-    Off,
-    /// To the standard output.
-    Stdout,
-    /// To a file, appended.
-    File(PathBuf),
+    pub access: AccessTarget,
 }
 
 /// Why there is no configuration. The text of each says what to do.

@@ -107,6 +107,17 @@ pub enum Signal {
     ConnectFailure,
 }
 
+impl Signal {
+    /// What a status says about the health of the server that gave it: the one translation, so that live traffic and replay cannot differ.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            502..=504 => Self::Failure,
+            501 | 505 | ..=499 => Self::Success,
+            _ => Self::ApplicationError,
+        }
+    }
+}
+
 /// Load-balancing weights of a backend's servers, by index, written here and read where a server is chosen: 0 is out, 100 is full.
 pub type Weights = Arc<[AtomicU32]>;
 
@@ -201,9 +212,14 @@ impl Health {
     /// Takes a seat. Never waits for [`Class::Replay`]; for [`Class::Live`] as `Settings::wait` says.
     pub async fn seat(self: &Arc<Self>, class: Class) -> Result<Seat, NoSeat> {
         match class {
-            Class::Live => self.gate.seat(Duration::from_millis(self.wait_millis.load(Relaxed))).await,
+            Class::Live => self.gate.seat(self.wait()).await,
             Class::Replay => self.gate.try_replay_seat().ok_or_else(|| self.gate.refusal()),
         }
+    }
+
+    /// How long a live request waits for a seat, here and at the limits of routes.
+    pub fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_millis.load(Relaxed))
     }
 
     /// Resolves when a seat may be free for replay (at once if one is), or the state has changed; may resolve in vain.

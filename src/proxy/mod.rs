@@ -1,5 +1,71 @@
 //! From the client to us: listen, find the route, decide, and pass on, queue or refuse.
+//!
+//! [`Site`] is what all worker threads share, and is replaced as a whole when the configuration is reloaded. A [`Worker`] is one thread's: its own
+//! listeners and its own connections to backends. The way of one request is [`Exchange::answer`], which fits one screen.
 
+mod access;
+mod answer;
+mod body;
+mod client;
+mod decide;
+mod exchange;
+mod listener;
+mod outcome;
+mod page;
+mod rescue;
+mod route;
 mod settings;
+mod sockets;
+mod spill;
+mod stream;
+mod watch;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
+
+pub use listener::Connections;
+pub use route::{Estimate, Route, Table, Upstream};
 pub use settings::{Accepted, Clients, ListenAddress, OnDeadLetter, PathMatch, RouteSettings, Settings, Spill, When};
+pub use sockets::{BindError, Listener, Sockets};
+
+/// What is configured and may change while we run.
+pub struct Site {
+    /// All routes.
+    pub routes: Table,
+    /// Limits on clients.
+    pub clients: Clients,
+}
+
+/// What all requests share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Replaced as a whole by a reload.
+    pub site: Arc<ArcSwap<Site>>,
+    /// Where writes are queued.
+    pub store: Arc<dyn Store>,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+}
+
+/// What one thread's requests share.
+pub struct Worker {
+    shared: Shared,
+    pool: Pool,
+}
+
+impl Worker {
+    /// A thread's share.
+    pub fn new(shared: Shared) -> Arc<Self> {
+        Arc::new(Self { shared, pool: Pool::default() })
+    }
+
+    /// Drops idle connections to backends that are too old. Called every few seconds.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+}

@@ -90,17 +90,8 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
         payload = keep(body, spooler) => payload,
         () = cut => Payload::from(Bytes::new()),
     };
-    let signal = Some((server, signal_of(head.status)));
+    let signal = Some((server, Signal::of_status(head.status.as_u16())));
     Attempted { ended: answered(head, payload, claimed), signal }
-}
-
-/// What a status says about the health of the server that gave it.
-fn signal_of(status: StatusCode) -> Signal {
-    match status.as_u16() {
-        502..=504 => Signal::Failure,
-        501 | 505 | ..=499 => Signal::Success,
-        _ => Signal::ApplicationError,
-    }
 }
 
 fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {

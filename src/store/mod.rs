@@ -33,7 +33,7 @@ use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, St
 
 pub use error::{Limit, OpenError, StoreError};
 use payload::TEMPORARY_PREFIX;
-pub use payload::{BodyFile, Payload, PayloadReader, Spool, Spooler};
+pub use payload::{BodyFile, Payload, PayloadBody, PayloadReader, Spool, Spooler};
 pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
 
 /// [`Record::last_outcome`] of a request whose attempt ended with the program.

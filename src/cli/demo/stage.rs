@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -13,9 +14,15 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use super::wire::{Client, WireError};
-use crate::health;
+use crate::{
+    app::{App, Order},
+    config::Config,
+    health,
+    proxy::ListenAddress,
+};
 
 /// How long the proxy may take to say how it is.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -117,20 +124,43 @@ impl Status {
 pub struct Stage {
     proxy: SocketAddr,
     admin: SocketAddr,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<Result<(), String>>,
 }
 
 impl Stage {
     /// A proxy that runs already.
     pub fn attached(proxy: SocketAddr, admin: SocketAddr) -> Self {
-        Self { proxy, admin }
+        Self { proxy, admin, running: None }
     }
 
-    /// Starts a proxy with this configuration. `folder` is where the text would lie if it were a file.
+    /// Starts a proxy with this configuration. `folder` is where the text is written down, so that whoever keeps the folder can start it
+    /// again with `forebay run -c`.
     ///
     /// # Errors
     /// When the configuration is refused or the proxy cannot be started.
-    pub fn start(_text: &str, _folder: &Path) -> Result<Self, StageError> {
-        Err(StageError::Start("this build has no proxy".into()))
+    pub fn start(text: &str, folder: &Path) -> Result<Self, StageError> {
+        fn refused(error: impl std::fmt::Display) -> StageError {
+            StageError::Start(error.to_string())
+        }
+        let file = folder.join("config.toml");
+        std::fs::write(&file, text).map_err(refused)?;
+        let app = App::bind(Config::parse(&file.to_string_lossy(), text).map_err(refused)?).map_err(refused)?;
+        let tcp = |address: &&ListenAddress| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        };
+        let proxy = app.proxy_addresses().iter().find_map(tcp).ok_or_else(|| refused("no listener"))?;
+        let admin = app.admin_address();
+        let (orders, received) = mpsc::channel(1);
+        let run = move || app.run(received).map_err(|error| error.to_string());
+        let thread = std::thread::Builder::new().name("forebay".into()).spawn(run).map_err(refused)?;
+        Ok(Self { proxy, admin, running: Some(Running { orders, thread }) })
     }
 
     /// Stops the proxy, as TERM would, and waits until it is down.
@@ -138,7 +168,13 @@ impl Stage {
     /// # Errors
     /// When it ended badly.
     pub async fn stop(self) -> Result<(), StageError> {
-        Ok(())
+        let Some(Running { orders, thread }) = self.running else { return Ok(()) };
+        // An error means that it is down already, which the thread's result explains.
+        orders.send(Order::Stop).await.ok();
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(ended)) => ended.map_err(StageError::Start),
+            _ => Err(StageError::Start("its thread panicked".into())),
+        }
     }
 
     /// Where clients come.

@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{
     config::{
-        AccessLog,
+        AccessTarget,
         read::{Value, nearest},
         units::Wrong,
     },
@@ -170,7 +170,7 @@ impl Value for LevelFilter {
     }
 }
 
-impl Value for AccessLog {
+impl Value for AccessTarget {
     const NOUN: &'static str = "a place for the access log";
 
     fn schema() -> Json {

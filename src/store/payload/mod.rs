@@ -6,6 +6,7 @@
 //!
 //! Where stored bytes lie on disk, and how they come back as a payload, is the engine's business.
 
+mod body;
 mod file;
 mod spool;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use super::StoreError;
 use crate::envelope::RequestId;
 
+pub use body::PayloadBody;
 pub use file::BodyFile;
 pub(super) use file::TEMPORARY_PREFIX;
 pub use spool::{Spool, Spooler};

@@ -1,0 +1,281 @@
+//! What the benchmarks share: a closed-loop HTTP load, a backend that answers at once, the bare append log, and the program under test.
+
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener as StdListener},
+    os::fd::AsFd,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// What one measurement gave.
+pub struct Measured {
+    /// Answers.
+    pub count: u64,
+    /// Answers per second.
+    pub rate: f64,
+    /// Latency in microseconds.
+    pub p50: u64,
+    pub p99: u64,
+    /// Answers whose status was not the expected one.
+    pub wrong: u64,
+}
+
+/// A program under test, killed at the end.
+pub struct Program {
+    child: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Program {
+    /// Starts `forebay run` with a configuration of which `{backend}` and `{data}` are already filled in, and waits until it listens.
+    pub fn start(folder: &Path, config: &str) -> Self {
+        let file = folder.join("config.toml");
+        std::fs::write(&file, config).expect("the folder is writable");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+            .args(["run", "-c"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let (mut address, mut admin) = (None, None);
+        while address.is_none() || admin.is_none() {
+            let line = lines.next().expect("the program says where it listens").expect("stderr is text");
+            let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            if event["message"] == "listening" {
+                let bound = event["address"].as_str().and_then(|text| text.parse().ok());
+                match event["role"].as_str() {
+                    Some("proxy") => address = bound,
+                    _ => admin = bound,
+                }
+            }
+        }
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.expect("known"), admin: admin.expect("known") }
+    }
+
+    /// CPU time used so far, all threads.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let nanos: u64 = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanos)
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A port of the loopback on which nobody listens.
+pub fn dead_port() -> SocketAddr {
+    let listener = StdListener::bind("127.0.0.1:0").expect("the loopback has a port");
+    listener.local_addr().expect("it is bound")
+}
+
+/// A backend that reads a request and answers 200 at once, on a thread of its own.
+pub fn backend() -> SocketAddr {
+    let listener = StdListener::bind("127.0.0.1:0").expect("the loopback has a port");
+    let address = listener.local_addr().expect("it is bound");
+    listener.set_nonblocking(true).expect("a socket can be non-blocking");
+    std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let listener = TcpListener::from_std(listener).expect("it is non-blocking");
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(answer_all(stream));
+            }
+        });
+    });
+    address
+}
+
+async fn answer_all(mut stream: TcpStream) {
+    let _set = stream.set_nodelay(true);
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    loop {
+        while let Some(length) = message_length(&buffer) {
+            buffer.drain(..length);
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.is_err() {
+                return;
+            }
+        }
+        if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+}
+
+/// Length of the message at the start of `bytes`, if it is whole.
+fn message_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&bytes[..head]).ok()?;
+    let body = text
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+        .unwrap_or(0);
+    (bytes.len() >= head + body).then_some(head + body)
+}
+
+/// A POST of `total` bytes, head included, as a driver's phone sends one. Every connection has a sender of its own.
+pub fn post(total: usize, sender: usize) -> Vec<u8> {
+    let head = |body: usize| {
+        format!(
+            "POST /marks HTTP/1.1\r\nHost: app.example\r\nUser-Agent: bench\r\nAccept: application/json\r\n\
+             Authorization: Bearer {sender:032}\r\nContent-Type: application/json\r\nContent-Length: {body}\r\n\r\n"
+        )
+    };
+    let body = total - head(total).len();
+    let mut request = head(body).into_bytes();
+    request.resize(request.len() + body, b'x');
+    request
+}
+
+/// Sends requests over `connections` connections, each waiting for its answer before the next, for `span`.
+pub fn load(address: SocketAddr, connections: usize, span: Duration, size: usize, expected: &'static [u8]) -> Measured {
+    std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let until = Instant::now() + span;
+            let began = Instant::now();
+            let clients: Vec<_> =
+                (0..connections).map(|sender| tokio::spawn(client(address, post(size, sender), until, expected))).collect();
+            let mut all = Histogram::<u64>::new(3).expect("3 digits are possible");
+            let mut wrong = 0;
+            for client in clients {
+                let (latencies, unexpected) = client.await.expect("a client does not panic");
+                all.add(latencies).expect("the same range");
+                wrong += unexpected;
+            }
+            measured(&all, began.elapsed(), wrong)
+        })
+    })
+    .join()
+    .expect("the load does not panic")
+}
+
+async fn client(address: SocketAddr, request: Vec<u8>, until: Instant, expected: &'static [u8]) -> (Histogram<u64>, u64) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.set_nodelay(true).expect("TCP has it");
+    let mut latencies = Histogram::new(3).expect("3 digits are possible");
+    let (mut buffer, mut wrong) = (Vec::with_capacity(4096), 0);
+    while Instant::now() < until {
+        let sent = Instant::now();
+        stream.write_all(&request).await.expect("it stays open");
+        let length = loop {
+            assert_ne!(stream.read_buf(&mut buffer).await.expect("it stays open"), 0, "it stays open");
+            if let Some(length) = message_length(&buffer) {
+                break length;
+            }
+        };
+        wrong += u64::from(!buffer.starts_with(expected));
+        buffer.drain(..length);
+        latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    (latencies, wrong)
+}
+
+/// The limit of the machine: `producers` threads of control append `size` bytes each to one growing file and go on when they are synced. One
+/// writer takes all that waits, writes it, syncs once, and answers all.
+pub fn bare_log(folder: &Path, producers: usize, span: Duration, size: usize) -> Measured {
+    let path = folder.join("bare.log");
+    let (send, receive) = mpsc::sync_channel::<tokio::sync::oneshot::Sender<()>>(producers);
+    let stop = Arc::new(AtomicBool::new(false));
+    let synced = Arc::new(AtomicU64::new(0));
+    let writer = {
+        let (synced, record) = (synced.clone(), vec![b'x'; size]);
+        let mut file = File::create(&path).expect("the folder is writable");
+        std::thread::spawn(move || {
+            while let Ok(first) = receive.recv() {
+                let mut waiting = vec![first];
+                waiting.extend(receive.try_iter());
+                file.write_all(&record.repeat(waiting.len())).expect("the disk has room");
+                rustix::fs::fdatasync(file.as_fd()).expect("the disk works");
+                synced.fetch_add(waiting.len() as u64, Relaxed);
+                waiting.into_iter().for_each(|answer| drop(answer.send(())));
+            }
+        })
+    };
+    let measured = runtime().block_on(async {
+        let began = Instant::now();
+        let tasks: Vec<_> = (0..producers)
+            .map(|_| {
+                let (send, stop) = (send.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let mut latencies = Histogram::<u64>::new(3).expect("3 digits are possible");
+                    while !stop.load(Relaxed) {
+                        let (answer, answered) = tokio::sync::oneshot::channel();
+                        let sent = Instant::now();
+                        send.try_send(answer).expect("as many places as producers");
+                        answered.await.expect("the writer answers");
+                        latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        tokio::time::sleep(span).await;
+        stop.store(true, Relaxed);
+        let mut all = Histogram::<u64>::new(3).expect("3 digits are possible");
+        for task in tasks {
+            all.add(task.await.expect("a producer does not panic")).expect("the same range");
+        }
+        measured(&all, began.elapsed(), 0)
+    });
+    drop(send);
+    writer.join().expect("the writer does not panic");
+    std::fs::remove_file(&path).expect("it is ours");
+    measured
+}
+
+fn measured(latencies: &Histogram<u64>, span: Duration, wrong: u64) -> Measured {
+    Measured {
+        count: latencies.len(),
+        rate: latencies.len() as f64 / span.as_secs_f64(),
+        p50: latencies.value_at_quantile(0.5),
+        p99: latencies.value_at_quantile(0.99),
+        wrong,
+    }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
+}
+
+/// Median, and half the distance of the extremes in percent of it.
+pub fn median(values: &mut [f64]) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let middle = values[values.len() / 2];
+    (middle, (values[values.len() - 1] - values[0]) / 2.0 / middle * 100.0)
+}

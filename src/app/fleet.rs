@@ -1,0 +1,230 @@
+//! The backends: each with its health, its replay and its probes, started, replaced by a reload, and stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use ahash::AHashMap;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+use crate::{
+    admin::{BackendView, QueueView, View},
+    backend::Backend,
+    config::{BackendConfig, Config},
+    envelope::{Clock, Name},
+    health::{Gate, Health, probe},
+    proxy::{Route, Site, Table, Upstream},
+    replay::{self, Handle, Replay, RouteGates},
+    store::Store,
+    telemetry::Metrics,
+};
+
+/// What is told to a client when nothing is known yet about how fast a queue empties: deliveries per second.
+const ASSUMED_RATE: f64 = 10.0;
+
+/// All backends of the configuration.
+pub(super) struct Fleet {
+    members: Vec<Member>,
+    /// The limit of each route that has one; kept over a reload that does not change it, so that the count in it stays true.
+    gates: AHashMap<Name, (u32, Arc<Gate>)>,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    stop: watch::Sender<Option<Instant>>,
+    /// Tasks that have to end before the program does.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// One backend.
+struct Member {
+    config: BackendConfig,
+    backend: Arc<Backend>,
+    health: Arc<Health>,
+    replay: Arc<Handle>,
+    /// Ends this backend's tasks when the configuration drops or changes it.
+    retire: watch::Sender<Option<Instant>>,
+}
+
+impl Fleet {
+    pub(super) fn new(config: &Config, store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let (stop, _) = watch::channel(None);
+        let mut fleet = Self { members: Vec::new(), gates: AHashMap::new(), store, metrics, clock, stop, tasks: Vec::new() };
+        fleet.gates = fleet.gates_of(config);
+        fleet.members = config.backends.iter().map(|backend| fleet.member(backend)).collect();
+        fleet
+    }
+
+    fn member(&self, config: &BackendConfig) -> Member {
+        let health = Health::new(config.name.clone(), config.health.clone(), config.backend.servers.len());
+        let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
+        let replay = Handle::new(config.replay.clone(), self.route_gates());
+        Member { config: config.clone(), backend, health, replay, retire: watch::channel(None).0 }
+    }
+
+    /// Starts replay and probes of every backend. Must be called within a runtime.
+    pub(super) fn start(&mut self) {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.tasks.push(tokio::spawn(replay::prune(store, clock, self.stop.subscribe())));
+        for member in &self.members {
+            self.tasks.extend(self.start_member(member));
+        }
+    }
+
+    fn start_member(&self, member: &Member) -> [JoinHandle<()>; 1] {
+        let replay = Replay::new(replay::Parts {
+            name: member.config.name.clone(),
+            backend: member.backend.clone(),
+            health: member.health.clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            handle: member.replay.clone(),
+        });
+        let mut retired = member.retire.subscribe();
+        let (backend, check) = (member.backend.clone(), member.config.health.check.clone());
+        let ask: probe::Probe = Arc::new(move |server| {
+            let (backend, check) = (backend.clone(), check.clone());
+            Box::pin(async move {
+                let timeout = check.as_ref().map_or(probe::TIMEOUT, |check| check.timeout);
+                backend.probe(server, check.as_ref().map(|check| check.path.as_str()), timeout).await
+            })
+        });
+        // Probes have nothing to finish: they just end with the runtime, or when their backend is retired.
+        tokio::spawn(probe::run(member.health.clone(), ask, async move {
+            let _retired = retired.wait_for(Option::is_some).await;
+        }));
+        [tokio::spawn(replay.run(member.retire.subscribe()))]
+    }
+
+    /// Takes over another configuration. A backend whose settings are the same stays as it is, with its state; one whose servers changed
+    /// begins anew, and what is under way at the old one is finished there.
+    pub(super) fn replace(&mut self, config: &Config) {
+        self.gates = self.gates_of(config);
+        let mut old: Vec<Member> = std::mem::take(&mut self.members);
+        for wanted in &config.backends {
+            let kept = old.iter().position(|member| member.config.name == wanted.name && member.config.backend == wanted.backend);
+            let member = match kept.map(|index| old.swap_remove(index)) {
+                Some(mut member) if member.config.health.check == wanted.health.check => {
+                    member.health.reconfigure(wanted.health.clone());
+                    member.replay.configure(wanted.replay.clone(), self.route_gates());
+                    member.config = wanted.clone();
+                    member
+                }
+                changed => {
+                    old.extend(changed);
+                    let member = self.member(wanted);
+                    self.tasks.extend(self.start_member(&member));
+                    member
+                }
+            };
+            self.members.push(member);
+        }
+        for member in old {
+            tracing::info!(backend = %member.config.name, "the backend's old settings are retired; what is under way there is finished");
+            member.retire.send_replace(Some(Instant::now() + config.drain_timeout));
+        }
+        self.tasks.retain(|task| !task.is_finished());
+    }
+
+    /// Ends replay everywhere: what is under way is finished and settled within `deadline`.
+    pub(super) async fn stop(&mut self, deadline: Duration) {
+        let deadline = Some(Instant::now() + deadline);
+        self.stop.send_replace(deadline);
+        for member in &self.members {
+            member.retire.send_replace(deadline);
+        }
+        for task in &mut self.tasks {
+            if task.await.is_err() {
+                tracing::error!("a task of replay had panicked");
+            }
+        }
+        self.tasks.clear();
+    }
+
+    /// The routes, as the proxy needs them.
+    pub(super) fn site(&self, config: &Config) -> Site {
+        let routes = config.proxy.routes.iter().filter_map(|settings| {
+            let member = self.members.iter().find(|member| member.config.name == settings.backend)?;
+            Some(Arc::new(Route {
+                settings: settings.clone(),
+                upstream: member.upstream(self.clock.clone()),
+                gate: self.gates.get(&settings.name).map(|(_, gate)| gate.clone()),
+                metrics: self.metrics.route(&settings.backend, &settings.name),
+            }))
+        });
+        Site { routes: Table::new(routes), clients: config.proxy.clients.clone() }
+    }
+
+    /// What the admin listener shows.
+    pub(super) fn view(&self, config: &Config) -> View {
+        let backends = self.members.iter().map(|member| BackendView {
+            name: member.config.name.clone(),
+            servers: member.config.backend.servers.iter().map(ToString::to_string).collect(),
+            routes: config
+                .proxy
+                .routes
+                .iter()
+                .filter(|route| route.backend == member.config.name)
+                .map(|route| route.name.clone())
+                .collect(),
+            health: member.health.clone(),
+            queue: Arc::new(Queue {
+                name: member.config.name.clone(),
+                replay: member.replay.clone(),
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+            }),
+        });
+        View { backends: backends.collect(), store: config.store.clone(), token: config.admin.token.clone() }
+    }
+
+    fn route_gates(&self) -> RouteGates {
+        self.gates.iter().map(|(route, (_, gate))| (route.clone(), gate.clone())).collect()
+    }
+
+    fn gates_of(&self, config: &Config) -> AHashMap<Name, (u32, Arc<Gate>)> {
+        let limited = config.proxy.routes.iter().filter_map(|route| Some((&route.name, route.concurrency?)));
+        limited
+            .map(|(route, limit)| {
+                let kept = self.gates.get(route).filter(|(kept, _)| *kept == limit).map(|(_, gate)| gate.clone());
+                (route.clone(), (limit, kept.unwrap_or_else(|| Gate::new(limit))))
+            })
+            .collect()
+    }
+}
+
+impl Member {
+    fn upstream(&self, clock: Clock) -> Upstream {
+        let (replay, health) = (self.replay.clone(), self.health.clone());
+        let estimate = Arc::new(move |ahead: u64| {
+            let queue =
+                replay.drained_in(ahead + 1, clock.now()).unwrap_or_else(|| Duration::from_secs_f64((ahead + 1) as f64 / ASSUMED_RATE));
+            // While the backend is down nobody knows; it is at least until it is asked again.
+            if health.failing() { queue + health.retry_after() } else { queue }
+        });
+        Upstream { name: self.config.name.clone(), backend: self.backend.clone(), health: self.health.clone(), estimate }
+    }
+}
+
+/// A backend's replay, as the admin listener sees it.
+struct Queue {
+    name: Name,
+    replay: Arc<Handle>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl QueueView for Queue {
+    fn replay_rate(&self) -> f64 {
+        self.replay.status(self.clock.now()).rate
+    }
+
+    fn drained_in(&self) -> Option<Duration> {
+        let counts = self.store.counts();
+        let of_backend = counts.routes.iter().filter(|route| route.backend == self.name);
+        let left = of_backend.map(|route| route.totals.queued + route.totals.delivering).sum();
+        self.replay.drained_in(left, self.clock.now())
+    }
+
+    fn paused(&self) -> bool {
+        self.replay.is_paused()
+    }
+}

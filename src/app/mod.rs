@@ -1,0 +1,215 @@
+//! From a configuration to a running program: the only room that knows all the others.
+//!
+//! [`App::bind`] opens everything that can fail (the store, the sockets, the access log), so that whoever starts forebay hears of it at once;
+//! [`App::run`] then carries traffic until it is told to stop. Traffic runs on worker threads, one runtime each; everything else (replay, probes, the
+//! admin listener) runs on the calling thread, so that it answers also when traffic keeps the workers busy.
+
+mod fleet;
+mod workers;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::{
+    admin::{self, AdminState, Phase},
+    config::Config,
+    envelope::Clock,
+    proxy::{BindError, ListenAddress, Shared, Sockets},
+    store::{OpenError, Store, redb::RedbStore},
+    telemetry::{AccessLog, Metrics},
+};
+
+use fleet::Fleet;
+use workers::Workers;
+
+/// Why forebay could not start. Its text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// An address cannot be listened on.
+    #[error("{0}; is another program using it?")]
+    Bind(#[from] BindError),
+    /// The admin address cannot be listened on.
+    #[error("cannot listen on the admin address {address}: {source}; is another forebay using it? See `admin.address`")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    #[error("cannot open the access log: {0}; see `log.access`")]
+    AccessLog(#[source] io::Error),
+    /// A thread or a runtime cannot be made.
+    #[error("the system gave no thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What a running program is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Finish what is in flight and end. A second one ends at once.
+    Stop,
+    /// Take over this configuration.
+    Reload(Box<Config>),
+    /// The configuration was to be reloaded, but could not be read: the old one stays in force.
+    ReloadFailed,
+}
+
+/// A program that is bound to its addresses and ready to run.
+pub struct App {
+    config: Config,
+    shared: Shared,
+    metrics: Arc<Metrics>,
+    fleet: Fleet,
+    sockets: Vec<Sockets>,
+    admin_listener: std::net::TcpListener,
+    admin_address: SocketAddr,
+}
+
+impl App {
+    /// Opens the store and binds all addresses.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        let sockets = config.proxy.listeners.iter().map(|address| Sockets::bind(address, config.workers)).collect::<Result<Vec<_>, _>>()?;
+        let (admin_listener, admin_address) =
+            bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
+        let store: Arc<dyn Store> = RedbStore::open(config.store.clone(), clock.clone())?;
+        let metrics = Arc::new(Metrics::new());
+        let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
+        let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
+        let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));
+        let shared = Shared { site, store, clock, access_log };
+        Ok(Self { config, shared, metrics, fleet, sockets, admin_listener, admin_address })
+    }
+
+    /// Where the proxy listens, with the ports that the system chose.
+    pub fn proxy_addresses(&self) -> Vec<&ListenAddress> {
+        self.sockets.iter().map(|sockets| &sockets.address).collect()
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Carries traffic until an order to stop, or until nobody is left to give one; returns when all is down. Blocks.
+    pub fn run(self, orders: mpsc::Receiver<Order>) -> Result<(), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        for address in self.proxy_addresses() {
+            tracing::info!(%address, role = "proxy", "listening");
+        }
+        tracing::info!(address = %self.admin_address, role = "admin", "listening");
+        let workers = Workers::start(&self.shared, self.sockets, self.config.workers)?;
+        let view = self.fleet.view(&self.config);
+        let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view);
+        let control =
+            Control { config: self.config, shared: self.shared, metrics: self.metrics, fleet: self.fleet, admin, workers, orders };
+        runtime.block_on(control.run(self.admin_listener))
+    }
+}
+
+/// Everything that runs beside the traffic.
+struct Control {
+    config: Config,
+    shared: Shared,
+    metrics: Arc<Metrics>,
+    fleet: Fleet,
+    admin: Arc<AdminState>,
+    workers: Workers,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Control {
+    async fn run(mut self, admin_listener: std::net::TcpListener) -> Result<(), StartError> {
+        let admin_listener = tokio::net::TcpListener::from_std(admin_listener).map_err(StartError::Thread)?;
+        let (close_admin, admin_closes) = tokio::sync::oneshot::channel::<()>();
+        let served = admin::serve(admin_listener, self.admin.clone(), async {
+            // Dropping the sender is as good as a word.
+            let _closed = admin_closes.await;
+        });
+        let admin_task = tokio::spawn(served);
+        self.fleet.start();
+        self.admin.set_phase(Phase::Accepting);
+        loop {
+            match self.orders.recv().await {
+                Some(Order::Reload(config)) => self.reload(*config),
+                Some(Order::ReloadFailed) => self.metrics.reloaded(false),
+                Some(Order::Stop) | None => break,
+            }
+        }
+        self.stop().await;
+        drop(close_admin);
+        // The admin listener answered until now, so that `readyz` said "draining"; a connection that lingers there holds up nobody.
+        let _ended = tokio::time::timeout(Duration::from_secs(1), admin_task).await;
+        Ok(())
+    }
+
+    /// Takes over what may change while we run, and says what may not.
+    fn reload(&mut self, config: Config) {
+        for (changed, what) in [
+            (config.proxy.listeners != self.config.proxy.listeners, "listeners"),
+            (config.workers != self.config.workers, "workers"),
+            (config.admin.address != self.config.admin.address, "admin.address"),
+            (config.store != self.config.store, "store"),
+            (config.log != self.config.log, "log"),
+        ] {
+            if changed {
+                tracing::warn!("a change of `{what}` takes effect at the next start");
+            }
+        }
+        self.fleet.replace(&config);
+        self.shared.site.store(Arc::new(self.fleet.site(&config)));
+        self.admin.set_view(self.fleet.view(&config));
+        // What cannot change stays as it was started, so that the next reload compares with the truth.
+        let (workers, listeners) = (self.config.workers, self.config.proxy.listeners.clone());
+        let (store, log, address) = (self.config.store.clone(), self.config.log.clone(), self.config.admin.address);
+        self.config = config;
+        self.config.workers = workers;
+        self.config.proxy.listeners = listeners;
+        (self.config.store, self.config.log, self.config.admin.address) = (store, log, address);
+        self.shared.access_log.reopen();
+        self.metrics.reloaded(true);
+        tracing::info!("the configuration has been reloaded");
+    }
+
+    /// Finishes what is in flight, within the deadline or until a second order to stop.
+    async fn stop(&mut self) {
+        let deadline = self.config.drain_timeout;
+        tracing::info!(in_flight_connections = self.workers.connections(), "stopping: finishing what is in flight");
+        self.admin.set_phase(Phase::Draining);
+        let drained = async {
+            tokio::join!(self.workers.drain(), self.fleet.stop(deadline));
+        };
+        let again = async {
+            loop {
+                match self.orders.recv().await {
+                    Some(Order::Stop) => return,
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = drained => tracing::info!("stopped"),
+            () = tokio::time::sleep(deadline) => {
+                tracing::warn!(open_connections = self.workers.connections(), "stopped at the deadline with requests in flight");
+            }
+            () = again => tracing::warn!("stopped at once, as asked a second time"),
+        }
+        self.workers.end();
+        self.shared.store.close().await;
+        self.shared.access_log.flush(Duration::from_secs(1));
+    }
+}
+
+fn bind_admin(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}

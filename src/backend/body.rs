@@ -1,0 +1,254 @@
+//! Bodies to and from a backend, and the response timeout that starts when a body has been sent.
+
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use tokio::time::Instant;
+
+use super::{ErrorKind, balance::Load, pool::Shelf};
+
+/// Why a body on its way to a backend ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's connection broke, or what it sent is malformed.
+    #[error("the client's body ended early: {0}")]
+    Client(#[source] hyper::Error),
+    /// The client sent more than is allowed.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(u64),
+    /// Where it is kept could not be read.
+    #[error("the body could not be read: {0}")]
+    Source(#[source] io::Error),
+}
+
+/// A body on its way to a backend.
+pub struct RequestBody(Kind);
+
+enum Kind {
+    Full(Option<Bytes>),
+    Streaming { incoming: Incoming, left: u64, limit: u64, pace: Arc<Pace> },
+    Boxed(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Kind::Full(None))
+    }
+
+    /// A body in memory.
+    pub fn full(bytes: Bytes) -> Self {
+        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    /// A client's body as it comes, of at most `limit` bytes.
+    pub fn streaming(incoming: Incoming, limit: u64) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Kind::Streaming { incoming, left: limit, limit, pace: Arc::default() })
+    }
+
+    /// Any other body.
+    pub fn boxed<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = io::Error> + Send + 'static,
+    {
+        Self(Kind::Boxed(Box::pin(body)))
+    }
+
+    pub(super) fn pace(&self) -> Option<Arc<Pace>> {
+        match &self.0 {
+            Kind::Streaming { pace, .. } => Some(pace.clone()),
+            Kind::Full(_) | Kind::Boxed(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestBody({:?})", self.size_hint())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
+            Kind::Streaming { incoming, left, limit, pace } => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                pace.moved(frame.is_none());
+                let Some(frame) = frame else { return Poll::Ready(None) };
+                let frame = frame.map_err(BodyError::Client)?;
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match left.checked_sub(length) {
+                    Some(rest) => *left = rest,
+                    None => return Poll::Ready(Some(Err(BodyError::TooLarge(*limit)))),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Streaming { incoming, .. } => incoming.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// When a streaming body last moved, so that a slow upload is not taken for a slow backend.
+#[derive(Debug)]
+pub(super) struct Pace {
+    began: Instant,
+    /// Milliseconds after `began`.
+    last: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { began: Instant::now(), last: AtomicU64::new(0), done: AtomicBool::new(false) }
+    }
+}
+
+impl Pace {
+    fn moved(&self, done: bool) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+        if done {
+            self.done.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+}
+
+/// Nothing moved for the whole timeout.
+#[derive(Debug)]
+pub(super) struct TimedOut {
+    /// The request had been sent: it is the backend that is slow, not the client.
+    pub(super) body_done: bool,
+}
+
+/// Waits for `attempt` for at most `timeout` since the body last moved.
+pub(super) async fn with_response_timeout<F: Future>(
+    attempt: F,
+    timeout: Duration,
+    pace: Option<Arc<Pace>>,
+) -> Result<F::Output, TimedOut> {
+    let mut attempt = std::pin::pin!(attempt);
+    let Some(pace) = pace else {
+        return tokio::time::timeout(timeout, attempt).await.map_err(|_| TimedOut { body_done: true });
+    };
+    let mut sleep = std::pin::pin!(tokio::time::sleep(timeout));
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(output) = attempt.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            ready!(sleep.as_mut().poll(cx));
+            let deadline = pace.last() + timeout;
+            if deadline <= Instant::now() {
+                // A body of known length is done for hyper before its end is asked for.
+                return Poll::Ready(Err(TimedOut { body_done: pace.done.load(Ordering::Relaxed) }));
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    })
+    .await
+}
+
+/// What a failed exchange was, from the error that hyper gives.
+pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<BodyError>() {
+            return ErrorKind::RequestBody;
+        }
+        cause = error.source();
+    }
+    if error.is_parse() { ErrorKind::BadResponse } else { ErrorKind::Reset }
+}
+
+/// A body on its way from a backend. Its end gives the connection back to the pool; dropping it early closes the connection.
+#[derive(Debug)]
+pub struct ResponseBody {
+    incoming: Incoming,
+    lease: Option<(SendRequest<RequestBody>, Arc<Shelf>)>,
+    /// Counts the request at its server until the body has ended.
+    load: Option<Load>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, sender: SendRequest<RequestBody>, shelf: Arc<Shelf>, load: Load) -> Self {
+        let mut body = Self { incoming, lease: Some((sender, shelf)), load: Some(load) };
+        if body.incoming.is_end_stream() {
+            body.ended();
+        }
+        body
+    }
+
+    fn ended(&mut self) {
+        self.load = None;
+        if let Some((sender, shelf)) = self.lease.take() {
+            shelf.give_back(sender);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) if !self.incoming.is_end_stream() => {}
+            Some(Err(_)) => {
+                self.lease = None;
+                self.load = None;
+            }
+            Some(Ok(_)) | None => self.ended(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,56 @@
+//! Opening a connection to a server.
+
+use std::{error::Error, fmt::Write, io, time::Duration};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{ErrorKind, RequestBody, ServerAddress};
+
+/// Connects to `address` and drives the connection in a task of its own until it closes.
+pub(super) async fn open(address: &ServerAddress, timeout: Duration) -> Result<SendRequest<RequestBody>, (ErrorKind, String)> {
+    let dialled = async {
+        match address {
+            ServerAddress::Tcp(address) => tcp(TcpStream::connect(address).await).await,
+            ServerAddress::Name(host, port) => tcp(TcpStream::connect((host.as_str(), *port)).await).await,
+            ServerAddress::Unix(path) => start(UnixStream::connect(path).await?).await.map_err(io::Error::other),
+        }
+    };
+    match tokio::time::timeout(timeout, dialled).await {
+        Ok(Ok(sender)) => Ok(sender),
+        Ok(Err(error)) => Err((ErrorKind::Connect, format!("{address}: {error}"))),
+        Err(_) => Err((ErrorKind::ConnectTimeout, format!("{address}: no connection within {timeout:?}"))),
+    }
+}
+
+async fn tcp(stream: io::Result<TcpStream>) -> io::Result<SendRequest<RequestBody>> {
+    let stream = stream?;
+    stream.set_nodelay(true)?;
+    start(stream).await.map_err(io::Error::other)
+}
+
+async fn start<T>(stream: T) -> hyper::Result<SendRequest<RequestBody>>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    // Names go out in the letters in which they came; those that we add get capitals, as most servers of old expect.
+    let (sender, connection) =
+        http1::Builder::new().preserve_header_case(true).title_case_headers(true).handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
+        let _closed = connection.await;
+    });
+    Ok(sender)
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _infallible = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,89 @@
+//! Fields that must not cross a proxy.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes the fields that belong to one connection only (RFC 9110 section 7.6.1): those that `Connection` names, `Connection` itself, and those
+/// that are known to be hop-by-hop although nobody names them. `TE: trailers` is kept: we pass trailers on (section 10.1.4).
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        remove_named_by_connection(headers);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+    if let Some(te) = headers.remove(TE)
+        && te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+#[cold]
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // "Connection: close, host" must not take away what the request cannot be understood without.
+        .filter(|name| !matches!(*name, http::header::HOST | http::header::CONTENT_LENGTH))
+        .collect();
+    for name in named {
+        if name != TE {
+            headers.remove(name);
+        }
+    }
+    headers.remove(CONNECTION);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for &(name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        assert_eq!(
+            left(&[("connection", "close, X-Secret"), ("x-secret", "1"), ("connection", "x-other"), ("x-other", "2"), ("accept", "*/*")]),
+            ["accept: */*"]
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_never_crosses() {
+        let fields = ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "proxy-authorization", "proxy-authenticate", "te"];
+        for name in fields {
+            assert_eq!(left(&[(name, "x")]), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_cannot_take_away_host_or_length() {
+        assert_eq!(
+            left(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]),
+            ["content-length: 3", "host: a"]
+        );
+    }
+
+    #[test]
+    fn the_wish_for_trailers_is_passed_on() {
+        assert_eq!(left(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]), ["te: trailers"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! The one type of body that goes to clients.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    backend::ResponseBody,
+    health::Seat,
+    store::{PayloadBody, StoreError},
+};
+
+use super::{
+    access::Entry,
+    watch::{Phase, Watch},
+};
+
+/// The body of a response.
+pub struct ClientBody {
+    kind: Kind,
+    /// Logged when the body ends or is dropped; none when the access log is off.
+    entry: Option<Box<Entry>>,
+    /// Told when the answer is over.
+    watch: Option<Arc<Watch>>,
+}
+
+enum Kind {
+    /// One that we wrote.
+    Full(Option<Bytes>),
+    /// One that streams from a backend, and the seats that it holds until its end.
+    Passing(ResponseBody, Option<Seats>),
+    /// One that was kept.
+    Kept(PayloadBody),
+}
+
+/// What a request holds at the backend, to the end of its response.
+#[derive(Debug)]
+pub(super) struct Seats {
+    pub(super) _backend: Seat,
+    pub(super) _route: Option<Seat>,
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The backend's connection broke.
+    #[error("the backend's response broke off: {0}")]
+    Backend(#[from] hyper::Error),
+    /// The kept response could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ClientBody {
+    /// A body that we wrote.
+    pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, watch: None }
+    }
+
+    pub(super) fn passing(body: ResponseBody, seats: Seats) -> Self {
+        // A response without a body is over with its head.
+        let seats = (!body.is_end_stream()).then_some(seats);
+        Self { kind: Kind::Passing(body, seats), entry: None, watch: None }
+    }
+
+    pub(super) fn kept(body: PayloadBody) -> Self {
+        Self { kind: Kind::Kept(body), entry: None, watch: None }
+    }
+
+    pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
+        self.entry = Some(entry);
+        self
+    }
+
+    /// The connection is idle again when this body has been written or given up.
+    pub(super) fn then_idle(mut self, watch: Arc<Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.enter(Phase::Idle);
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let frame = match &mut this.kind {
+            Kind::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Kind::Passing(body, seats) => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                if body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+                    *seats = None;
+                }
+                frame.map(|frame| frame.map_err(Broken::from))
+            }
+            Kind::Kept(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Broken::from)),
+        };
+        if let (Some(entry), Some(Ok(frame))) = (&mut this.entry, &frame) {
+            entry.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Passing(body, _) => body.is_end_stream(),
+            Kind::Kept(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Passing(body, _) => body.size_hint(),
+            Kind::Kept(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Who a request comes from, and what the backend is told about it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    header::{EXPECT, HOST, VIA},
+    request::Parts,
+    uri::PathAndQuery,
+};
+use ipnet::IpNet;
+
+use crate::backend::headers::remove_hop_by_hop;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What stands in `Via` for one hop over HTTP/1.1 (RFC 9110 section 7.6.3).
+pub(super) const VIA_US: HeaderValue = HeaderValue::from_static("1.1 forebay");
+/// Fields of this prefix are ours: a client's own are dropped at the door.
+const OUR_PREFIX: &str = "forebay-";
+
+/// The peer of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    ip: IpAddr,
+    /// Its address as `X-Forwarded-For` has it, made once per connection.
+    ip_value: HeaderValue,
+    /// Whether what it says about those before it is believed.
+    trusted: bool,
+}
+
+/// What is wrong with a request that parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// RFC 9112 section 3.2: a server must answer 400 to a request without exactly one `Host`.
+    Host,
+    /// RFC 9112 section 6.3: two lengths are a smuggling attempt or a broken sender.
+    Length,
+    /// Its target is in a form that only a forward proxy takes (`CONNECT`).
+    Target,
+}
+
+impl Malformed {
+    /// What is wrong, in words.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "an HTTP/1.1 request needs exactly one Host field",
+            Self::Length => "the request has more than one Content-Length",
+            Self::Target => "the request target must be a path",
+        }
+    }
+}
+
+impl Client {
+    /// The client at the other end of a TCP connection; none for a unix socket, whose peer is on this machine.
+    pub(super) fn new(peer: Option<SocketAddr>, trusted_proxies: &[IpNet]) -> Self {
+        let ip = peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip().to_canonical());
+        let ip_value = HeaderValue::from_str(&ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { ip, ip_value, trusted: trusted_proxies.iter().any(|net| net.contains(&ip)) }
+    }
+
+    /// The address that a request came from: the peer's, or behind trusted proxies the last one that no trusted proxy has.
+    pub(super) fn address(&self, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+        if !self.trusted {
+            return self.ip;
+        }
+        let hops = headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
+        hops.flat_map(|value| value.rsplit(','))
+            .map_while(|hop| hop.trim().parse::<IpAddr>().ok())
+            .find(|hop| !trusted_proxies.iter().any(|net| net.contains(hop)))
+            .unwrap_or(self.ip)
+    }
+
+    /// Makes the head of a client's request that of the request to the backend.
+    pub(super) fn prepare(&self, parts: &mut Parts) -> Result<(), Malformed> {
+        check(parts)?;
+        if parts.uri.authority().is_some() {
+            to_origin_form(parts)?;
+        }
+        let headers = &mut parts.headers;
+        remove_hop_by_hop(headers);
+        // We have asked for the body ourselves: nobody is left to wait for a 100.
+        headers.remove(EXPECT);
+        remove_ours(headers);
+        if self.trusted {
+            headers.append(X_FORWARDED_FOR, self.ip_value.clone());
+            headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        } else {
+            headers.insert(X_FORWARDED_FOR, self.ip_value.clone());
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
+        let told = self.trusted && headers.contains_key(X_FORWARDED_HOST);
+        if !told && let Some(host) = headers.get(HOST).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+        headers.append(VIA, VIA_US);
+        parts.version = Version::HTTP_11;
+        Ok(())
+    }
+}
+
+fn check(parts: &Parts) -> Result<(), Malformed> {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return Err(Malformed::Host);
+    }
+    if parts.headers.get_all(http::header::CONTENT_LENGTH).iter().count() > 1 {
+        return Err(Malformed::Length);
+    }
+    if parts.method == http::Method::CONNECT {
+        return Err(Malformed::Target);
+    }
+    Ok(())
+}
+
+/// RFC 9112 section 3.2.2: the authority of an absolute target replaces `Host`.
+fn to_origin_form(parts: &mut Parts) -> Result<(), Malformed> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default().to_owned());
+    let target = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let host = authority.and_then(|authority| HeaderValue::from_str(&authority).ok()).ok_or(Malformed::Target)?;
+    parts.headers.insert(HOST, host);
+    parts.uri = Uri::from(target);
+    Ok(())
+}
+
+fn remove_ours(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| name.as_str().starts_with(OUR_PREFIX)) {
+        let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OUR_PREFIX)).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn prepared(peer: &str, trusted: &[&str], request: http::request::Builder) -> Result<Parts, Malformed> {
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        Client::new(Some(peer.parse().unwrap()), &trusted).prepare(&mut parts)?;
+        Ok(parts)
+    }
+
+    fn all(parts: &Parts, name: &str) -> Vec<String> {
+        parts.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_client_cannot_forge_where_it_comes_from() {
+        let request = Request::post("/a").header("host", "h").header("x-forwarded-for", "1.2.3.4").header("forebay-attempt", "9");
+        let parts = prepared("192.0.2.1:5", &[], request).unwrap();
+        assert_eq!(all(&parts, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(all(&parts, "x-forwarded-host"), ["h"]);
+        assert!(!parts.headers.contains_key("forebay-attempt"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_about_those_before_it() {
+        let trusted = ["10.0.0.0/8"];
+        let request = Request::get("/")
+            .header("host", "h")
+            .header("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.1.1.1")
+            .header("x-forwarded-proto", "https");
+        let parts = prepared("10.0.0.1:5", &trusted, request).unwrap();
+        assert_eq!(all(&parts, "x-forwarded-for"), ["6.6.6.6, 192.0.2.7, 10.1.1.1", "10.0.0.1"]);
+        assert_eq!(all(&parts, "x-forwarded-proto"), ["https"]);
+        let nets: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let client = Client::new(Some("10.0.0.1:5".parse().unwrap()), &nets);
+        assert_eq!(client.address(&parts.headers, &nets), "192.0.2.7".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_a_path_and_its_host_wins() {
+        let request = Request::get("http://real.example:81/a?b=c").header("host", "forged");
+        let parts = prepared("192.0.2.1:5", &[], request).unwrap();
+        assert_eq!((parts.uri.to_string(), all(&parts, "host")), ("/a?b=c".into(), vec!["real.example:81".into()]));
+    }
+
+    #[test]
+    fn a_request_that_two_readers_could_understand_differently_is_refused() {
+        let two_hosts = Request::get("/").header("host", "a").header("host", "b");
+        assert_eq!(prepared("192.0.2.1:5", &[], two_hosts).unwrap_err(), Malformed::Host);
+        assert_eq!(prepared("192.0.2.1:5", &[], Request::get("/")).unwrap_err(), Malformed::Host);
+        let two_lengths = Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1");
+        assert_eq!(prepared("192.0.2.1:5", &[], two_lengths).unwrap_err(), Malformed::Length);
+    }
+}

@@ -1,0 +1,107 @@
+//! Binding addresses, once for every worker.
+
+use std::{io, net::SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::{settings::ListenAddress, stream::Stream};
+
+/// Connections that the kernel holds for us before we take them.
+const BACKLOG: i32 = 4096;
+
+/// An address that we cannot listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The address.
+    pub address: ListenAddress,
+    /// The system's word.
+    pub source: io::Error,
+}
+
+/// The sockets of one listener, one for each worker.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where it listens; with the port that the system chose, where it was asked to.
+    pub address: ListenAddress,
+    sockets: Vec<Socket>,
+}
+
+impl Sockets {
+    /// Binds an address for so many workers.
+    pub fn bind(address: &ListenAddress, workers: usize) -> Result<Self, BindError> {
+        let bound = match address {
+            ListenAddress::Tcp(address) => bind_tcp(*address, workers),
+            ListenAddress::Unix(path) => bind_unix(path, workers),
+        };
+        bound.map_err(|source| BindError { address: address.clone(), source })
+    }
+
+    /// The socket of one worker, for its runtime. Each may be taken once.
+    pub fn take(&mut self) -> Option<io::Result<Listener>> {
+        let socket = self.sockets.pop()?;
+        Some(match &self.address {
+            ListenAddress::Tcp(_) => TcpListener::from_std(socket.into()).map(Listener::Tcp),
+            ListenAddress::Unix(_) => UnixListener::from_std(socket.into()).map(Listener::Unix),
+        })
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
+    let mut bound = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if workers > 1 {
+            socket.set_reuse_port(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&bound.into())?;
+        socket.listen(BACKLOG)?;
+        // Port 0 lets the system choose once, for all workers.
+        bound = socket.local_addr()?.as_socket().unwrap_or(bound);
+        sockets.push(socket);
+    }
+    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets })
+}
+
+fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
+    // A socket file outlives its process. One that nobody answers on is a leftover; one that somebody does is somebody's.
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
+    Ok(Sockets { address: ListenAddress::Unix(path.to_owned()), sockets })
+}
+
+/// One worker's listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}

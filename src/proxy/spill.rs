@@ -1,0 +1,113 @@
+//! Freezing a write into an envelope and putting it into the queue.
+
+use http::{HeaderMap, Response, header::CONTENT_LENGTH, request::Parts};
+
+use crate::{
+    backend::{ErrorKind, letters},
+    envelope::{Clock, Envelope, Field, OrderKey, Reason, RequestId},
+    store::{NewRequest, Payload, QueuedTurn, Store},
+    telemetry::RequestOutcome,
+};
+
+use super::{
+    access::Verdict,
+    answer::{self, Queued},
+    body::ClientBody,
+    route::Route,
+    settings::{OnDeadLetter, Spill},
+};
+
+/// A whole write, its head as the backend is to get it.
+pub(super) struct Write {
+    pub(super) head: Parts,
+    pub(super) payload: Payload,
+    pub(super) trailers: Option<HeaderMap>,
+    pub(super) order_key: Option<OrderKey>,
+}
+
+/// Why it goes into the queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause {
+    pub(super) reason: Reason,
+    /// What failed, when a live attempt got no answer.
+    pub(super) failure: Option<ErrorKind>,
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self { reason, failure: None }
+    }
+}
+
+/// Makes a write durable and answers the client: 202 once it is, 503 when it cannot be.
+pub(super) async fn spill(
+    store: &dyn Store,
+    clock: &Clock,
+    route: &Route,
+    policy: &Spill,
+    write: Write,
+    turn: QueuedTurn,
+    cause: Cause,
+) -> (Response<ClientBody>, Verdict) {
+    let html = answer::wants_html(&write.head.headers);
+    let headers_of_failure = accept_of(&write.head.headers);
+    let envelope = freeze(&write, route, policy, cause.reason, clock);
+    let request = NewRequest { envelope: envelope.clone(), payload: write.payload, turn };
+    match store.append(request).await {
+        Ok(appended) => {
+            route.metrics.spilled(cause.reason);
+            let estimate = (route.upstream.estimate)(appended.ahead);
+            let queued = Queued { envelope: &envelope, ahead: appended.ahead, estimate, now: clock.now(), failure: cause.failure };
+            (queued.answer(policy, html), Verdict::spilled(cause.reason, envelope.id))
+        }
+        Err(error) => {
+            tracing::debug!(route = %route.settings.name, %error, "a write could not be queued");
+            let verdict = Verdict { outcome: RequestOutcome::Refused, reason: Some(cause.reason), request_id: None };
+            (answer::store_failed(&error, &headers_of_failure), verdict)
+        }
+    }
+}
+
+/// Only what decides the form of an answer.
+fn accept_of(headers: &HeaderMap) -> HeaderMap {
+    headers.get_all(http::header::ACCEPT).iter().map(|value| (http::header::ACCEPT, value.clone())).collect()
+}
+
+fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &Clock) -> Envelope {
+    let accepted_at = clock.now();
+    let spellings = letters::names(&write.head);
+    Envelope {
+        id: RequestId::new(),
+        backend: route.upstream.name.clone(),
+        route: route.settings.name.clone(),
+        method: write.head.method.clone(),
+        target: write.head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        headers: fields(&write.head.headers, &spellings),
+        trailers: write.trailers.as_ref().map_or_else(Vec::new, |trailers| fields(trailers, &[])),
+        reason,
+        accepted_at,
+        expires_at: accepted_at.after(policy.max_age),
+        delivery: policy.delivery,
+        max_attempts: policy.max_attempts,
+        order_key: write.order_key,
+        hold_key_when_dead: policy.on_dead_letter == OnDeadLetter::Hold,
+    }
+}
+
+/// The fields in order, each in the letters in which it came where those are known.
+fn fields(headers: &HeaderMap, spellings: &[Box<str>]) -> Vec<Field> {
+    let mut spellings: Vec<Option<&Box<str>>> = spellings.iter().map(Some).collect();
+    headers
+        .iter()
+        // The length is that of the payload; a second opinion about it could only be wrong.
+        .filter(|(name, _)| *name != CONTENT_LENGTH)
+        .map(|(name, value)| {
+            let spelling = spellings
+                .iter_mut()
+                .find(|spelling| spelling.is_some_and(|letters| letters.eq_ignore_ascii_case(name.as_str())))
+                .and_then(Option::take)
+                .filter(|letters| ***letters != *name.as_str());
+            Field { name: name.clone(), spelling: spelling.cloned(), value: value.clone() }
+        })
+        .collect()
+}

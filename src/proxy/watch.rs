@@ -1,0 +1,170 @@
+//! What a connection is doing and since when, for its timeouts; and what must not be given up when its client goes away.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing, between two requests.
+    Idle,
+    /// The head of a request is arriving.
+    Head,
+    /// A request is being answered.
+    Busy,
+}
+
+/// The phase of one connection, shared by its socket, its service and its timer.
+#[derive(Debug)]
+pub(super) struct Watch {
+    began: Instant,
+    /// Milliseconds after `began` at which the phase began, times four, plus the phase.
+    word: AtomicU64,
+}
+
+impl Watch {
+    /// A connection that has just been accepted: the head of its first request is due.
+    pub(super) fn begin() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), word: AtomicU64::new(Phase::Head as u64) })
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        self.word.store(millis << 2 | phase as u64, Relaxed);
+    }
+
+    /// Bytes have arrived: the first ones after a pause begin a head.
+    pub(super) fn received(&self) {
+        if self.word.load(Relaxed) & 3 == Phase::Idle as u64 {
+            self.enter(Phase::Head);
+        }
+    }
+
+    fn now(&self) -> (Phase, Instant) {
+        let word = self.word.load(Relaxed);
+        let phase = match word & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Busy,
+        };
+        (phase, self.began + Duration::from_millis(word >> 2))
+    }
+
+    /// When the connection has to be looked at again; none when it is out of time now.
+    pub(super) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Result<Instant, Phase> {
+        let now = Instant::now();
+        let (phase, since) = self.now();
+        let deadline = match phase {
+            Phase::Idle => since + idle_timeout,
+            Phase::Head => since + header_timeout,
+            Phase::Busy => now + header_timeout.min(idle_timeout),
+        };
+        if deadline <= now { Err(phase) } else { Ok(deadline) }
+    }
+}
+
+/// Set once a request must be seen to its end, whatever its client does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Commitment(Arc<AtomicBool>);
+
+impl Commitment {
+    /// The write has arrived whole: from now on it is delivered or queued even when its client hangs up before it hears of that.
+    pub(super) fn whole(&self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// A future that finishes in a task of its own when it is dropped after its commitment.
+///
+/// hyper drops the handling of a request whose client has gone. That is right for a read, which then frees its seat. A write that has arrived whole has
+/// perhaps been sent by half: dropping it would leave open whether it was executed, and lose it where it was not.
+pub(super) struct Committed<T: Send + 'static> {
+    future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    commitment: Commitment,
+}
+
+impl<T: Send + 'static> Committed<T> {
+    pub(super) fn new(commitment: Commitment, future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { future: Some(Box::pin(future)), commitment }
+    }
+}
+
+impl<T: Send + 'static> Future for Committed<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.future = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Committed<T> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take()
+            && self.commitment.0.load(Relaxed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(future);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_own_deadline() {
+        let (header, idle) = (Duration::from_secs(10), Duration::from_secs(75));
+        let watch = Watch::begin();
+        assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header));
+        tokio::time::advance(header).await;
+        assert_eq!(watch.deadline(header, idle), Err(Phase::Head));
+        watch.enter(Phase::Busy);
+        tokio::time::advance(idle * 9).await;
+        assert!(watch.deadline(header, idle).is_ok(), "a request that takes long is not idle");
+        watch.enter(Phase::Idle);
+        tokio::time::advance(idle - Duration::from_secs(1)).await;
+        assert!(watch.deadline(header, idle).is_ok());
+        watch.received();
+        watch.received();
+        assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header), "the first byte begins a head");
+    }
+
+    #[tokio::test]
+    async fn a_committed_future_ends_although_nobody_waits_for_it() {
+        for committed in [true, false] {
+            let commitment = Commitment::default();
+            let (go, went) = oneshot::channel::<()>();
+            let (done, is_done) = oneshot::channel::<()>();
+            let mut future = Committed::new(commitment.clone(), async move {
+                let _ = went.await;
+                let _ = done.send(());
+            });
+            assert!((&mut future).now_or_never().is_none());
+            if committed {
+                commitment.whole();
+            }
+            drop(future);
+            let _ = go.send(());
+            assert_eq!(is_done.await.is_ok(), committed);
+        }
+    }
+}
