@@ -291,6 +291,10 @@ impl Health {
         Some(Round { servers, timeout: policy.check().map(|check| check.timeout) })
     }
 
+    fn resume_rounds(&self) {
+        self.policy.lock().resume(self.now(), (self.random)());
+    }
+
     fn probed(&self, server: usize, passed: bool) {
         self.change(|policy, now, random| policy.probed(server, passed, now, random));
     }

@@ -126,6 +126,13 @@ impl Policy {
         self.round = self.gap(random).map(|gap| (from + gap).max(now));
     }
 
+    /// Probing begins, or begins again after a round that never ended.
+    pub(super) fn resume(&mut self, now: Duration, random: f64) {
+        if self.round.is_none() {
+            self.schedule(now, random);
+        }
+    }
+
     /// A new configuration.
     pub(super) fn reconfigure(&mut self, check: Option<Check>, now: Duration, random: f64) {
         self.check = check;

@@ -16,7 +16,8 @@ pub type Probe = Arc<dyn Fn(usize) -> BoxFuture<'static, bool> + Send + Sync>;
 /// Time for the whole answer to a probe without a configured check: a server that has just started is slow.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Probes the servers of `health` as its state demands, until `shutdown` completes. One per backend.
+/// Probes the servers of `health` as its state demands, until `shutdown` completes. One per backend at a time; after its end it may be started
+/// anew.
 pub async fn run(health: Arc<Health>, probe: Probe, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = shutdown => {}
@@ -25,6 +26,7 @@ pub async fn run(health: Arc<Health>, probe: Probe, shutdown: impl Future<Output
 }
 
 async fn rounds(health: &Health, probe: &Probe) {
+    health.resume_rounds();
     loop {
         health.round_is_due().await;
         let Some(round) = health.start_round() else { continue };

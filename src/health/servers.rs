@@ -1,5 +1,5 @@
 //! Which of a backend's servers are up, as far as their own failures say, and how much of the traffic a recovered one is given. Pure, as the
-//! [`breaker`](super::breaker), which knows only the backend as a whole.
+//! [`breaker`], which knows only the backend as a whole.
 //!
 //! A server goes out after 5 connect failures in a row, or after `fall` failed probes in a row. Only probes bring it back: `rise` of them in a
 //! row. Its weight then grows with time, `max(10%, t / 30 s)`: its caches are cold and its processes few.

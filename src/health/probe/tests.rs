@@ -52,13 +52,18 @@ impl Stage {
 
     /// Seconds since the start at which the backend reaches a state.
     async fn reaches(&self, state: State) -> f64 {
-        self.health.subscribe().wait_for(|now| *now == state).await.unwrap();
+        soon(self.health.subscribe().wait_for(|now| *now == state)).await.unwrap();
         (self.start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
     }
 
     fn asked(&self) -> Vec<(f64, usize)> {
         self.asked.lock().unwrap().iter().map(|(at, server)| ((at * 1000.0).round() / 1000.0, *server)).collect()
     }
+}
+
+/// An hour of paused time passes at once, when nothing else happens in it.
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3600), event).await.expect("it does not come")
 }
 
 fn check() -> Check {
@@ -122,11 +127,19 @@ async fn a_round_asks_all_servers_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_with_the_shutdown_also_in_the_middle_of_a_probe() {
+async fn it_ends_with_the_shutdown_also_in_the_middle_of_a_probe_and_can_be_started_anew() {
     let stage = Stage::new(1, Some(Check { timeout: Duration::from_secs(3600), ..check() }));
     stage.set(0, false);
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(stage.stop);
     stage.task.await.unwrap();
     assert!(stage.start.elapsed() < Duration::from_secs(2));
+
+    let (asked, mut rounds) = tokio::sync::mpsc::channel(1);
+    let probe: Probe = Arc::new(move |_| {
+        asked.try_send(()).unwrap();
+        Box::pin(std::future::pending())
+    });
+    tokio::spawn(run(Arc::clone(&stage.health), probe, std::future::pending()));
+    soon(rounds.recv()).await.unwrap();
 }
