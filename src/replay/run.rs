@@ -212,9 +212,9 @@ impl Loop {
         let shutdown = self.shutdown.clone();
         let routes = self.context.handle.routes.load();
         let future: BoxFuture<'static, Option<Report>> = match routes.get(&claimed.envelope.route).map(|gate| gate.try_seat()) {
-            _ if self.stopping => Box::pin(give_back(context, claimed, "forebay is stopping", shutdown)),
+            _ if self.stopping => Box::pin(give_back(context, claimed, Duration::ZERO, "forebay is stopping", shutdown)),
             // Live traffic was faster.
-            Some(None) => Box::pin(give_back(context, claimed, "its route was full", shutdown)),
+            Some(None) => Box::pin(give_back(context, claimed, FULL_ROUTE_PAUSE, "its route was full", shutdown)),
             None => Box::pin(attempt(context, claimed, (seat, None), shutdown)),
             Some(route_seat) => Box::pin(attempt(context, claimed, (seat, route_seat), shutdown)),
         };
@@ -280,9 +280,9 @@ async fn attempt(context: Arc<Context>, claimed: Claimed, seats: (Seat, Option<S
     Some(Report { began, feedback, pause })
 }
 
-/// Ends an attempt of which nothing was sent.
-async fn give_back(context: Arc<Context>, claimed: Claimed, why: &str, shutdown: Shutdown) -> Option<Report> {
-    let outcome = settle::give_back(context.clock.now(), why.to_owned());
+/// Ends an attempt of which nothing was sent; the request is due again after `pause`.
+async fn give_back(context: Arc<Context>, claimed: Claimed, pause: Duration, why: &str, shutdown: Shutdown) -> Option<Report> {
+    let outcome = settle::give_back(context.clock.now().after(pause), why.to_owned());
     if let Err(error) = settle::settle(&*context.store, &context.clock, &claimed, &outcome, shutdown).await {
         tracing::error!(id = %claimed.envelope.id, %error, "a request that was not sent could not be given back");
     }

@@ -71,8 +71,8 @@ pub(super) fn judge(ended: Ended, envelope: &Envelope, failures: u32, now: Times
 }
 
 /// The outcome of an attempt of which nothing was sent, or that may be made again at once.
-pub(super) fn give_back(now: Timestamp, why: String) -> Outcome {
-    Outcome::Again { due: now, consumes_attempt: false, why }
+pub(super) fn give_back(due: Timestamp, why: String) -> Outcome {
+    Outcome::Again { due, consumes_attempt: false, why }
 }
 
 /// Answers that show no strength (429, 502, 503, 504) are bad; the application's own failures say nothing about it.
