@@ -62,7 +62,7 @@ pub trait Segment: Debug + Send + Sync {
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives back what was preallocated past `len`.
+    /// Gives back what is reserved past `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 

@@ -46,6 +46,10 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     let next_segment = names.iter().filter_map(|name| segments::number(name)).max().unwrap_or(0) + 1;
     let mut log = Log::new(Arc::clone(&disk), Arc::clone(&readers), tuning.segment_bytes, next_segment);
     let loaded = guarded(&path, || Loaded::read(&database, &turns, &mut log, clock.now()).map_err(unreadable))?;
+    // The writing goes on in a new segment, so that what a crash left behind is never mixed with what comes.
+    if let Err(error) = readers.truncate(loaded.tail) {
+        tracing::warn!(%error, "the room that was reserved behind the last payload could not be given back");
+    }
     turns.replace_stored(&loaded.pending);
     let capacity = Capacity::new(&settings);
     capacity.correct((0, 0), loaded.held);
@@ -174,6 +178,8 @@ struct Loaded {
     delivering: Vec<(Position, u32)>,
     /// Queued and delivering requests, and their bytes.
     held: (u64, u64),
+    /// The last segment that is needed, and up to where.
+    tail: (u32, u64),
 }
 
 impl Loaded {
@@ -185,6 +191,7 @@ impl Loaded {
             pending: HashMap::new(),
             delivering: Vec::new(),
             held: (0, 0),
+            tail: (0, 0),
         };
         let mut routes = 0;
         for entry in read.open_table(ROUTES)?.iter()? {
@@ -208,6 +215,8 @@ impl Loaded {
     fn add(&mut self, position: Position, row: &Row, log: &mut Log) {
         self.index.enter(position, row);
         log.retain(row);
+        let ends = [Some(row.request), row.answer].into_iter().flatten().map(|at| (at.segment, segments::end(at)));
+        self.tail = ends.fold(self.tail, Ord::max);
         if let Some(key) = row.pending_key() {
             *self.pending.entry(key.as_u64()).or_default() += 1;
         }

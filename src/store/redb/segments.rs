@@ -84,6 +84,11 @@ impl Readers {
         Ok(Arc::clone(self.open.lock().entry(number).or_insert(segment)))
     }
 
+    /// Gives back what is reserved past the end of a segment; of none when its number is 0.
+    pub(super) fn truncate(&self, (number, end): (u32, u64)) -> io::Result<()> {
+        if number == 0 { Ok(()) } else { self.segment(number)?.truncate(end) }
+    }
+
     /// The head of a record.
     pub(super) fn head(&self, id: RequestId, at: Location) -> Result<Bytes, ReadError> {
         self.read(id, at, 0).map(|(head, _)| head)
@@ -261,6 +266,11 @@ impl Log {
             }
         });
     }
+}
+
+/// Where a record ends.
+pub(super) fn end(at: Location) -> u64 {
+    u64::from(at.offset) + HEADER as u64 + u64::from(at.head) + u64::from(at.body)
 }
 
 /// The file of a segment.
