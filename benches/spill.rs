@@ -4,6 +4,8 @@
 //! queued; every answer is counted only when it is a 202. Requests have 1.6 KB, head included. Figures that compare: CPU time per request
 //! of the whole program, and rates within one run. A round measures each once; medians over the rounds are printed, with half their range.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot go on panics")]
+
 mod common;
 
 use std::time::Duration;

@@ -81,8 +81,8 @@ async fn read(text: Vec<u8>) -> Option<Extensions> {
     let connection =
         server::conn::http1::Builder::new().preserve_header_case(true).header_read_timeout(None).serve_connection(memory, service);
     let _pending = connection.now_or_never();
-    let extensions = found.lock().take();
-    extensions
+
+    found.lock().take()
 }
 
 /// A connection whose other end is a test tube: what is written is kept, and nothing more comes than was put in.

@@ -19,12 +19,12 @@ pub enum Output {
 }
 
 /// Whether stdout is to be coloured: only a terminal, and not with `NO_COLOR` (<https://no-color.org>).
-pub fn colour() -> bool {
+pub(super) fn colour() -> bool {
     io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Prints to stdout, and says whether anybody reads on: a reader that has seen enough (`| head`) is no error.
-pub fn print(text: &str) -> io::Result<bool> {
+pub(super) fn print(text: &str) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
@@ -34,22 +34,22 @@ pub fn print(text: &str) -> io::Result<bool> {
 }
 
 /// Prints an error to stderr. A stderr that is gone hears nothing.
-pub fn complain(error: &dyn std::fmt::Display) {
+pub(super) fn complain(error: &dyn std::fmt::Display) {
     let _: io::Result<()> = writeln!(io::stderr().lock(), "forebay: {error}");
 }
 
 /// A value as JSON with a newline at the end: indented, or on one line for a stream of them.
-pub fn json(value: &impl Serialize, indented: bool) -> io::Result<String> {
+pub(super) fn json(value: &impl Serialize, indented: bool) -> io::Result<String> {
     let text = if indented { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
     Ok(text + "\n")
 }
 
 /// A column's heading, and whether it holds numbers.
-pub type Column = (&'static str, Align);
+pub(super) type Column = (&'static str, Align);
 
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Align {
+pub(super) enum Align {
     /// Words.
     Left,
     /// Numbers.
@@ -57,7 +57,7 @@ pub enum Align {
 }
 
 /// A table without lines, as wide as it needs to be, that `grep` and `awk` can read too. Control characters in cells are shown escaped.
-pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(name, _)| Cell::new(name)));
@@ -74,22 +74,22 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Cell>>) -> S
 }
 
 /// A plain cell.
-pub fn cell(content: impl std::fmt::Display) -> Cell {
+pub(super) fn cell(content: impl std::fmt::Display) -> Cell {
     Cell::new_owned(printable(&content.to_string()))
 }
 
 /// A cell in a colour, where there are colours.
-pub fn coloured(content: impl std::fmt::Display, color: Color, colours: bool) -> Cell {
+pub(super) fn coloured(content: impl std::fmt::Display, color: Color, colours: bool) -> Cell {
     if colours { cell(content).fg(color) } else { cell(content) }
 }
 
 /// Text that cannot steer a terminal: a backend's words come as they are.
-pub fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// A span for people: `850 ms`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
-pub fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     if seconds < 1.0 {
         return format!("{:.0} ms", (seconds.max(0.0) * 1e3).ceil().min(999.0));
     }
@@ -109,7 +109,7 @@ pub fn span(seconds: f64) -> String {
 }
 
 /// A size for people, in binary units.
-pub fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let (mut value, mut unit) = (bytes as f64, 0);
     // At 1023.95 one decimal would already round up to 1024.0.

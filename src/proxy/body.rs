@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The body of a response.
-pub struct ClientBody {
+pub(super) struct ClientBody {
     kind: Kind,
     /// Logged when the body ends or is dropped; none when the access log is off.
     entry: Option<Box<Entry>>,
@@ -47,7 +47,7 @@ pub(super) struct Seats {
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub(super) enum Broken {
     /// The backend's connection broke.
     #[error("the backend's response broke off: {0}")]
     Backend(#[from] hyper::Error),

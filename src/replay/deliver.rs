@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{CONTENT_LENGTH, EXPECT, HOST, LOCATION, RETRY_AFTER, TRAILER, TRANSFER_ENCODING},
     response,
     uri::PathAndQuery,
