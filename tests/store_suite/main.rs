@@ -1,5 +1,7 @@
 //! The store's promises: one suite for every engine, the real one in lockstep with the model, and the real one on a disk that fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod conformance;
 mod disk;
 mod faults;

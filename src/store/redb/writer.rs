@@ -19,7 +19,7 @@ use super::{
     command::{Append, ClaimedRows, Command, End, KeptFile, Reply, Settle, Step},
     ledger::Ledger,
     open,
-    row::Location,
+    row::{Location, Row},
     segments::{Log, Record},
     shared::Shared,
     work::{After, Tables, Work},
@@ -56,7 +56,7 @@ struct Staged {
 pub(super) enum Waiting {
     Append(Box<Append>, Reply<Appended>, Result<Appended, StoreError>),
     Appended(Reply<Appended>, Result<Appended, StoreError>),
-    Claim(Reply<ClaimedRows>, ClaimedRows),
+    Claim(Reply<ClaimedRows>, Vec<(Position, Row)>),
     Done(Reply<()>, Result<(), StoreError>, Option<KeptFile>),
     Step(Reply<Step>, Step),
     Close(oneshot::Sender<()>),
@@ -231,13 +231,7 @@ impl Writer {
         for (take, bytes) in after.room {
             if take { self.shared.capacity.take(bytes) } else { self.shared.capacity.release(bytes) }
         }
-        for waiting in waiting {
-            if let Some(unseen) = waiting.answer() {
-                // The caller went away: nobody will deliver these.
-                let rows = unseen.rows.into_iter().map(|(position, row)| (position, row.attempts));
-                self.shared.returned.lock().extend(rows);
-            }
-        }
+        waiting.into_iter().for_each(|waiting| waiting.answer(&self.shared));
         self.ring(after.rung);
         self.remove(&after.needless);
     }
@@ -342,7 +336,7 @@ fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload:
             };
             Waiting::Append(append, reply, result)
         }
-        Command::Claim(claim, reply) => Waiting::Claim(reply, ClaimedRows { rows: work.claim(&claim)? }),
+        Command::Claim(claim, reply) => Waiting::Claim(reply, work.claim(&claim)?),
         Command::Settle(mut settle, reply) => {
             let result = work.settle(&mut settle, staged.own, staged.head)?;
             let file = settle.answer.and_then(|answer| answer.file).filter(|_| staged.own.is_some());
@@ -378,16 +372,15 @@ impl Waiting {
         }
     }
 
-    /// Answers; gives back claims that nobody took. Who has stopped waiting for anything else needs no answer.
-    fn answer(self) -> Option<ClaimedRows> {
+    /// Answers. Claims that nobody waits for are given back as they are dropped; who has stopped waiting for anything else needs no answer.
+    fn answer(self, shared: &Arc<Shared>) {
         match self {
             Self::Append(_, reply, result) | Self::Appended(reply, result) => drop(reply.send(result)),
-            Self::Claim(reply, rows) => return reply.send(Ok(rows)).err().and_then(Result::ok),
+            Self::Claim(reply, rows) => drop(reply.send(Ok(ClaimedRows::new(shared, rows)))),
             Self::Done(reply, result, _) => drop(reply.send(result)),
             Self::Step(reply, step) => drop(reply.send(Ok(step))),
             Self::Close(reply) => drop(reply.send(())),
         }
-        None
     }
 
     fn refuse(self, why: &Arc<str>) {
