@@ -212,6 +212,7 @@ async fn drain(bench: &Bench) {
     let totals = bench.totals();
     assert_eq!((totals.queued, totals.delivering), (0, 0));
     assert_eq!((bench.store.status().requests, bench.store.status().bytes), (0, 0));
+    bench.store.room(bench.settings.max_bytes).expect("all room was given back");
 }
 
 #[tokio::test]
@@ -290,7 +291,7 @@ async fn one_damaged_record_is_set_aside_and_the_others_go_on() {
 async fn no_flipped_bit_is_ever_taken_for_what_was_sent() {
     let bench = Bench::new();
     for i in 0..3 {
-        bench.put(&vec![i; 50]).await.unwrap();
+        bench.put(&[i; 50]).await.unwrap();
     }
     let whole = bench.disk.kill();
     for offset in (0..900).step_by(7) {

@@ -2,7 +2,7 @@
 //!
 //! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts.
-//! - `writer`: the one thread that writes; `work`: the verbs in its transactions. `read`: looks, beside it.
+//! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
 //! - `open`: opening, recovery, and reopening after an error.
 //!
 //! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
@@ -19,6 +19,7 @@ mod read;
 mod row;
 mod segments;
 mod shared;
+mod waiting;
 mod work;
 mod writer;
 
