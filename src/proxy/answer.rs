@@ -118,7 +118,7 @@ pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<
 pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, html: bool) -> Response<ClientBody> {
     let (status, title, detail) = match error.kind {
         ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "Bad request", "The body of the request ended early or could not be read."),
-        _ if !error.maybe_sent => {
+        kind if !error.maybe_sent || (read && kind == ErrorKind::Reset) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "The server behind this proxy is down. It will be tried again soon.")
         }
         ErrorKind::Timeout | ErrorKind::ConnectTimeout => {
