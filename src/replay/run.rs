@@ -202,6 +202,8 @@ impl Loop {
 
     fn claimed(&mut self, ended: ClaimEnded) {
         let ClaimEnded { seat, result } = ended;
+        // A stop that began with the end of the claim came before it: what is known of the stop must not depend on who is asked first.
+        self.stopping |= self.shutdown.borrow().is_some();
         match result {
             Ok(Some(claimed)) => {
                 self.claim_width = self.claim_width.saturating_add(1);
