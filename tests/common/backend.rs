@@ -177,6 +177,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     received: watch::Sender<usize>,
     connections: AtomicUsize,
+    open: watch::Sender<usize>,
     busy: AtomicUsize,
     busiest: AtomicUsize,
 }
@@ -191,6 +192,7 @@ impl Backend {
             requests: Mutex::default(),
             received: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
+            open: watch::Sender::new(0),
             busy: AtomicUsize::new(0),
             busiest: AtomicUsize::new(0),
         });
@@ -236,6 +238,12 @@ impl Backend {
         self.shared.connections.load(SeqCst)
     }
 
+    /// Resolves when no connection is open: everything that a peer which is gone had sent has been read and recorded by then.
+    pub async fn disconnected(&self) {
+        let mut open = self.shared.open.subscribe();
+        within("the end of all connections to the backend", open.wait_for(|open| *open == 0)).await.unwrap();
+    }
+
     /// The most requests that it had at once.
     pub fn busiest(&self) -> usize {
         self.shared.busiest.load(SeqCst)
@@ -271,7 +279,9 @@ fn listen(listener: TcpListener, shared: &Arc<Shared>) -> Port {
                     let Ok((stream, _)) = accepted else { continue };
                     let number = shared.connections.fetch_add(1, SeqCst);
                     let shared = Arc::clone(&shared);
+                    let open = Open::new(&shared);
                     connections.spawn(async move {
+                        let _open = open;
                         // An error means that the peer is gone, which ends a connection like any other.
                         let _ = serve(stream, number, &shared).await;
                     });
@@ -342,6 +352,21 @@ impl Reading {
         shared.requests.lock().unwrap().push(request.clone());
         shared.received.send_modify(|count| *count += 1);
         if request.body.complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.open.send_modify(|open| *open += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 

@@ -56,9 +56,14 @@ pub struct Client {
 impl Client {
     /// A connection to this address.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { wire: Wire::new(stream) }
+        Self::try_connect(address).await.unwrap()
+    }
+
+    /// A connection to this address, or why there is none.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = within("a connection", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { wire: Wire::new(stream) })
     }
 
     /// The address that the peer sees.
@@ -144,6 +149,13 @@ pub async fn fetch(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
 /// The bytes of a GET.
 pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
+}
+
+/// The JSON that the admin listener answers to a GET.
+pub async fn ask(admin: SocketAddr, target: &str) -> serde_json::Value {
+    let response = fetch(admin, format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
+    assert_eq!(response.status, 200, "{target}: {}", response.text());
+    response.json()
 }
 
 /// The bytes of a request with a body of known length; `fields` are whole lines without their end.

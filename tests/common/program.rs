@@ -19,7 +19,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::within;
+use super::{client, within};
 
 /// The program, running or not, with its directory. Dropped, it is killed and its directory removed.
 pub struct Program {
@@ -169,6 +169,28 @@ impl Program {
         match within(what, self.log.find(0, matches)).await {
             Some((line, _)) => line,
             None => panic!("the program ended without {what}; it wrote:\n{}", self.stderr()),
+        }
+    }
+
+    /// `GET /api/v1/status`.
+    pub async fn status(&self) -> Value {
+        client::ask(self.admin(), "/api/v1/status").await
+    }
+
+    /// The status as soon as `holds`. It is asked for again whenever the program logs something, so its log level has to be `debug`.
+    pub async fn status_when(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut state = self.log.state.subscribe();
+        loop {
+            // Before the question: a line that comes after it asks again.
+            let ended = state.borrow_and_update().1;
+            assert!(!ended, "the program ended without {what}; it wrote:\n{}", self.stderr());
+            let status = self.status().await;
+            if holds(&status) {
+                return status;
+            }
+            if tokio::time::timeout(super::PATIENCE, state.changed()).await.is_err() {
+                panic!("waited in vain: {what}; the status is {status:#}\nand it wrote:\n{}", self.stderr());
+            }
         }
     }
 
