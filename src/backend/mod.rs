@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::HOST};
 
 use crate::envelope::Name;
 
@@ -157,6 +157,12 @@ impl Backend {
         };
         let server = load.server();
         let fail = |kind, maybe_sent, detail| SendError { kind, maybe_sent, server: Some(server), detail };
+        if !request.headers().contains_key(HOST)
+            && let Ok(host) = HeaderValue::try_from(self.settings.servers[server].host())
+        {
+            // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
+            request.headers_mut().insert(HOST, host);
+        }
         let shelf = pool.shelf(self.generation, server);
         loop {
             let (mut sender, reused) = match shelf.take() {
@@ -203,7 +209,7 @@ impl Backend {
         let request = Request::builder()
             .method(method)
             .uri(path.unwrap_or("/"))
-            .header(http::header::HOST, address.host())
+            .header(HOST, address.host())
             .header(http::header::USER_AGENT, "forebay (health check)")
             .header(http::header::CONNECTION, "close")
             .body(RequestBody::empty());

@@ -2,7 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, header::TRAILER, header::VIA, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, VIA},
+    request::Parts,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
@@ -224,13 +228,26 @@ fn live_request(write: &Write) -> Request<RequestBody> {
     *request.uri_mut() = write.head.uri.clone();
     *request.headers_mut() = write.head.headers.clone();
     *request.extensions_mut() = write.head.extensions.clone();
-    if write.trailers.is_some() {
-        // Trailers need chunks (RFC 9112 section 6.5), and chunks exclude a length.
-        request.headers_mut().remove(CONTENT_LENGTH);
-    } else {
-        request.headers_mut().remove(TRAILER);
+    match &write.trailers {
+        Some(trailers) => chunk(request.headers_mut(), trailers),
+        None => _ = request.headers_mut().remove(TRAILER),
     }
     request
+}
+
+/// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and hyper sends only those trailers that are announced.
+fn chunk(headers: &mut HeaderMap, trailers: &HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    let announced: Vec<_> =
+        headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+    let is_announced = |name: &HeaderName| announced.iter().any(|announced| announced.trim().eq_ignore_ascii_case(name.as_str()));
+    if !trailers.keys().all(is_announced) {
+        let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+            headers.insert(TRAILER, names);
+        }
+    }
 }
 
 fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody {
