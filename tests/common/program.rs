@@ -19,7 +19,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::within;
+use super::{client, within};
 
 /// The program, running or not, with its directory. Dropped, it is killed and its directory removed.
 pub struct Program {
@@ -104,6 +104,11 @@ impl Program {
     /// Where it listens for the operator.
     pub fn admin(&self) -> SocketAddr {
         self.running.as_ref().expect("it is not running").admin.expect("it has no admin listener")
+    }
+
+    /// What the operator sees of it: `GET /api/v1/status`.
+    pub async fn status(&self) -> Value {
+        client::fetch(self.admin(), "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.json()
     }
 
     /// Its directory.
