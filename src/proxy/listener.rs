@@ -37,7 +37,7 @@ use super::{
 };
 
 /// Told to a client over the limit of connections, before anything is read.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=connection_limit_reached\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The connections of all workers: how many there are, and how they are told to end.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
@@ -164,10 +165,10 @@ pub struct Backend {
 enum Port {
     Listening {
         stop: oneshot::Sender<()>,
-        ended: JoinHandle<()>,
+        ended: JoinHandle<Socket>,
     },
     /// Bound, so that nobody else gets the port, and not listening, so that it refuses.
-    Refusing(TcpSocket),
+    Refusing(Socket),
     Moving,
 }
 
@@ -185,7 +186,8 @@ struct Shared {
 impl Backend {
     /// A backend on a free port of the loopback that answers 200 and `ok` to everything.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = bound();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
         let shared = Arc::new(Shared {
             acts: Mutex::default(),
             otherwise: Mutex::new(Arc::new(|_| answer(200, &[], "ok"))),
@@ -196,7 +198,7 @@ impl Backend {
             busy: AtomicUsize::new(0),
             busiest: AtomicUsize::new(0),
         });
-        Self { address: listener.local_addr().unwrap(), port: listen(listener, &shared), shared }
+        Self { address, port: listen(socket, &shared), shared }
     }
 
     /// Where it is, and stays also while it is stopped.
@@ -253,21 +255,32 @@ impl Backend {
     pub async fn stop(&mut self) {
         let Port::Listening { stop, ended } = std::mem::replace(&mut self.port, Port::Moving) else { panic!("it is stopped already") };
         drop(stop);
-        ended.await.unwrap();
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
-        self.port = Port::Refusing(socket);
+        self.port = Port::Refusing(ended.await.unwrap());
     }
 
     /// Listens again, on the same port, with the acts that are left.
     pub async fn start_again(&mut self) {
         let Port::Refusing(socket) = std::mem::replace(&mut self.port, Port::Moving) else { panic!("it is running already") };
-        self.port = listen(socket.listen(1024).unwrap(), &self.shared);
+        self.port = listen(socket, &self.shared);
     }
 }
 
-fn listen(listener: TcpListener, shared: &Arc<Shared>) -> Port {
+/// A socket that is bound to a free port by its number: so it keeps the port also when it is made to listen no more.
+fn bound() -> Socket {
+    let socket = |address: SocketAddr| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket
+    };
+    let finder = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+    socket(finder.local_addr().unwrap().as_socket().unwrap())
+}
+
+fn listen(socket: Socket, shared: &Arc<Shared>) -> Port {
+    socket.listen(1024).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
     let shared = Arc::clone(shared);
     let (stop, mut stopped) = oneshot::channel();
     let ended = tokio::spawn(async move {
@@ -288,8 +301,11 @@ fn listen(listener: TcpListener, shared: &Arc<Shared>) -> Port {
                 }
             }
         }
-        drop(listener);
+        // Closing it would not do: a process that is being started in this moment holds a copy of every file for an instant.
+        let socket = Socket::from(listener.into_std().unwrap());
+        socket.shutdown(Shutdown::Read).unwrap();
         connections.shutdown().await;
+        socket
     });
     Port::Listening { stop, ended }
 }

@@ -96,6 +96,19 @@ impl Client {
         within("a response", self.read(false)).await
     }
 
+    /// The head of the next response; its body stays to be read, with [`bytes`](Self::bytes) or [`rest`](Self::rest).
+    pub async fn head(&mut self) -> Response {
+        let head = within("the head of a response", self.wire.head()).await.unwrap().expect("a response");
+        parse(&head).unwrap()
+    }
+
+    /// So many bytes, as soon as they are there.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let body = within("bytes", self.wire.body(Framing::Length(count as u64))).await;
+        assert!(body.complete, "the connection ended after {:?}", String::from_utf8_lossy(&body.content));
+        body.content
+    }
+
     /// Sends a request and gives its response.
     pub async fn exchange(&mut self, bytes: impl AsRef<[u8]>) -> Response {
         self.send(bytes).await;

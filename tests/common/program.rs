@@ -106,6 +106,11 @@ impl Program {
         self.running.as_ref().expect("it is not running").admin.expect("it has no admin listener")
     }
 
+    /// What the operator sees of it: `GET /api/v1/status`.
+    pub async fn status(&self) -> Value {
+        client::fetch(self.admin(), "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.json()
+    }
+
     /// Its directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -170,11 +175,6 @@ impl Program {
             Some((line, _)) => line,
             None => panic!("the program ended without {what}; it wrote:\n{}", self.stderr()),
         }
-    }
-
-    /// `GET /api/v1/status`.
-    pub async fn status(&self) -> Value {
-        client::ask(self.admin(), "/api/v1/status").await
     }
 
     /// The status as soon as `holds`. It is asked for again whenever the program logs something, so its log level has to be `debug`.
