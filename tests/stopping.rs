@@ -156,6 +156,7 @@ async fn the_deadline_ends_it_with_requests_in_flight() {
     backend.received(6).await;
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await.code(), Some(0));
+    assert!(!program.stderr().contains("ERROR"), "what was cut off is written down: {}", program.stderr());
     trigger.release();
     settled_after_a_cut(&backend, &mut program).await;
 }

@@ -24,6 +24,9 @@ use crate::{
 use fleet::Fleet;
 use workers::Workers;
 
+/// Time past the deadline of a stop in which the ends of attempts that were cut off are made durable.
+const SETTLE_GRACE: Duration = Duration::from_secs(2);
+
 /// Why forebay could not start. Its text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -182,8 +185,11 @@ impl Control {
         let deadline = self.config.drain_timeout;
         tracing::info!(in_flight_connections = self.workers.connections(), "stopping: finishing what is in flight");
         self.admin.set_phase(Phase::Draining);
+        // Replay keeps the deadline itself, and then writes down what it cut off: that is worth a moment more.
         let drained = async {
-            tokio::join!(self.workers.drain(), self.fleet.stop(deadline));
+            let traffic = tokio::time::timeout(deadline, self.workers.drain());
+            let (traffic, replay) = tokio::join!(traffic, tokio::time::timeout(deadline + SETTLE_GRACE, self.fleet.stop(deadline)));
+            traffic.is_ok() && replay.is_ok()
         };
         let again = async {
             loop {
@@ -195,10 +201,11 @@ impl Control {
             }
         };
         tokio::select! {
-            () = drained => tracing::info!("stopped"),
-            () = tokio::time::sleep(deadline) => {
+            all = drained => if all {
+                tracing::info!("stopped");
+            } else {
                 tracing::warn!(open_connections = self.workers.connections(), "stopped at the deadline with requests in flight");
-            }
+            },
             () = again => tracing::warn!("stopped at once, as asked a second time"),
         }
         self.workers.end();
