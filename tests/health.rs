@@ -60,7 +60,8 @@ async fn load(proxy: SocketAddr, worker: usize, stop: Arc<AtomicBool>) -> Vec<(S
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_dies_in_the_middle_of_a_load_costs_no_write() {
     let mut backend = Backend::start().await;
-    let site = Site::of(&[backend.url()]).top("workers = 2").route("marks", "/marks", SPILL).route("pages", "/", "");
+    let health = "health = { path = \"/healthz\", interval = \"250ms\", timeout = \"250ms\", fall = 3, rise = 2 }";
+    let site = Site::of(&[backend.url()]).top("workers = 2").backend(health).route("marks", "/marks", SPILL).route("pages", "/", "");
     let program = Program::start(&site.to_string()).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
