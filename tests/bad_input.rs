@@ -178,13 +178,16 @@ async fn a_browser_reads_a_page_and_a_program_problem_details() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_gets_502_and_one_that_never_ends_its_head_too() {
+async fn an_answer_that_is_no_http_gets_502_and_one_that_breaks_off_too_but_a_read_is_told_when_to_come_again() {
     let backend = Backend::start().await;
     let program = start(Site::passing(backend.url())).await;
     backend.next(backend::bytes("garbage\r\n\r\n"));
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.status, response.field("proxy-status")), (502, Some("forebay; error=http_protocol_error")));
-    backend.next(backend::reset_after_reading());
-    let response = client::fetch(program.proxy(), client::get("/")).await;
-    assert_eq!((response.status, response.field("proxy-status")), (502, Some("forebay; error=connection_terminated")));
+    for (method, status) in [("GET", 503), ("POST", 502)] {
+        backend.next(backend::reset_after_reading());
+        let response = client::fetch(program.proxy(), client::request(method, "/", &[], "")).await;
+        assert_eq!((response.status, response.field("proxy-status")), (status, Some("forebay; error=connection_terminated")), "{method}");
+        assert_eq!(response.field("retry-after").is_some(), status == 503, "{method}");
+    }
 }

@@ -36,6 +36,12 @@ impl Response {
         values(&self.fields, name).next().map(|value| std::str::from_utf8(value).unwrap())
     }
 
+    /// The identity of the queued request that this 202 (or what stands for it) acknowledges.
+    pub fn id(&self) -> String {
+        let id = self.field("forebay-id");
+        id.unwrap_or_else(|| panic!("not queued: {:?}", String::from_utf8_lossy(&self.head))).to_owned()
+    }
+
     /// The body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()

@@ -111,6 +111,25 @@ impl Program {
         client::fetch(self.admin(), "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.json()
     }
 
+    /// What a client sees of its queued request: `GET /.forebay/requests/ID`.
+    pub async fn outcome(&self, id: &str) -> Value {
+        client::fetch(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.json()
+    }
+
+    /// The same as soon as the request is in this state. Panics when it has ended in another one.
+    pub async fn becomes(&self, id: &str, state: &str) -> Value {
+        let seen = async {
+            loop {
+                let outcome = self.outcome(id).await;
+                if outcome["state"] == state {
+                    return outcome;
+                }
+                assert!(matches!(outcome["state"].as_str(), Some("queued" | "delivering")), "not {state}: {outcome}");
+            }
+        };
+        within(&format!("request {id} to be {state}"), seen).await
+    }
+
     /// Its directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -181,7 +181,8 @@ async fn the_answer_is_kept_as_it_came_without_its_framing() {
     };
     assert_eq!((answer.status, to_login, retry_after, signal), (201, false, None, Some((0, Signal::Success))));
     assert_eq!(answer.payload.as_memory().unwrap().as_ref(), b"hello");
-    assert_eq!(answer.headers, [field("set-cookie", "a=1"), field("set-cookie", "b=2"), field("location", "/marks/7")]);
+    let kept: Vec<_> = answer.headers.iter().map(|field| (field.name.as_str(), field.value.to_str().unwrap())).collect();
+    assert_eq!(kept, fields[1..]);
 }
 
 #[tokio::test]
