@@ -278,6 +278,30 @@ async fn a_data_directory_that_another_one_has_is_refused_and_the_other_goes_on(
     assert_eq!(second.status().await["totals"]["delivered"], 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_one_by_mistake_takes_no_connection_from_the_first() {
+    let backend = Backend::start().await;
+    // With several workers the port is shared among sockets, and whoever binds it too would get its part.
+    let first = Program::start(&configuration(&backend, "workers = 4", "")).await;
+    let config = configuration(&backend, "workers = 4", "")
+        .replace("[store]", &format!("[store]\npath = {:?}", first.path("data/forebay.redb")))
+        .replacen("127.0.0.1:0", &first.proxy().to_string(), 1);
+    let (stop, address) = (Arc::new(AtomicBool::new(false)), first.proxy());
+    let stopped = Arc::clone(&stop);
+    let load = tokio::spawn(async move {
+        while !stopped.load(SeqCst) {
+            assert_eq!(client::fetch(address, client::get("/")).await.status, 200);
+        }
+    });
+    for _ in 0..10 {
+        let mut second = Program::prepare(&config, &["run", "-c", "config.toml"]);
+        second.launch().await;
+        assert_eq!(second.ended().await.code(), Some(1), "{}", second.stderr());
+    }
+    stop.store(true, SeqCst);
+    load.await.unwrap();
+}
+
 #[tokio::test]
 async fn an_address_that_another_program_has_is_1_and_named() {
     let backend = Backend::start().await;
