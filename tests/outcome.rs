@@ -1,6 +1,5 @@
 //! What a client can learn and do about its queued write.
 
-
 mod common;
 
 use common::{
