@@ -1,7 +1,5 @@
 //! A write that cannot be passed on now is durable before its client hears of it, and reaches the backend later exactly as it was sent.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
-
 mod common;
 
 use common::{

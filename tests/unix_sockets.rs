@@ -1,7 +1,5 @@
 //! Unix sockets, on the side of the clients and on that of the backend.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
-
 mod common;
 
 use common::{backend::Backend, client, program::Program, site::Site, within};
