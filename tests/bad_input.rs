@@ -20,7 +20,7 @@ async fn last_words(program: &Program, request: impl AsRef<[u8]>) -> Response {
     let mut client = Client::connect(program.proxy()).await;
     client.send(request).await;
     let response = client.response().await;
-    client.closed().await;
+    client.ended().await;
     response
 }
 
@@ -89,6 +89,7 @@ async fn a_head_of_ten_megabytes_gets_431() {
     // We do not listen to the end of it.
     let _cut_short = client.try_send(huge).await;
     assert_eq!(client.response().await.status, 431);
+    client.ended().await;
     let target = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(100_000));
     let mut client = Client::connect(program.proxy()).await;
     let _cut_short = client.try_send(target).await;
@@ -109,9 +110,9 @@ async fn a_body_that_is_too_large_gets_413_declared_or_not() {
         assert_eq!((response.status, &response.interim[..]), (413, &[][..]), "nobody is asked for a body that is not wanted");
         assert_eq!(response.field("content-type"), Some("application/problem+json"));
         assert!(response.field("proxy-status").unwrap().starts_with("forebay; error=http_request_error"));
-        client.closed().await;
+        client.ended().await;
 
-        // More than the sockets between us hold, so that the client is still sending when the answer comes.
+        // More than the sockets between us hold, so that the client is still sending when the answer comes. No reset may overtake it.
         let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20));
         for upload in [
             format!("{HEAD}Content-Length: {}\r\n\r\n{}", 8 << 20, "x".repeat(8 << 20)),
@@ -120,11 +121,40 @@ async fn a_body_that_is_too_large_gets_413_declared_or_not() {
             let mut client = Client::connect(program.proxy()).await;
             let _cut_short = client.try_send(upload).await;
             assert_eq!(client.response().await.status, 413);
+            client.ended().await;
         }
         let just_so = client::request("POST", "/", &[], "x".repeat(65536));
         assert_eq!(client::fetch(program.proxy(), just_so).await.status, 200);
     }
     assert!(backend.requests().iter().all(|request| request.body.content.len() <= 65536));
+}
+
+/// A reset would overtake the answer at clients that are not as patient as this one (RFC 9112 section 9.6).
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_is_not_cut_off() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url()).clients("max_body = \"64KiB\"")).await;
+    let rest = "x".repeat(4 << 20);
+    let declared = format!("{HEAD}Content-Length: {}\r\n\r\n", rest.len());
+    let huge_head = format!("{HEAD}X-Huge: {}", "x".repeat(64 << 10));
+    for (beginning, status) in [(declared, 413), (huge_head, 431)] {
+        let mut client = Client::connect(program.proxy()).await;
+        client.send(beginning).await;
+        assert_eq!(client.response().await.status, status);
+        client.send(&rest).await;
+        client.half_close().await;
+        client.ended().await;
+    }
+    let program = start(Site::passing(backend.url()).clients("max_connections = 2")).await;
+    let mut inside = [Client::connect(program.proxy()).await, Client::connect(program.proxy()).await];
+    for client in &mut inside {
+        assert_eq!(client.exchange(client::get("/")).await.status, 200);
+    }
+    let mut outside = Client::connect(program.proxy()).await;
+    assert_eq!(outside.response().await.status, 503);
+    outside.send(client::get("/")).await;
+    outside.half_close().await;
+    outside.ended().await;
 }
 
 #[tokio::test]
@@ -136,7 +166,7 @@ async fn a_body_that_ends_early_is_neither_sent_nor_queued() {
         client.send(cut).await;
         client.half_close().await;
         assert_eq!(client.response().await.status, 400);
-        client.closed().await;
+        client.ended().await;
     }
     let response = last_words(&program, format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\nhalf\r\n")).await;
     assert_eq!(response.status, 400, "chunks that are none");

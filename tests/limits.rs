@@ -137,9 +137,10 @@ async fn past_the_limit_of_connections_a_client_is_told_so_and_finds_room_later(
     assert_eq!(first.exchange(client::get("/")).await.status, 200);
     assert_eq!(second.exchange(client::get("/")).await.status, 200);
     let mut third = Client::connect(program.proxy()).await;
+    third.send(client::get("/")).await;
     let refused = third.response().await;
     assert_eq!((refused.status, refused.field("connection"), refused.field("retry-after")), (503, Some("close"), Some("1")));
-    third.closed().await;
+    third.ended().await;
     assert_eq!(first.exchange(client::get("/")).await.status, 200, "who is in stays in");
     drop(second);
     let admitted = async {

@@ -144,6 +144,7 @@ pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, 
     }
     if error.kind.is_of_the_request() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        return response.map(ClientBody::refusing);
     }
     response
 }
@@ -182,7 +183,7 @@ fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<Cli
     let mut response = problem(status, detail, headers);
     set(response.headers_mut(), PROXY_STATUS, "forebay; error=http_request_error");
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    response.map(ClientBody::refusing)
 }
 
 /// An unknown request identity: 404.

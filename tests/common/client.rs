@@ -136,6 +136,12 @@ impl Client {
         within("the end of the connection", self.wire.rest()).await
     }
 
+    /// Resolves when the peer has closed the connection in peace. Panics at a reset, or if it sends anything before.
+    pub async fn ended(&mut self) {
+        let more = within("the end of the connection", self.wire.has_more()).await;
+        assert!(!more.expect("an end, and not a reset"), "more came in place of an end");
+    }
+
     /// Resolves when the peer has closed or reset the connection. Panics if it sends anything before.
     pub async fn closed(&mut self) {
         let more = within("the end of the connection", self.wire.has_more()).await;
