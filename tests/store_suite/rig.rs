@@ -50,6 +50,7 @@ pub(crate) fn tuning() -> Tuning {
     Tuning {
         segment_bytes: 4096,
         spool_threshold: 2048,
+        spool_memory: 0,
         retry_every: Duration::ZERO,
         free_disk_every: Duration::ZERO,
         step: 3,
@@ -172,7 +173,7 @@ pub(crate) fn queued(turn: Turn) -> QueuedTurn {
 }
 
 pub(crate) async fn spooled(store: &dyn Store, body: &[u8]) -> Payload {
-    let mut spool = store.spooler().begin();
+    let mut spool = store.spooler().begin(None);
     spool.push(Bytes::copy_from_slice(body)).await.unwrap();
     spool.finish().await.unwrap()
 }

@@ -53,7 +53,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     turns.replace_stored(&loaded.pending);
     let capacity = Capacity::new(&settings);
     capacity.correct((0, 0), loaded.held);
-    let spooler = Spooler { folder: super::disk::payload_folder(&settings.path), threshold: tuning.spool_threshold };
+    let spooler = Spooler::new(super::disk::payload_folder(&settings.path), tuning.spool_threshold, tuning.spool_memory);
     let shared = Shared {
         settings,
         tuning,

@@ -35,6 +35,8 @@ pub struct Tuning {
     pub cache_bytes: usize,
     /// Bytes of a body that are kept in memory while it arrives.
     pub spool_threshold: usize,
+    /// Bytes of memory that larger bodies may take, all together.
+    pub spool_memory: usize,
     /// Least time between two attempts to get a failed store to work again.
     pub retry_every: Duration,
     /// How long a look at the free disk space holds.
@@ -51,6 +53,7 @@ impl Default for Tuning {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             spool_threshold: Spooler::THRESHOLD,
+            spool_memory: Spooler::BUDGET,
             retry_every: Duration::from_millis(250),
             free_disk_every: Duration::from_secs(1),
             channel: 1024,
