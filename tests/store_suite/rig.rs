@@ -49,6 +49,7 @@ pub(crate) fn settings(folder: &tempfile::TempDir) -> Settings {
 pub(crate) fn tuning() -> Tuning {
     Tuning {
         segment_bytes: 4096,
+        database_bytes: 0,
         spool_threshold: 2048,
         spool_memory: 0,
         retry_every: Duration::ZERO,
