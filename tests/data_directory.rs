@@ -15,7 +15,7 @@ async fn a_second_forebay_on_the_same_queue_is_refused_and_the_first_goes_on() {
     let config = Site::spilling(backend.url(), "").to_string().replace("path = \"queue.redb\"", &path);
     let mut second = Program::prepare(&config, &["run", "-c", "config.toml"]);
     second.launch().await;
-    assert_eq!(second.ended().await.code(), Some(78));
+    assert_eq!(second.ended().await.code(), Some(1));
     assert!(second.stderr().contains("in use by another running forebay"), "{}", second.stderr());
     let after = client::fetch(first.proxy(), &write).await.id();
     backend.start_again().await;

@@ -80,15 +80,14 @@ impl App {
         let clock = Clock::system();
         // First of all: who has the store has the right to the addresses. Listeners share their ports (`SO_REUSEPORT`), so that a second forebay that bound
         // them before it learnt that it may not run would be given connections of the first, and break them.
-        let store: Arc<dyn Store> = RedbStore::open(config.store.clone(), clock.clone())?;
-        let sockets = config.proxy.listeners.iter().map(|address| Sockets::bind(address, config.workers)).collect::<Result<Vec<_>, _>>()?;
-        let (admin_listener, admin_address) =
-            bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
-        let metrics = Arc::new(Metrics::new());
         let store = RedbStore::open(config.store.clone(), clock.clone())?;
+        let metrics = Arc::new(Metrics::new());
         let commits = metrics.store();
         store.on_commit(move |operations, took| commits.committed(operations, took));
         let store: Arc<dyn Store> = store;
+        let sockets = config.proxy.listeners.iter().map(|address| Sockets::bind(address, config.workers)).collect::<Result<Vec<_>, _>>()?;
+        let (admin_listener, admin_address) =
+            bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
         let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));

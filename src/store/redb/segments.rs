@@ -209,7 +209,19 @@ struct Current {
 impl Log {
     /// A log whose next segment is `next`.
     pub(super) fn new(disk: Arc<dyn Disk>, readers: Arc<Readers>, size: u64, next: u32) -> Self {
-        Self { disk, readers, size, next, current: None, buffer: Vec::new(), needed: HashMap::new(), walk: Walk::default(), idle: Vec::new(), syncer: Syncer::default(), syncing: None }
+        Self {
+            disk,
+            readers,
+            size,
+            next,
+            current: None,
+            buffer: Vec::new(),
+            needed: HashMap::new(),
+            walk: Walk::default(),
+            idle: Vec::new(),
+            syncer: Syncer::default(),
+            syncing: None,
+        }
     }
 
     /// Puts a record at the end. It is durable after [`end_sync`](Self::end_sync). After an error nothing that was staged since the last sync is there.
