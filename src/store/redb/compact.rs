@@ -30,7 +30,8 @@ impl Work<'_, '_> {
     /// One step. Whether there is more to do.
     pub(super) fn compact(&mut self) -> Result<bool, Error> {
         let going_on = self.log.walk.at.and_then(|(number, offset)| Some((number, self.log.needed_segment(number)?, offset)));
-        let Some((number, segment, mut offset)) = going_on.or_else(|| self.log.sparse().map(|(number, segment)| (number, segment, 0))) else {
+        let Some((number, segment, mut offset)) = going_on.or_else(|| self.log.sparse().map(|(number, segment)| (number, segment, 0)))
+        else {
             // The next round looks again at what was being delivered in this one.
             self.log.walk.at = None;
             self.log.walk.passed.retain(|_, passed| *passed == Passed::ForGood);
@@ -72,7 +73,7 @@ impl Work<'_, '_> {
 
     fn move_all(&mut self, moves: Vec<Move>) -> Result<(), Error> {
         let staged: Result<Vec<Location>, _> = moves.iter().map(|each| self.log.stage(&each.record)).collect();
-        let staged = match staged.and_then(|staged| self.log.begin_sync().map(|()| staged)) {
+        let staged = match staged.and_then(|staged| self.log.sync().map(|()| staged)) {
             Ok(staged) => staged,
             Err(error) => {
                 tracing::warn!(%error, "a sparse segment could not be compacted; it stays as it is");
