@@ -1,7 +1,11 @@
 //! Durable appends per second of the store, beside a bare append log on the same disk in the same run.
 //!
-//! `cargo bench --bench store -- [producers] [seconds] [requests to reopen]`; 64, 3 and 0 unless told. Both are fed by as many producers, each of which waits for
-//! its answer before it sends the next; both sync before they answer, in groups without a timer. The log extends its file and does nothing else.
+//! `cargo bench --bench store -- [producers] [seconds] [rounds]`; 64, 1 and 5 unless told. Log and store are fed by as many producers, each of which waits for
+//! its answer before it sends the next; both sync before they answer, in groups without a timer. The log extends its file and does nothing
+//! else. Rounds alternate, since the disk of a shared machine is not the same for long, and medians are told at the end. Every round then
+//! drains what it queued, alone and while more is accepted.
+//!
+//! `-- --size N` queues N requests, without a key, with a few thousand keys and with a key each, and opens them again after a copy of the files as `kill -9` leaves them.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on fails, and says what it found")]
 
@@ -9,14 +13,17 @@ use std::{
     fs::File,
     future::Future,
     io::Write,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use forebay::{
     envelope::{Clock, Delivery, Envelope, Field, OrderKey, Reason, RequestId},
-    store::{NewRequest, Payload, Settings, Store, Turn, redb::RedbStore},
+    store::{Answer, Claim, NewRequest, Outcome, Payload, Settings, Store, Turn, redb::RedbStore},
 };
 use hdrhistogram::Histogram;
 use http::{HeaderName, HeaderValue, Method};
@@ -25,27 +32,92 @@ use tokio::sync::{mpsc, oneshot};
 const BODY: usize = 1024;
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let producers = numbers.next().unwrap_or(64);
-    let span = Duration::from_secs(numbers.next().unwrap_or(3));
-    let reopened = numbers.next().unwrap_or(0);
-    let folder = tempfile::tempdir_in(".").unwrap();
-    let log = measure("bare log", producers, span, || start_log(folder.path().join("log")));
-    let store = RedbStore::open(settings(&folder), Clock::system()).unwrap();
-    let rate = measure("store", producers, span, || {
-        let store = Arc::clone(&store);
-        Arc::new(move || {
-            let store = Arc::clone(&store);
-            async move { append(&*store, None).await }
-        })
-    });
-    println!("store / bare log: {:.2}", rate / log);
-    let status = store.status();
-    println!("{:.1} operations a commit", status.committed_operations as f64 / status.commits as f64);
-    drop(store);
-    if reopened > 0 {
-        reopen(&folder, reopened);
+    let numbers = |after: &str| {
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        let from = arguments.iter().position(|argument| argument == after).map_or(0, |at| at + 1);
+        arguments[from..].iter().filter_map(|argument| argument.parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    if std::env::args().any(|argument| argument == "--size") {
+        let requests = numbers("--size").first().copied().unwrap_or(1_000_000);
+        return [Keys::None, Keys::Few, Keys::Unique].into_iter().for_each(|keys| size(requests, keys));
     }
+    let mut numbers = numbers("").into_iter();
+    let producers = numbers.next().unwrap_or(64);
+    let span = Duration::from_secs(numbers.next().unwrap_or(1));
+    let rounds = numbers.next().unwrap_or(5);
+    let mut ratios: [Vec<f64>; 4] = Default::default();
+    for _ in 0..rounds {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let log = measure("bare log", producers, span, || start_log(folder.path().join("log")));
+        let store = RedbStore::open(settings(&folder), Clock::system()).unwrap();
+        let appends = |name| {
+            let before = store.status();
+            let rate = measure(name, producers, span, || {
+                let store = Arc::clone(&store);
+                Arc::new(move || {
+                    let store = Arc::clone(&store);
+                    async move { append(&*store, None).await }
+                })
+            });
+            let after = store.status();
+            let commits = (after.commits - before.commits).max(1);
+            println!("  {:.1} operations a commit", (after.committed_operations - before.committed_operations) as f64 / commits as f64);
+            rate
+        };
+        let accepts = appends("store");
+        let stop = Arc::new(AtomicBool::new(false));
+        let drainer = drain_beside(&store, producers, &stop);
+        let both = appends("store, drained meanwhile");
+        stop.store(true, Relaxed);
+        let meanwhile = drainer.join().unwrap() as f64 / span.as_secs_f64();
+        let begun = Instant::now();
+        stop.store(false, Relaxed);
+        let drained = drain_beside(&store, producers, &stop).join().unwrap() as f64 / begun.elapsed().as_secs_f64();
+        println!("drained {meanwhile:.0}/s meanwhile, {drained:.0}/s alone");
+        for (ratios, ratio) in ratios.iter_mut().zip([accepts / log, drained / accepts, both / accepts, (both + meanwhile) / accepts]) {
+            ratios.push(ratio);
+        }
+    }
+    let names =
+        ["store / bare log", "claims with their settles / accepts", "accepts while drained / accepts", "accepts and deliveries / accepts"];
+    for (name, mut ratios) in names.into_iter().zip(ratios) {
+        ratios.sort_by(f64::total_cmp);
+        println!("{name}: {:.2} (median of {rounds}, {:.2} to {:.2})", ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1]);
+    }
+}
+
+/// Delivers what is queued on a thread of its own: until nothing is, or until told to stop. How many were delivered.
+fn drain_beside(store: &Arc<RedbStore>, seats: u64, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
+    let (store, stop) = (Arc::clone(store), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut delivered = 0;
+            let mut settles = tokio::task::JoinSet::new();
+            while !stop.load(Relaxed) {
+                while settles.len() as u64 >= seats {
+                    settles.join_next().await.unwrap().unwrap();
+                    while settles.try_join_next().is_some() {}
+                }
+                let max = seats as usize - settles.len();
+                let claimed = store.claim(Claim { backend: "app", full_routes: &[], max, now: Clock::system().now() }).await.unwrap();
+                if claimed.is_empty() && settles.is_empty() {
+                    break;
+                }
+                delivered += claimed.len() as u64;
+                for claimed in claimed {
+                    let store = Arc::clone(&store);
+                    settles.spawn(async move {
+                        let answer = Answer { status: 204, headers: Vec::new(), payload: Payload::from(Bytes::new()) };
+                        let outcome = Outcome::Delivered(answer);
+                        store.settle(claimed.envelope.id, claimed.attempt, Clock::system().now(), outcome).await.unwrap();
+                    });
+                }
+            }
+            while settles.join_next().await.is_some() {}
+            delivered
+        })
+    })
 }
 
 fn settings(folder: &tempfile::TempDir) -> Settings {
@@ -168,30 +240,73 @@ fn written_bytes() -> u64 {
     io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
-fn reopen(folder: &tempfile::TempDir, requests: u64) {
-    let store = RedbStore::open(settings(folder), Clock::system()).unwrap();
-    let held = store.status().requests;
+#[derive(Debug, Clone, Copy)]
+enum Keys {
+    None,
+    Few,
+    Unique,
+}
+
+/// Queues so many requests, and opens them again as if the program had been killed.
+fn size(requests: u64, keys: Keys) {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let store = RedbStore::open(settings(&folder), Clock::system()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producers = (0..1024u64).map(|producer| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move {
-                for number in 0..requests.saturating_sub(held) / 1024 {
-                    append(&*store, Some(producer << 32 | number)).await;
-                }
-            })
+    const PRODUCERS: u64 = 1024;
+    let steps = 4;
+    for step in 0..steps {
+        let begun = Instant::now();
+        runtime.block_on(async {
+            let producers = (0..PRODUCERS).map(|producer| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    for number in 0..requests / PRODUCERS / steps {
+                        let number = (step * requests + number) * PRODUCERS + producer;
+                        let key = match keys {
+                            Keys::None => None,
+                            Keys::Few => Some(number % 3001),
+                            Keys::Unique => Some(number),
+                        };
+                        append(&*store, key).await;
+                    }
+                })
+            });
+            for producer in producers.collect::<Vec<_>>() {
+                producer.await.unwrap();
+            }
         });
-        for producer in producers.collect::<Vec<_>>() {
-            producer.await.unwrap();
-        }
-    });
+        println!(
+            "keys {keys:?}: {:.0}/s on the way to {} requests",
+            (requests / steps) as f64 / begun.elapsed().as_secs_f64(),
+            requests / steps * (step + 1)
+        );
+    }
+    // What kill -9 leaves: the files as they are while the store is open.
+    let copy = tempfile::tempdir_in(".").unwrap();
+    let done = std::process::Command::new("cp")
+        .arg("-r")
+        .arg("--reflink=auto")
+        .arg("--sparse=always")
+        .arg(folder.path().join("."))
+        .arg(copy.path())
+        .status()
+        .unwrap();
+    assert!(done.success());
     drop(store);
-    let before = resident_bytes();
-    let begun = Instant::now();
-    let store = RedbStore::open(settings(folder), Clock::system()).unwrap();
-    let took = begun.elapsed();
-    let held = store.status().requests;
-    println!("reopened {held} requests in {took:.2?}, {} bytes of memory each", resident_bytes().saturating_sub(before) / held.max(1));
+    drop(folder);
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let before = resident_bytes();
+        let begun = Instant::now();
+        let store = RedbStore::open(settings(&copy), Clock::system()).unwrap();
+        times.push(begun.elapsed());
+        let held = store.status().requests;
+        println!(
+            "keys {keys:?}: {} bytes of memory for each of {held}, redb's cache included",
+            resident_bytes().saturating_sub(before) / held.max(1)
+        );
+    }
+    println!("keys {keys:?}: reopened in {:.2?} after kill -9, in {:.2?} after a stop", times[0], times[1]);
 }
 
 fn resident_bytes() -> u64 {

@@ -73,7 +73,7 @@ impl Work<'_, '_> {
 
     fn move_all(&mut self, moves: Vec<Move>) -> Result<(), Error> {
         let staged: Result<Vec<Location>, _> = moves.iter().map(|each| self.log.stage(&each.record)).collect();
-        let staged = match staged.and_then(|staged| self.log.begin_sync().map(|()| staged)) {
+        let staged = match staged.and_then(|staged| self.log.sync().map(|()| staged)) {
             Ok(staged) => staged,
             Err(error) => {
                 tracing::warn!(%error, "a sparse segment could not be compacted; it stays as it is");

@@ -228,7 +228,7 @@ impl Segment for FileSegment {
 
 /// redb takes a backend by its type; ours is chosen at run time.
 #[derive(Debug)]
-pub(super) struct AnyBackend(pub(super) Box<dyn StorageBackend>);
+pub(super) struct AnyBackend(pub(super) Arc<dyn StorageBackend>);
 
 type Bound = std::ops::Bound<u64>;
 

@@ -22,7 +22,6 @@ mod row;
 mod segments;
 mod shared;
 mod shrink;
-mod syncer;
 mod waiting;
 mod work;
 mod writer;

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
+use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -36,10 +36,10 @@ const REWRITTEN: u64 = 1024 * 1024;
 /// Opens what is on `disk`. The writer is not running yet.
 pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
     let path = settings.path.clone();
-    let database = guarded(&path, || {
-        let database = open_database(&*disk, &tuning, &path)?;
+    let (database, file) = guarded(&path, || {
+        let (database, file) = open_database(&*disk, &tuning, &path)?;
         prepare(&database, &path)?;
-        Ok(database)
+        Ok((database, file))
     })?;
     let names = disk.list().map_err(|source| OpenError::Io { path: path.clone(), source })?;
     let unreadable = |error: ::redb::Error| open_error(&path, error);
@@ -84,7 +84,9 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         doubtful: Vec::new(),
         tried_at: None,
         unsure: false,
-        shrunk_at: None,
+        file: Some(file),
+        abandoned: 0,
+        shrunk: None,
     };
     guarded(&path, || {
         let delivering = &loaded.delivering;
@@ -119,7 +121,8 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
             rewrite(&*shared.disk).map_err(|source| OpenError::Io { path: path.clone(), source })?;
             writer.unsure = false;
         }
-        let database = Arc::new(open_database(&*shared.disk, &shared.tuning, &path)?);
+        let (database, file) = open_database(&*shared.disk, &shared.tuning, &path)?;
+        let database = Arc::new(database);
         prepare(&database, &path)?;
         let was = shared.published.read().held();
         writer.log.forget_needs();
@@ -146,7 +149,7 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         // What ended while the index was built was told to the one before.
         loaded.pending.keys().for_each(|&key| drop(shared.index.lock().freed(OrderKey::from_u64(key))));
         *shared.database.write() = Some(Arc::clone(&database));
-        writer.database = Some(database);
+        (writer.database, writer.file) = (Some(database), Some(file));
         Ok(())
     });
     result.map_err(StoreError::failed)
@@ -240,11 +243,11 @@ impl Loaded {
     }
 }
 
-fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<Database, OpenError> {
+fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let backend = disk.database().map_err(io)?;
-    match Builder::new().set_cache_size(tuning.cache_bytes).create_with_backend(AnyBackend(backend)) {
-        Ok(database) => Ok(database),
+    let file: Arc<dyn StorageBackend> = disk.database().map_err(io)?.into();
+    match Builder::new().set_cache_size(tuning.cache_bytes).create_with_backend(AnyBackend(Arc::clone(&file))) {
+        Ok(database) => Ok((database, file)),
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.to_owned())),
         Err(DatabaseError::Storage(StorageError::Io(source))) if source.kind() != io::ErrorKind::InvalidData => Err(io(source)),
         Err(error) => Err(OpenError::Unreadable { path: path.to_owned(), why: error.to_string() }),

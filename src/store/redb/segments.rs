@@ -13,11 +13,7 @@
 //! A record is synced before the rows that refer to it are committed. Which records are needed is counted per segment; one of which
 //! nothing is needed is removed. Bodies that were spooled lie in files of their own, since they are not copied.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::{Arc, mpsc},
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,7 +21,6 @@ use parking_lot::Mutex;
 use super::{
     disk::{Disk, Segment},
     row::{Location, Row},
-    syncer::Syncer,
 };
 use crate::{envelope::RequestId, store::payload::extend_crc};
 
@@ -168,9 +163,6 @@ pub(super) struct Log {
     pub(super) walk: Walk,
     /// Segments that may have become needless.
     idle: Vec<u32>,
-    syncer: Syncer,
-    /// The sync that is under way.
-    syncing: Option<mpsc::Receiver<io::Result<()>>>,
 }
 
 /// What rows need of a segment.
@@ -219,18 +211,15 @@ impl Log {
             needed: HashMap::new(),
             walk: Walk::default(),
             idle: Vec::new(),
-            syncer: Syncer::default(),
-            syncing: None,
         }
     }
 
-    /// Puts a record at the end. It is durable after [`end_sync`](Self::end_sync). After an error nothing that was staged since the last sync is there.
+    /// Puts a record at the end. It is durable after [`sync`](Self::sync). After an error nothing that was staged since the last sync is there.
     pub(super) fn stage(&mut self, record: &Record) -> io::Result<Location> {
         let len = record.bytes.len() as u64;
         let end = |current: &Current, buffer: &[u8]| current.written + buffer.len() as u64;
         if self.current.as_ref().is_some_and(|current| end(current, &self.buffer) + len > current.size) {
-            self.begin_sync()?;
-            self.end_sync()?;
+            self.sync()?;
             self.retire();
         }
         if self.current.is_none() {
@@ -243,26 +232,12 @@ impl Log {
         Ok(Location { segment, offset, head: record.head, body: record.body })
     }
 
-    /// Writes all that was staged, and begins to sync it beside whatever the caller does next.
-    pub(super) fn begin_sync(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.end_sync()?;
-        }
+    /// Makes all that was staged durable. After an error its segment is left alone: what a failed sync left in it is not known.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(current) = self.current.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
-        let result = current.segment.write(current.written, &self.buffer);
+        let result = current.segment.write(current.written, &self.buffer).and_then(|()| current.segment.sync());
         current.written += self.buffer.len() as u64;
         self.buffer.clear();
-        match result {
-            Ok(()) => self.syncing = Some(self.syncer.begin(&current.segment)),
-            Err(_) => self.retire(),
-        }
-        result
-    }
-
-    /// Waits until all that was written is durable. After an error its segment is left alone: what a failed sync left in it is not known.
-    pub(super) fn end_sync(&mut self) -> io::Result<()> {
-        let Some(syncing) = self.syncing.take() else { return Ok(()) };
-        let result = syncing.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has ended")));
         if result.is_err() {
             self.retire();
         }
@@ -280,8 +255,6 @@ impl Log {
     /// Drops what was staged, after a failure elsewhere.
     pub(super) fn forget_staged(&mut self) {
         self.buffer.clear();
-        // Its segment is left alone if it fails; nobody refers to what was written.
-        let _ = self.end_sync();
     }
 
     fn begin(&mut self, at_least: u64) -> io::Result<Current> {

@@ -36,6 +36,8 @@ pub struct Tuning {
     pub cache_bytes: usize,
     /// Bytes of redb's file up to which it is never worth making it shorter.
     pub database_bytes: u64,
+    /// Least time between two times that redb's file is made shorter.
+    pub shrink_every: Duration,
     /// Bytes of a body that are kept in memory while it arrives.
     pub spool_threshold: usize,
     /// Bytes of memory that larger bodies may take, all together.
@@ -56,6 +58,7 @@ impl Default for Tuning {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             database_bytes: 8 * 1024 * 1024,
+            shrink_every: Duration::from_secs(10),
             spool_threshold: Spooler::THRESHOLD,
             spool_memory: Spooler::BUDGET,
             retry_every: Duration::from_millis(250),

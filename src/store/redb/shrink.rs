@@ -3,10 +3,7 @@
 //! redb uses the pages of rows that are gone for others, but a row that lies near the end of the file keeps it long. So when the file is
 //! much longer than its rows can need, and few rows are left to be moved, the writer has redb compact it. Readers wait meanwhile.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
 
 use ::redb::{CompactionError, Database, ReadableDatabase, ReadableTableMetadata};
 
@@ -18,30 +15,31 @@ const ROOM_OF_ROW: u64 = 1024;
 /// Most rows that are moved: they bound how long everybody waits.
 const MOST_ROWS: u64 = 20_000;
 
-/// Least time between two attempts.
-const EVERY: Duration = Duration::from_secs(10);
-
 impl Writer {
     /// Compacts the database if it is worth it.
     pub(super) fn shrink(&mut self) {
-        if self.shrunk_at.is_some_and(|at| at.elapsed() < EVERY) || !self.is_too_long().unwrap_or(false) {
+        if self.shrunk.is_some_and(|(at, _)| at.elapsed() < self.shared.tuning.shrink_every) || !self.is_too_long().unwrap_or(false) {
             return;
         }
-        self.shrunk_at = Some(Instant::now());
         let shared = Arc::clone(&self.shared);
         let mut readers = shared.database.write();
         *readers = None;
         let Some(database) = self.database.take() else { return };
         let (database, result) = match Arc::try_unwrap(database) {
-            Ok(mut database) => {
+            Ok(database) => {
+                // Should it panic, it is left where it is; see `Writer::abandon`.
+                let mut database = ManuallyDrop::new(database);
                 let result = database.compact();
-                (Arc::new(database), result)
+                (Arc::new(ManuallyDrop::into_inner(database)), result)
             }
             // Somebody is about to begin a read: at the next occasion.
             Err(database) => (database, Err(CompactionError::TransactionInProgress)),
         };
         match result {
             Ok(_) | Err(CompactionError::TransactionInProgress) => {
+                if result.is_ok() {
+                    self.shrunk = shared.disk.database_len().ok().map(|len| (Instant::now(), len));
+                }
                 *readers = Some(Arc::clone(&database));
                 self.database = Some(database);
             }
@@ -56,7 +54,7 @@ impl Writer {
     fn is_too_long(&self) -> Result<bool, ::redb::Error> {
         let Some(database) = &self.database else { return Ok(false) };
         let len = self.shared.disk.database_len()?;
-        if len <= self.shared.tuning.database_bytes {
+        if len <= self.shared.tuning.database_bytes || self.shrunk.is_some_and(|(_, shrunk)| len <= shrunk) {
             return Ok(false);
         }
         let rows = rows(database)?;

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use ::redb::Database;
+use ::redb::{Database, StorageBackend};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -33,6 +33,9 @@ use crate::{
 /// Most commands of one batch: a bound on what a failure can take with it, and on the memory of a batch.
 const BATCH: usize = 1024;
 
+/// Most databases that are abandoned: each may keep its cache.
+const MOST_ABANDONED: u32 = 8;
+
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
@@ -46,8 +49,12 @@ pub(super) struct Writer {
     pub(super) tried_at: Option<Instant>,
     /// A commit of redb has failed: what is read from its file may not be on the disk.
     pub(super) unsure: bool,
-    /// When the database was last compacted, or was to be.
-    pub(super) shrunk_at: Option<Instant>,
+    /// The file under the database.
+    pub(super) file: Option<Arc<dyn StorageBackend>>,
+    /// Databases that panicked, whose memory is lost.
+    pub(super) abandoned: u32,
+    /// When the database was last compacted, and to how many bytes.
+    pub(super) shrunk: Option<(Instant, u64)>,
 }
 
 /// Where the bytes of a command were put.
@@ -88,13 +95,22 @@ impl Writer {
             return closing;
         }
         // A panic of redb on bytes that it did not write is a failure of the disk, not the end of the store.
-        let done = catch_unwind(AssertUnwindSafe(|| self.commit(batch)));
-        let error = match done {
+        let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let result = self.commit(batch);
+            if prunes && result.is_ok() {
+                self.shrink();
+            }
+            result
+        }));
+        match done {
             Ok(Ok(())) => return closing,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the database panicked".to_owned(),
-        };
-        self.fail(error.into());
+            Ok(Err(error)) => self.fail(error.to_string().into()),
+            Err(_) => {
+                self.abandon();
+                self.fail("the database panicked".into());
+            }
+        }
         batch.drain(..).for_each(|command| refuse(command, "the store failed"));
         closing
     }
@@ -108,6 +124,16 @@ impl Writer {
         self.tried_at = None;
     }
 
+    /// Leaves a database that has panicked where it is: redb cannot close one whose locks a panic has poisoned. Its file is let go, so that
+    /// it can be opened again.
+    fn abandon(&mut self) {
+        std::mem::forget(self.database.take());
+        self.abandoned += 1;
+        if let Some(Err(error)) = self.file.take().map(|file| file.close()) {
+            tracing::warn!(%error, "the file of a database that panicked could not be closed");
+        }
+    }
+
     fn may_try(&mut self) -> bool {
         let every = self.shared.tuning.retry_every;
         let may = self.tried_at.is_none_or(|at| at.elapsed() >= every);
@@ -118,6 +144,11 @@ impl Writer {
     }
 
     fn recover(&mut self) -> bool {
+        if self.abandoned > MOST_ABANDONED {
+            let why = "the database panicked again and again; the store needs a restart, and maybe a backup";
+            self.shared.health.set_failing(Some(why.into()));
+            return false;
+        }
         if !self.may_try() {
             return false;
         }
@@ -144,7 +175,6 @@ impl Writer {
         let Some(database) = self.database.clone().filter(|_| !batch.is_empty() || !returned.is_empty()) else { return Ok(()) };
         let now = self.shared.clock.now();
         let operations = batch.len() as u64;
-        let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
         let appended =
             batch.iter().filter_map(|command| if let Command::Append(append, _) = command { Some(append.turn.position()) } else { None });
         self.doubtful.extend(appended);
@@ -181,9 +211,6 @@ impl Writer {
                     self.shared.health.count_commit(operations, begun.elapsed());
                 }
                 self.finish(after, waiting);
-                if prunes {
-                    self.shrink();
-                }
                 Ok(())
             }
             Err(error) => {
@@ -208,8 +235,6 @@ impl Writer {
             let mut work = Work { tables, shared, log, ledger, after: After::default(), scratch: Vec::with_capacity(256) };
             let result = verbs(&mut work)?;
             work.write_ledger()?;
-            // What the rows refer to has to be there before they are.
-            work.log.end_sync()?;
             (work.after, result)
         };
         if after.changed {
@@ -296,7 +321,7 @@ impl From<io::Error> for StageError {
     }
 }
 
-/// Writes the bytes of a batch and begins to sync them, before anything refers to them.
+/// Writes and syncs the bytes of a batch, before anything refers to them.
 fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, StageError> {
     let mut all = Vec::with_capacity(batch.len());
     for command in batch {
@@ -316,7 +341,7 @@ fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, Stag
         }
         all.push(staged);
     }
-    work.log.begin_sync()?;
+    work.log.sync()?;
     Ok(all)
 }
 
