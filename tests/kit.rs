@@ -155,3 +155,19 @@ async fn the_program_runs_in_a_directory_of_its_own_and_its_end_is_seen() {
     program.launch().await;
     assert!(program.ended().await.success(), "{}", program.stderr());
 }
+
+#[tokio::test]
+async fn a_backend_knows_when_all_of_its_peers_are_gone() {
+    let backend = Backend::start().await;
+    backend.disconnected().await;
+    let mut client = Client::connect(backend.address()).await;
+    assert_eq!(client.exchange(client::get("/")).await.status, 200);
+    let mut gone = std::pin::pin!(backend.disconnected());
+    tokio::select! {
+        biased;
+        () = &mut gone => panic!("one is connected"),
+        () = std::future::ready(()) => {}
+    }
+    client.abort();
+    gone.await;
+}

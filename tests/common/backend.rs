@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    open::Open,
     wire::{Body, Field, Framing, Wire, framing, owned, values},
     within,
 };
@@ -178,7 +179,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     received: watch::Sender<usize>,
     connections: AtomicUsize,
-    open: watch::Sender<usize>,
+    open: Open,
     busy: AtomicUsize,
     busiest: AtomicUsize,
 }
@@ -194,7 +195,7 @@ impl Backend {
             requests: Mutex::default(),
             received: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
-            open: watch::Sender::new(0),
+            open: Open::default(),
             busy: AtomicUsize::new(0),
             busiest: AtomicUsize::new(0),
         });
@@ -242,8 +243,7 @@ impl Backend {
 
     /// Resolves when no connection is open: everything that a peer which is gone had sent has been read and recorded by then.
     pub async fn disconnected(&self) {
-        let mut open = self.shared.open.subscribe();
-        within("the end of all connections to the backend", open.wait_for(|open| *open == 0)).await.unwrap();
+        within("the end of all connections to the backend", self.shared.open.none()).await;
     }
 
     /// The most requests that it had at once.
@@ -292,7 +292,7 @@ fn listen(socket: Socket, shared: &Arc<Shared>) -> Port {
                     let Ok((stream, _)) = accepted else { continue };
                     let number = shared.connections.fetch_add(1, SeqCst);
                     let shared = Arc::clone(&shared);
-                    let open = Open::new(&shared);
+                    let open = shared.open.another();
                     connections.spawn(async move {
                         let _open = open;
                         // An error means that the peer is gone, which ends a connection like any other.
@@ -368,21 +368,6 @@ impl Reading {
         shared.requests.lock().unwrap().push(request.clone());
         shared.received.send_modify(|count| *count += 1);
         if request.body.complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-}
-
-struct Open(Arc<Shared>);
-
-impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.open.send_modify(|open| *open += 1);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod open;
 pub mod program;
 pub mod site;
 pub mod wire;
