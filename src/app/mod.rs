@@ -85,6 +85,10 @@ impl App {
         let (admin_listener, admin_address) =
             bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
         let metrics = Arc::new(Metrics::new());
+        let store = RedbStore::open(config.store.clone(), clock.clone())?;
+        let commits = metrics.store();
+        store.on_commit(move |operations, took| commits.committed(operations, took));
+        let store: Arc<dyn Store> = store;
         let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));

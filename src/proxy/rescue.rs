@@ -44,7 +44,7 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
     if incoming.is_end_stream() {
         return Ok(whole);
     }
-    let mut spool = store.spooler().begin();
+    let mut spool = store.spooler().begin(incoming.size_hint().exact());
     while let Some(frame) = timeout(limits.stall, incoming.frame()).await.map_err(|_| Failed::Stalled)? {
         match frame.map_err(|_| Failed::Client)?.into_data() {
             Ok(data) => {

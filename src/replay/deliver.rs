@@ -123,7 +123,7 @@ fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended
 
 /// Reads an answer's body to its end and keeps what is to be kept of it.
 async fn keep(mut body: AnswerBody, spooler: &Spooler) -> Payload {
-    let mut spool = spooler.begin();
+    let mut spool = spooler.begin(None);
     let (mut kept, mut read) = (0, 0);
     while read < READ_BODY {
         // A body that breaks off or stalls is kept as far as it came.

@@ -28,6 +28,15 @@ struct State {
     operations: u64,
     fail: Fail,
     free: u64,
+    /// Bytes that all files together may have.
+    capacity: Option<usize>,
+}
+
+impl State {
+    fn check_capacity(&self) -> io::Result<()> {
+        let used = self.files.values().map(|image| image.now.len()).sum::<usize>();
+        if self.capacity.is_some_and(|capacity| used > capacity) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub(crate) enum Fail {
     Once(u64),
     /// From this operation on.
     From(u64),
+    /// At this operation alone, and not with an error but with a panic of whoever asked.
+    Panic(u64),
     /// Everything: there is no disk any more.
     Gone,
 }
@@ -111,6 +122,17 @@ impl FakeDisk {
         self.state().free = free;
     }
 
+    /// Has it hold no more than `bytes` beyond what is there; none for no limit.
+    pub(crate) fn set_room(&self, bytes: Option<usize>) {
+        let mut state = self.state();
+        let used = state.files.values().map(|image| image.now.len()).sum::<usize>();
+        state.capacity = bytes.map(|bytes| used + bytes);
+    }
+
+    pub(crate) fn len_of_database(&self) -> usize {
+        self.state().files.get(DATABASE).map_or(0, |image| image.now.len())
+    }
+
     /// The process is killed: what it wrote is there, synced or not. Nothing more comes from it.
     pub(crate) fn kill(&self) -> Self {
         self.after(|image, _| Some(Image { durable: image.durable.clone(), unsynced: image.unsynced.clone(), ..image.clone() }))
@@ -167,6 +189,11 @@ impl FakeDisk {
         state.operations += 1;
         let fails = match state.fail {
             Fail::Never => false,
+            Fail::Panic(at) if state.operations == at => {
+                drop(state);
+                panic!("a panic that is part of the test");
+            }
+            Fail::Panic(_) => false,
             Fail::Once(at) => state.operations == at,
             Fail::From(at) => state.operations >= at,
             Fail::Gone => true,
@@ -195,12 +222,16 @@ impl Disk for FakeDisk {
         Ok(Box::new(FakeFile { disk: self.clone(), name: DATABASE.into() }))
     }
 
+    fn database_len(&self) -> io::Result<u64> {
+        self.look(DATABASE, |image| Ok(image.now.len() as u64))
+    }
+
     fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>> {
         self.act(name, |state| {
             // What lies in a new file is not known; a reader must never take it for a record.
             let junk: Vec<u8> = (0..len).map(|i| (i * 13) as u8).collect();
             state.files.insert(name.into(), Image { now: junk.clone(), durable: junk, unsynced: Vec::new(), named: false });
-            Ok(())
+            state.check_capacity().inspect_err(|_| drop(state.files.remove(name)))
         })?;
         Ok(Arc::new(FakeFile { disk: self.clone(), name: name.into() }))
     }
@@ -257,8 +288,18 @@ impl FakeFile {
     fn change(&self, change: Change) -> io::Result<()> {
         self.disk.act(&self.name, |state| {
             // A file that was removed while it is open can still be written.
+            let before = state.files.get(&self.name).map_or(0, |image| image.now.len());
             if let Some(image) = state.files.get_mut(&self.name) {
                 image.change(change);
+            }
+            let full = state.check_capacity();
+            // What found no room is not there; what went into room that was there is.
+            if full.is_err()
+                && let Some(image) = state.files.get_mut(&self.name)
+                && image.now.len() > before
+            {
+                image.change(Change::Len(before as u64));
+                return full;
             }
             Ok(())
         })
@@ -282,7 +323,6 @@ impl FakeFile {
         });
         // As Linux has it: after a failed sync, what was to be synced counts as clean, and a later sync does not bring it to the disk.
         if result.is_err()
-            && self.name != DATABASE
             && let Some(image) = self.disk.state().files.get_mut(&self.name)
         {
             image.unsynced.clear();
@@ -302,6 +342,10 @@ impl Segment for FakeFile {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_now()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.disk.look(&self.name, |image| Ok(image.now.len() as u64))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

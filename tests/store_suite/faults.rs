@@ -20,20 +20,20 @@ use crate::{
     rig::{self, Engine, Rig, again, clock, delivered},
 };
 
-struct Bench {
-    store: Arc<RedbStore>,
-    disk: FakeDisk,
+pub(crate) struct Bench {
+    pub(crate) store: Arc<RedbStore>,
+    pub(crate) disk: FakeDisk,
     settings: Settings,
     now: Arc<AtomicU64>,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl Fn(&mut Settings)) -> Self {
+    pub(crate) fn with(change: impl Fn(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = rig::settings(&folder);
         change(&mut settings);
@@ -43,38 +43,38 @@ impl Bench {
         Self { store, disk, settings, now, _folder: folder }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.load(Relaxed))
     }
 
-    fn restart(self, disk: FakeDisk) -> Self {
+    pub(crate) fn restart(self, disk: FakeDisk) -> Self {
         let Self { store, settings, now, _folder, .. } = self;
         drop(store);
         let store = open(&settings, &now, &disk).unwrap();
         Self { store, disk, settings, now, _folder }
     }
 
-    async fn put(&self, body: &[u8]) -> Result<RequestId, StoreError> {
+    pub(crate) async fn put(&self, body: &[u8]) -> Result<RequestId, StoreError> {
         rig::append(&*self.store, rig::envelope(self.now()), body).await.map(|appended| appended.id)
     }
 
-    async fn claim(&self, max: usize) -> Result<Vec<(RequestId, u32)>, StoreError> {
+    pub(crate) async fn claim(&self, max: usize) -> Result<Vec<(RequestId, u32)>, StoreError> {
         let claimed = self.store.claim(Claim { backend: "app", full_routes: &[], max, now: self.now() }).await?;
         Ok(claimed.into_iter().map(|claimed| (claimed.envelope.id, claimed.attempt)).collect())
     }
 
-    fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let counts = self.store.counts();
         assert!(counts.routes.iter().all(|route| route.totals.balance()), "{counts:?}");
         counts.routes.first().map(|route| route.totals).unwrap_or_default()
     }
 
     /// Files are removed after the answer, so that nobody waits for it; the next answer comes after that.
-    async fn tidied(&self) {
+    pub(crate) async fn tidied(&self) {
         self.store.prune(self.now()).await.unwrap();
     }
 
-    async fn state(&self, id: RequestId) -> Option<State> {
+    pub(crate) async fn state(&self, id: RequestId) -> Option<State> {
         match self.store.get(id).await {
             Ok(record) => Some(record.state),
             Err(StoreError::NotFound) => None,
@@ -140,7 +140,7 @@ async fn check(bench: &Bench, told: &Told, context: &str) {
 }
 
 /// Calls until the store has got over its failure. Each prune waits for the writer, which then tries.
-async fn until_it_works(bench: &Bench) -> RequestId {
+pub(crate) async fn until_it_works(bench: &Bench) -> RequestId {
     for _ in 0..100 {
         if let Ok(id) = bench.put(b"again").await {
             return id;
@@ -152,11 +152,16 @@ async fn until_it_works(bench: &Bench) -> RequestId {
 
 #[tokio::test]
 async fn whichever_operation_fails_nothing_acknowledged_is_lost_and_it_goes_on_by_itself() {
+    gets_over(Fail::Once).await;
+}
+
+/// For each operation of a workload: fails there, goes on by itself, and keeps its word after a crash.
+pub(crate) async fn gets_over(fail: impl Fn(u64) -> Fail) {
     let mut at = 1;
     loop {
         let bench = Bench::new();
         let before = bench.disk.operations();
-        bench.disk.fail(Fail::Once(before + at));
+        bench.disk.fail(fail(before + at));
         let mut told = workload(&bench).await;
         let reached = bench.disk.operations() >= before + at;
         told.appended.push(until_it_works(&bench).await);
@@ -199,7 +204,7 @@ async fn check_settled(bench: &Bench, told: &mut Told) {
 }
 
 /// Everything that is queued can be delivered.
-async fn drain(bench: &Bench) {
+pub(crate) async fn drain(bench: &Bench) {
     loop {
         let claimed = bench.claim(5).await.unwrap();
         if claimed.is_empty() {

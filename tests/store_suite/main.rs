@@ -8,3 +8,4 @@ mod faults;
 mod lockstep;
 mod order;
 mod rig;
+mod space;

@@ -49,7 +49,9 @@ pub(crate) fn settings(folder: &tempfile::TempDir) -> Settings {
 pub(crate) fn tuning() -> Tuning {
     Tuning {
         segment_bytes: 4096,
+        database_bytes: 0,
         spool_threshold: 2048,
+        spool_memory: 0,
         retry_every: Duration::ZERO,
         free_disk_every: Duration::ZERO,
         step: 3,
@@ -172,7 +174,7 @@ pub(crate) fn queued(turn: Turn) -> QueuedTurn {
 }
 
 pub(crate) async fn spooled(store: &dyn Store, body: &[u8]) -> Payload {
-    let mut spool = store.spooler().begin();
+    let mut spool = store.spooler().begin(None);
     spool.push(Bytes::copy_from_slice(body)).await.unwrap();
     spool.finish().await.unwrap()
 }

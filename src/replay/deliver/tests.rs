@@ -92,7 +92,7 @@ fn claimed(headers: Vec<Field>, trailers: Vec<Field>, payload: &'static [u8]) ->
 }
 
 fn spooler() -> Spooler {
-    Spooler { folder: std::env::temp_dir(), threshold: 2 * KEPT_BODY }
+    Spooler::new(std::env::temp_dir(), 2 * KEPT_BODY, 0)
 }
 
 async fn send(courier: &OneAnswer, claimed: &Claimed) -> Attempted {

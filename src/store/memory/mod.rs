@@ -56,7 +56,7 @@ impl MemoryStore {
         let wakes = Arc::new(Wakes::default());
         let bells = Arc::clone(&wakes);
         turns.on_freed(move |_| bells.ring_all());
-        let spooler = Spooler { folder: std::env::temp_dir(), threshold: Spooler::THRESHOLD };
+        let spooler = Spooler::new(std::env::temp_dir(), Spooler::THRESHOLD, 0);
         Arc::new(Self { settings, clock, spooler, turns, capacity, wakes, model: Mutex::new(Some(model)) })
     }
 

@@ -1,6 +1,13 @@
 //! Collects a body as it arrives.
 
-use std::{os::unix::fs::FileExt, path::PathBuf};
+use std::{
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,18 +18,40 @@ use crate::store::StoreError;
 #[derive(Debug, Clone)]
 pub struct Spooler {
     /// The folder of spool files.
-    pub folder: PathBuf,
-    /// Bytes of one body that are kept in memory before it moves to a file.
-    pub threshold: usize,
+    folder: Arc<Path>,
+    /// Bytes of one body that are kept in memory in any case before it moves to a file.
+    threshold: usize,
+    /// Bytes that bodies past the threshold may still take, all together.
+    budget: Arc<AtomicUsize>,
 }
 
 impl Spooler {
     /// The threshold of the real engine: 64 KiB.
     pub const THRESHOLD: usize = 64 * 1024;
 
-    /// Begins a body.
-    pub fn begin(&self) -> Spool {
-        Spool { spooler: self.clone(), len: 0, first: Bytes::new(), joined: BytesMut::new(), file: None }
+    /// The memory that the real engine gives to bodies past the threshold, all together: 64 MiB. A file costs a body of 1 MiB about as much CPU time as all
+    /// the rest of its way through a proxy.
+    pub const BUDGET: usize = 64 * 1024 * 1024;
+
+    /// The largest body that the budget is spent on: 1 MiB. A larger one would take it from many.
+    pub const LARGEST_IN_MEMORY: usize = 1024 * 1024;
+
+    /// Spools that keep up to `threshold` bytes each in memory, and more of small ones while `budget` bytes last; the rest goes into files in `folder`.
+    pub fn new(folder: impl AsRef<Path>, threshold: usize, budget: usize) -> Self {
+        Self { folder: folder.as_ref().into(), threshold, budget: Arc::new(AtomicUsize::new(budget)) }
+    }
+
+    /// Begins a body, of `length` bytes where that is known.
+    pub fn begin(&self, length: Option<u64>) -> Spool {
+        Spool {
+            spooler: self.clone(),
+            length,
+            len: 0,
+            first: Bytes::new(),
+            joined: BytesMut::new(),
+            share: Share { budget: Arc::clone(&self.budget), bytes: 0 },
+            file: None,
+        }
     }
 }
 
@@ -30,27 +59,67 @@ impl Spooler {
 #[derive(Debug)]
 pub struct Spool {
     spooler: Spooler,
+    length: Option<u64>,
     len: u64,
     /// The only piece so far: most small bodies come as one, and are then never copied.
     first: Bytes,
     /// What has not been written to the file; all there is, while there is none.
     joined: BytesMut,
-    file: Option<Writing>,
+    /// What this body has taken of the budget.
+    share: Share,
+    pub(super) file: Option<Writing>,
+}
+
+/// A part of the budget. Dropping it gives it back.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+/// A body in memory that is paid for out of the budget, to its last clone.
+struct Paid {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl Share {
+    /// Takes what is missing to `bytes`; false, and nothing taken, when there is not so much left.
+    fn grow_to(&mut self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.bytes);
+        let taken = missing == 0 || self.budget.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(missing)).is_ok();
+        if taken {
+            self.bytes += missing;
+        }
+        taken
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.fetch_add(self.bytes, Relaxed);
+    }
+}
+
+impl AsRef<[u8]> for Paid {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[derive(Debug)]
-struct Writing {
+pub(super) struct Writing {
     file: BodyFile,
     written: u64,
     crc: u32,
 }
 
 impl Spool {
-    /// Adds bytes. Does not touch the disk before the threshold is passed; past it, writes happen off the calling thread.
+    /// Adds bytes. Does not touch the disk while the body may stay in memory; past that, writes happen off the calling thread.
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let was_empty = self.len == 0;
         self.len += bytes.len() as u64;
-        if self.file.is_none() && self.len <= self.spooler.threshold as u64 {
+        if self.file.is_none() && self.may_stay_in_memory() {
             if was_empty {
                 self.first = bytes;
             } else {
@@ -85,13 +154,30 @@ impl Spool {
     pub async fn finish(mut self) -> Result<Payload, StoreError> {
         if self.file.is_none() {
             let bytes = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
-            return Ok(Payload::from(bytes));
+            let paid = self.share.bytes > 0;
+            return Ok(Payload::from(if paid { Bytes::from_owner(Paid { bytes, _share: self.share }) } else { bytes }));
         }
         self.write_joined().await?;
         match self.file {
             Some(Writing { file, written, crc }) => Ok(Payload::from_file(FileBody { file, len: written, crc, owner: None })),
             None => Err(StoreError::failed("an earlier write of this body failed")),
         }
+    }
+
+    /// Whether the body, as far as it has come, has a place in memory; takes it.
+    fn may_stay_in_memory(&mut self) -> bool {
+        if self.len <= self.spooler.threshold as u64 {
+            return true;
+        }
+        // The whole of a body of known length at once, so that it is neither moved to a file later nor copied as it grows.
+        let wanted = self.length.unwrap_or(self.len).max(self.len);
+        let Some(wanted) = usize::try_from(wanted).ok().filter(|&wanted| wanted <= Spooler::LARGEST_IN_MEMORY) else { return false };
+        let wanted = if self.length.is_some() { wanted } else { wanted.next_multiple_of(Spooler::THRESHOLD) };
+        let grown = self.share.grow_to(wanted);
+        if grown && self.length.is_some() {
+            self.joined.reserve(wanted.saturating_sub(self.joined.len()));
+        }
+        grown
     }
 
     fn join_first(&mut self) {
@@ -106,6 +192,8 @@ impl Spool {
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let (file, folder) = (self.file.take(), self.spooler.folder.clone());
+        // What is in the file takes no memory.
+        self.share = Share { budget: Arc::clone(&self.spooler.budget), bytes: 0 };
         let writing = off_thread(move || {
             let mut writing = match file {
                 Some(writing) => writing,

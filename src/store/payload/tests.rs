@@ -1,7 +1,7 @@
 use super::*;
 
 fn spooler(folder: &tempfile::TempDir, threshold: usize) -> Spooler {
-    Spooler { folder: folder.path().to_owned(), threshold }
+    Spooler::new(folder.path(), threshold, 0)
 }
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -9,7 +9,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 async fn spool(spooler: &Spooler, body: &[u8], piece: usize) -> Payload {
-    let mut spool = spooler.begin();
+    let mut spool = spooler.begin(None);
     for piece in body.chunks(piece) {
         spool.push(Bytes::copy_from_slice(piece)).await.unwrap();
     }
@@ -48,7 +48,7 @@ async fn a_body_of_any_size_in_any_pieces_reads_back_as_it_came_and_more_than_on
 async fn a_body_that_comes_as_one_piece_is_not_copied() {
     let folder = tempfile::tempdir().unwrap();
     let body = Bytes::from(pattern(80));
-    let mut spool = spooler(&folder, 100).begin();
+    let mut spool = spooler(&folder, 100).begin(None);
     spool.push(body.clone()).await.unwrap();
     assert_eq!(spool.finish().await.unwrap().as_memory().unwrap().as_ptr(), body.as_ptr());
 }
@@ -103,6 +103,36 @@ async fn a_folder_that_is_gone_is_an_error_and_not_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let spooler = spooler(&folder, 10);
     drop(folder);
-    let error = spooler.begin().push(Bytes::from(pattern(11))).await.unwrap_err();
+    let error = spooler.begin(None).push(Bytes::from(pattern(11))).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn bodies_past_the_threshold_share_the_memory_that_is_set_aside_for_them_and_give_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let spooler = Spooler::new(folder.path(), 100, 256 * 1024);
+    let body = pattern(200 * 1024);
+    let first = spool(&spooler, &body, 4_000).await;
+    assert!(first.as_memory().is_some(), "there is room for one");
+    let second = spool(&spooler, &body, 4_000).await;
+    assert!(second.as_memory().is_none(), "the other one lies in a file");
+    assert_eq!((read(&first).await.unwrap(), read(&second).await.unwrap()), (body.clone(), body.clone()));
+    let clone = first.clone();
+    drop(first);
+    assert!(spool(&spooler, &body, 4_000).await.as_memory().is_none(), "a clone still holds the room");
+    drop(clone);
+    assert!(spool(&spooler, &body, 4_000).await.as_memory().is_some(), "the room has come back");
+}
+
+#[tokio::test]
+async fn a_body_that_is_known_to_be_large_takes_no_memory_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let spooler = Spooler::new(folder.path(), 100, usize::MAX);
+    let large = Spooler::LARGEST_IN_MEMORY + 1;
+    let mut spool = spooler.begin(Some(large as u64));
+    spool.push(Bytes::from(pattern(101))).await.unwrap();
+    assert!(spool.file.is_some(), "it is on disk as soon as it is not small");
+    let mut spool = spooler.begin(Some(Spooler::LARGEST_IN_MEMORY as u64));
+    spool.push(Bytes::from(pattern(101))).await.unwrap();
+    assert!(spool.file.is_none());
 }

@@ -9,19 +9,23 @@ use std::{
     sync::Arc,
 };
 
-use ::redb::{StorageBackend, backends::FileBackend};
+use ::redb::StorageBackend;
 use parking_lot::Mutex;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
 };
 
+use super::ahead::AheadFile;
 use crate::store::{BodyFile, OpenError, Settings};
 
 /// Where the engine keeps its bytes: one database, and a folder of segments and body files.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// The bytes under redb. Called again after an error, once the one before was closed.
     fn database(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Bytes of the file under redb.
+    fn database_len(&self) -> io::Result<u64>;
 
     /// A new segment file of `len` bytes, which need not be zero. Its name lasts from the next [`sync_folder`](Self::sync_folder) on.
     fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>>;
@@ -62,6 +66,9 @@ pub trait Segment: Debug + Send + Sync {
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// Its length in bytes, what is reserved included.
+    fn len(&self) -> io::Result<u64>;
+
     /// Gives back what is reserved past `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
@@ -76,6 +83,14 @@ pub(super) struct FileDisk {
 }
 
 const LOCK: &str = "lock";
+
+/// From this length on, giving back the blocks of a file may take long.
+const LARGE: u64 = 16 * 1024 * 1024;
+
+fn close_elsewhere(file: File) {
+    // Where no thread is to be had, the file is closed here.
+    let _ = std::thread::Builder::new().name("store-unlink".to_owned()).spawn(move || drop(file));
+}
 
 impl FileDisk {
     /// Makes the folders and takes the lock.
@@ -119,7 +134,11 @@ impl Disk for FileDisk {
         if !existed {
             sync_parent(&self.path)?;
         }
-        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+        Ok(Box::new(AheadFile::new(file)?))
+    }
+
+    fn database_len(&self) -> io::Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.len())
     }
 
     fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>> {
@@ -149,7 +168,12 @@ impl Disk for FileDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.folder.join(name))
+        let path = self.folder.join(name);
+        // While it is open its name goes at once, and its blocks go when it is closed, which nobody here waits for.
+        let file = File::open(&path).ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE));
+        std::fs::remove_file(path)?;
+        file.into_iter().for_each(close_elsewhere);
+        Ok(())
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -191,6 +215,10 @@ impl Segment for FileSegment {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

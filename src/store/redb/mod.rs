@@ -9,7 +9,9 @@
 //! checksums, syncing large bodies, reading bodies.
 
 mod ages;
+mod ahead;
 mod command;
+mod compact;
 mod disk;
 mod index;
 mod keys;
@@ -19,6 +21,8 @@ mod read;
 mod row;
 mod segments;
 mod shared;
+mod shrink;
+mod syncer;
 mod waiting;
 mod work;
 mod writer;
@@ -27,6 +31,7 @@ use std::{
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -38,7 +43,7 @@ use self::{
     disk::FileDisk,
     row::{Row, answer_name, body_name},
     segments::{ReadError, Record as SegmentRecord},
-    shared::Shared,
+    shared::{Observer, Shared},
 };
 use super::{
     Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings, Spooler,
@@ -76,6 +81,12 @@ impl RedbStore {
         let writer = open::open(settings, clock, tuning, disk)?;
         let (shared, commands, writer) = open::start(writer).map_err(|source| OpenError::Io { path, source })?;
         Ok(Arc::new(Self { shared, commands: Mutex::new(Some(commands)), writer: Mutex::new(Some(writer)) }))
+    }
+
+    /// Has `told` called after every commit, on the writer's thread: with the operations that rode in it, and the time from its first write to the
+    /// return of its last sync. Only the first call counts.
+    pub fn on_commit(&self, told: impl Fn(u64, Duration) + Send + Sync + 'static) {
+        let _ = self.shared.health.committed.set(Observer(Box::new(told)));
     }
 
     fn sender(&self) -> Result<mpsc::Sender<Command>, StoreError> {

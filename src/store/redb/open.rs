@@ -30,6 +30,9 @@ use crate::{
     store::{INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, TEMPORARY_PREFIX, Turns, capacity::Capacity, wakes::Wakes},
 };
 
+/// Bytes that are read and written at once by [`rewrite`].
+const REWRITTEN: u64 = 1024 * 1024;
+
 /// Opens what is on `disk`. The writer is not running yet.
 pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
     let path = settings.path.clone();
@@ -53,7 +56,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     turns.replace_stored(&loaded.pending);
     let capacity = Capacity::new(&settings);
     capacity.correct((0, 0), loaded.held);
-    let spooler = Spooler { folder: super::disk::payload_folder(&settings.path), threshold: tuning.spool_threshold };
+    let spooler = Spooler::new(super::disk::payload_folder(&settings.path), tuning.spool_threshold, tuning.spool_memory);
     let shared = Shared {
         settings,
         tuning,
@@ -80,6 +83,8 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         database: Some(Arc::clone(&database)),
         doubtful: Vec::new(),
         tried_at: None,
+        unsure: false,
+        shrunk_at: None,
     };
     guarded(&path, || {
         let delivering = &loaded.delivering;
@@ -110,6 +115,10 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
     let path = shared.settings.path.clone();
     let result = guarded(&path, || {
         let unreadable = |error: ::redb::Error| open_error(&path, error);
+        if writer.unsure {
+            rewrite(&*shared.disk).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+            writer.unsure = false;
+        }
         let database = Arc::new(open_database(&*shared.disk, &shared.tuning, &path)?);
         prepare(&database, &path)?;
         let was = shared.published.read().held();
@@ -240,6 +249,21 @@ fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<Databa
         Err(DatabaseError::Storage(StorageError::Io(source))) if source.kind() != io::ErrorKind::InvalidData => Err(io(source)),
         Err(error) => Err(OpenError::Unreadable { path: path.to_owned(), why: error.to_string() }),
     }
+}
+
+/// Writes the whole database anew, as it is read. After a sync has failed, Linux takes what was to be synced for clean: it is read from memory as
+/// if it were on the disk, and no later sync brings it there. So redb would go on from a commit that a loss of power takes back in part.
+fn rewrite(disk: &dyn Disk) -> io::Result<()> {
+    let file = disk.database()?;
+    let len = file.len()?;
+    let mut piece = vec![0; REWRITTEN as usize];
+    for offset in (0..len).step_by(REWRITTEN as usize) {
+        let piece = &mut piece[..(len - offset).min(REWRITTEN) as usize];
+        file.read(offset, piece)?;
+        file.write(offset, piece)?;
+    }
+    file.sync_data()?;
+    file.close()
 }
 
 /// Makes the tables of a new file; refuses one of a newer program.

@@ -13,7 +13,11 @@
 //! A record is synced before the rows that refer to it are committed. Which records are needed is counted per segment; one of which
 //! nothing is needed is removed. Bodies that were spooled lie in files of their own, since they are not copied.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, mpsc},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,11 +25,15 @@ use parking_lot::Mutex;
 use super::{
     disk::{Disk, Segment},
     row::{Location, Row},
+    syncer::Syncer,
 };
 use crate::{envelope::RequestId, store::payload::extend_crc};
 
 const HEADER: usize = 32;
 const PREFIX: &str = "segment-";
+
+/// A segment is sparse when less than one part in so many is needed.
+const SPARSE: u64 = 4;
 
 /// A record, ready to be written.
 #[derive(Debug)]
@@ -50,6 +58,28 @@ impl Record {
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes.extend_from_slice(body);
         Some(Self { bytes, head: head_len, body: body_len })
+    }
+
+    /// The record at a place, byte for byte as it is there: one that is damaged stays damaged.
+    pub(super) fn copy(segment: &dyn Segment, at: Location) -> io::Result<Self> {
+        let mut bytes = vec![0; HEADER + at.head as usize + at.body as usize];
+        segment.read(at.offset.into(), &mut bytes)?;
+        Ok(Self { bytes, head: at.head, body: at.body })
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Identity and place of the record at `offset`, as its header has them. None where none begins.
+    pub(super) fn peek(segment: &dyn Segment, number: u32, offset: u64) -> Option<(RequestId, Location)> {
+        let mut header = [0; HEADER];
+        segment.read(offset, &mut header).ok()?;
+        let length = |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
+        let at = Location { segment: number, offset: u32::try_from(offset).ok()?, head: length(8), body: length(12) };
+        let id: [u8; 16] = header[16..].try_into().ok()?;
+        (at.head > 0).then(|| (RequestId::from_bytes(id), at))
     }
 }
 
@@ -132,10 +162,39 @@ pub(super) struct Log {
     current: Option<Current>,
     /// What has been staged for the current segment and not written; kept for its room.
     buffer: Vec<u8>,
-    /// Rows' references into each segment.
-    needed: HashMap<u32, u64>,
+    /// What rows need of each segment.
+    needed: HashMap<u32, Need>,
+    /// Where the walk through a sparse segment goes on, and what it is not to look at again before the next start.
+    pub(super) walk: Walk,
     /// Segments that may have become needless.
     idle: Vec<u32>,
+    syncer: Syncer,
+    /// The sync that is under way.
+    syncing: Option<mpsc::Receiver<io::Result<()>>>,
+}
+
+/// What rows need of a segment.
+#[derive(Debug, Default, Clone, Copy)]
+struct Need {
+    records: u64,
+    bytes: u64,
+}
+
+/// See [`compact`](super::compact).
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Segment and offset.
+    pub(super) at: Option<(u32, u64)>,
+    /// Segments that are needed although their walk has ended, until the next round or for good.
+    pub(super) passed: HashMap<u32, Passed>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// Something in it is being delivered.
+    ForNow,
+    /// It cannot be read, or is not as sparse as it looked.
+    ForGood,
 }
 
 #[derive(Debug)]
@@ -150,15 +209,16 @@ struct Current {
 impl Log {
     /// A log whose next segment is `next`.
     pub(super) fn new(disk: Arc<dyn Disk>, readers: Arc<Readers>, size: u64, next: u32) -> Self {
-        Self { disk, readers, size, next, current: None, buffer: Vec::new(), needed: HashMap::new(), idle: Vec::new() }
+        Self { disk, readers, size, next, current: None, buffer: Vec::new(), needed: HashMap::new(), walk: Walk::default(), idle: Vec::new(), syncer: Syncer::default(), syncing: None }
     }
 
-    /// Puts a record at the end. It is durable after [`sync`](Self::sync). After an error nothing that was staged since the last sync is there.
+    /// Puts a record at the end. It is durable after [`end_sync`](Self::end_sync). After an error nothing that was staged since the last sync is there.
     pub(super) fn stage(&mut self, record: &Record) -> io::Result<Location> {
         let len = record.bytes.len() as u64;
         let end = |current: &Current, buffer: &[u8]| current.written + buffer.len() as u64;
         if self.current.as_ref().is_some_and(|current| end(current, &self.buffer) + len > current.size) {
-            self.sync()?;
+            self.begin_sync()?;
+            self.end_sync()?;
             self.retire();
         }
         if self.current.is_none() {
@@ -171,12 +231,26 @@ impl Log {
         Ok(Location { segment, offset, head: record.head, body: record.body })
     }
 
-    /// Makes all that was staged durable. After an error its segment is left alone: what a failed sync left in it is not known.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    /// Writes all that was staged, and begins to sync it beside whatever the caller does next.
+    pub(super) fn begin_sync(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.end_sync()?;
+        }
         let Some(current) = self.current.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
-        let result = current.segment.write(current.written, &self.buffer).and_then(|()| current.segment.sync());
+        let result = current.segment.write(current.written, &self.buffer);
         current.written += self.buffer.len() as u64;
         self.buffer.clear();
+        match result {
+            Ok(()) => self.syncing = Some(self.syncer.begin(&current.segment)),
+            Err(_) => self.retire(),
+        }
+        result
+    }
+
+    /// Waits until all that was written is durable. After an error its segment is left alone: what a failed sync left in it is not known.
+    pub(super) fn end_sync(&mut self) -> io::Result<()> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let result = syncing.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has ended")));
         if result.is_err() {
             self.retire();
         }
@@ -194,6 +268,8 @@ impl Log {
     /// Drops what was staged, after a failure elsewhere.
     pub(super) fn forget_staged(&mut self) {
         self.buffer.clear();
+        // Its segment is left alone if it fails; nobody refers to what was written.
+        let _ = self.end_sync();
     }
 
     fn begin(&mut self, at_least: u64) -> io::Result<Current> {
@@ -218,16 +294,19 @@ impl Log {
     /// A row refers to these records.
     pub(super) fn retain(&mut self, row: &Row) {
         for location in [Some(row.request), row.answer].into_iter().flatten() {
-            *self.needed.entry(location.segment).or_default() += 1;
+            let need = self.needed.entry(location.segment).or_default();
+            need.records += 1;
+            need.bytes += length(location);
         }
     }
 
     /// A row no longer refers to these records.
     pub(super) fn release(&mut self, row: &Row) {
         for location in [Some(row.request), row.answer].into_iter().flatten() {
-            if let Some(needed) = self.needed.get_mut(&location.segment) {
-                *needed = needed.saturating_sub(1);
-                if *needed == 0 {
+            if let Some(need) = self.needed.get_mut(&location.segment) {
+                need.records = need.records.saturating_sub(1);
+                need.bytes = need.bytes.saturating_sub(length(location));
+                if need.records == 0 {
                     self.needed.remove(&location.segment);
                     self.idle.push(location.segment);
                 }
@@ -235,9 +314,33 @@ impl Log {
         }
     }
 
+    /// A segment that is no longer written, and of which less than a quarter is needed.
+    pub(super) fn sparse(&mut self) -> Option<(u32, Arc<dyn Segment>)> {
+        let current = self.current.as_ref().map(|current| current.number);
+        let looks_sparse = |(number, need): (&u32, &Need)| {
+            (need.bytes < self.size / SPARSE && Some(*number) != current && !self.walk.passed.contains_key(number)).then_some(*number)
+        };
+        let mut candidates: Vec<u32> = self.needed.iter().filter_map(looks_sparse).collect();
+        candidates.sort_unstable();
+        for number in candidates {
+            let need = self.needed.get(&number).map_or(0, |need| need.bytes);
+            match self.readers.segment(number).and_then(|segment| Ok((segment.len()?, segment))) {
+                Ok((len, segment)) if need < len / SPARSE => return Some((number, segment)),
+                _ => drop(self.walk.passed.insert(number, Passed::ForGood)),
+            }
+        }
+        None
+    }
+
+    /// A segment that was found [`sparse`](Self::sparse), as long as it is needed.
+    pub(super) fn needed_segment(&self, number: u32) -> Option<Arc<dyn Segment>> {
+        if self.needs(number) { self.readers.segment(number).ok() } else { None }
+    }
+
     /// Forgets who needs what, before all rows are read anew.
     pub(super) fn forget_needs(&mut self) {
         self.idle.extend(self.needed.drain().map(|(number, _)| number));
+        self.walk = Walk::default();
     }
 
     /// Whether some row needs a segment.
@@ -270,7 +373,12 @@ impl Log {
 
 /// Where a record ends.
 pub(super) fn end(at: Location) -> u64 {
-    u64::from(at.offset) + HEADER as u64 + u64::from(at.head) + u64::from(at.body)
+    u64::from(at.offset) + length(at)
+}
+
+/// Bytes of a record.
+fn length(at: Location) -> u64 {
+    HEADER as u64 + u64::from(at.head) + u64::from(at.body)
 }
 
 /// The file of a segment.

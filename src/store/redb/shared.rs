@@ -1,6 +1,7 @@
 //! What the writer thread, readers and callers share.
 
 use std::{
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -33,8 +34,12 @@ pub struct Tuning {
     pub segment_bytes: u64,
     /// Bytes of redb's cache.
     pub cache_bytes: usize,
+    /// Bytes of redb's file up to which it is never worth making it shorter.
+    pub database_bytes: u64,
     /// Bytes of a body that are kept in memory while it arrives.
     pub spool_threshold: usize,
+    /// Bytes of memory that larger bodies may take, all together.
+    pub spool_memory: usize,
     /// Least time between two attempts to get a failed store to work again.
     pub retry_every: Duration,
     /// How long a look at the free disk space holds.
@@ -50,7 +55,9 @@ impl Default for Tuning {
         Self {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
+            database_bytes: 8 * 1024 * 1024,
             spool_threshold: Spooler::THRESHOLD,
+            spool_memory: Spooler::BUDGET,
             retry_every: Duration::from_millis(250),
             free_disk_every: Duration::from_secs(1),
             channel: 1024,
@@ -81,6 +88,15 @@ pub(super) struct Shared {
     pub(super) writer: OnceLock<WeakSender<Command>>,
 }
 
+/// Who is told of every commit.
+pub(super) struct Observer(pub(super) Box<dyn Fn(u64, Duration) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failing: Mutex<Option<Arc<str>>>,
@@ -89,10 +105,19 @@ pub(super) struct Health {
     pub(super) damaged: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) operations: AtomicU64,
+    pub(super) committed: OnceLock<Observer>,
     free: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Health {
+    /// A commit is durable, in which so many operations rode.
+    pub(super) fn count_commit(&self, operations: u64, took: Duration) {
+        self.operations.fetch_add(operations, Relaxed);
+        if let Some(observer) = self.committed.get() {
+            observer.0(operations, took);
+        }
+    }
+
     pub(super) fn failing(&self) -> Option<Arc<str>> {
         if self.is_failing.load(Relaxed) { self.failing.lock().clone() } else { None }
     }

@@ -230,7 +230,8 @@ impl Work<'_, '_> {
                 }
             }
         }
-        Ok(Step { touched: (self.shared.tuning.step - left) as u64, next: None })
+        let more = self.compact()?;
+        Ok(Step { touched: (self.shared.tuning.step - left) as u64, next: more.then_some(0) })
     }
 
     /// Up to `most` requests of a minute that have reached the age, and the earliest moment of those that have not.

@@ -44,6 +44,10 @@ pub(super) struct Writer {
     /// Requests of a failed commit: nobody was told of them, and yet they may be there.
     pub(super) doubtful: Vec<Position>,
     pub(super) tried_at: Option<Instant>,
+    /// A commit of redb has failed: what is read from its file may not be on the disk.
+    pub(super) unsure: bool,
+    /// When the database was last compacted, or was to be.
+    pub(super) shrunk_at: Option<Instant>,
 }
 
 /// Where the bytes of a command were put.
@@ -95,7 +99,7 @@ impl Writer {
         closing
     }
 
-    fn fail(&mut self, why: Arc<str>) {
+    pub(super) fn fail(&mut self, why: Arc<str>) {
         tracing::error!(error = &*why, "a commit failed; nothing of it was acknowledged, and the database is being reopened");
         self.shared.health.set_failing(Some(why));
         self.log.forget_staged();
@@ -140,10 +144,12 @@ impl Writer {
         let Some(database) = self.database.clone().filter(|_| !batch.is_empty() || !returned.is_empty()) else { return Ok(()) };
         let now = self.shared.clock.now();
         let operations = batch.len() as u64;
+        let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
         let appended =
             batch.iter().filter_map(|command| if let Command::Append(append, _) = command { Some(append.turn.position()) } else { None });
         self.doubtful.extend(appended);
         let mut waiting = Vec::with_capacity(batch.len());
+        let begun = Instant::now();
         let result = self.transact(&database, |work| {
             work.shared.index.lock().advance(now);
             let staged = stage(work, batch);
@@ -171,8 +177,13 @@ impl Writer {
                 self.doubtful.clear();
                 // More may have come, behind these.
                 self.shared.returned.lock().drain(..returned.len());
-                self.shared.health.operations.fetch_add(operations, Relaxed);
+                if after.changed {
+                    self.shared.health.count_commit(operations, begun.elapsed());
+                }
                 self.finish(after, waiting);
+                if prunes {
+                    self.shrink();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -197,10 +208,12 @@ impl Writer {
             let mut work = Work { tables, shared, log, ledger, after: After::default(), scratch: Vec::with_capacity(256) };
             let result = verbs(&mut work)?;
             work.write_ledger()?;
+            // What the rows refer to has to be there before they are.
+            work.log.end_sync()?;
             (work.after, result)
         };
         if after.changed {
-            transaction.commit()?;
+            transaction.commit().inspect_err(|_| self.unsure = true)?;
             self.shared.health.commits.fetch_add(1, Relaxed);
         } else {
             transaction.abort()?;
@@ -283,7 +296,7 @@ impl From<io::Error> for StageError {
     }
 }
 
-/// Writes and syncs the bytes of a batch, before anything refers to them.
+/// Writes the bytes of a batch and begins to sync them, before anything refers to them.
 fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, StageError> {
     let mut all = Vec::with_capacity(batch.len());
     for command in batch {
@@ -303,7 +316,7 @@ fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, Stag
         }
         all.push(staged);
     }
-    work.log.sync()?;
+    work.log.begin_sync()?;
     Ok(all)
 }
 

@@ -1,0 +1,69 @@
+//! Makes redb's file short again after a drain.
+//!
+//! redb uses the pages of rows that are gone for others, but a row that lies near the end of the file keeps it long. So when the file is
+//! much longer than its rows can need, and few rows are left to be moved, the writer has redb compact it. Readers wait meanwhile.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::redb::{CompactionError, Database, ReadableDatabase, ReadableTableMetadata};
+
+use super::{row::REQUESTS, writer::Writer};
+
+/// Bytes of file that each row is granted; one takes about 200.
+const ROOM_OF_ROW: u64 = 1024;
+
+/// Most rows that are moved: they bound how long everybody waits.
+const MOST_ROWS: u64 = 20_000;
+
+/// Least time between two attempts.
+const EVERY: Duration = Duration::from_secs(10);
+
+impl Writer {
+    /// Compacts the database if it is worth it.
+    pub(super) fn shrink(&mut self) {
+        if self.shrunk_at.is_some_and(|at| at.elapsed() < EVERY) || !self.is_too_long().unwrap_or(false) {
+            return;
+        }
+        self.shrunk_at = Some(Instant::now());
+        let shared = Arc::clone(&self.shared);
+        let mut readers = shared.database.write();
+        *readers = None;
+        let Some(database) = self.database.take() else { return };
+        let (database, result) = match Arc::try_unwrap(database) {
+            Ok(mut database) => {
+                let result = database.compact();
+                (Arc::new(database), result)
+            }
+            // Somebody is about to begin a read: at the next occasion.
+            Err(database) => (database, Err(CompactionError::TransactionInProgress)),
+        };
+        match result {
+            Ok(_) | Err(CompactionError::TransactionInProgress) => {
+                *readers = Some(Arc::clone(&database));
+                self.database = Some(database);
+            }
+            Err(error) => {
+                drop(readers);
+                self.unsure = true;
+                self.fail(format!("the database could not be compacted: {error}").into());
+            }
+        }
+    }
+
+    fn is_too_long(&self) -> Result<bool, ::redb::Error> {
+        let Some(database) = &self.database else { return Ok(false) };
+        let len = self.shared.disk.database_len()?;
+        if len <= self.shared.tuning.database_bytes {
+            return Ok(false);
+        }
+        let rows = rows(database)?;
+        Ok(rows <= MOST_ROWS && len > self.shared.tuning.database_bytes + rows * ROOM_OF_ROW)
+    }
+}
+
+fn rows(database: &Database) -> Result<u64, ::redb::Error> {
+    Ok(database.begin_read()?.open_table(REQUESTS)?.len()?)
+}
