@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file compiles all of the kit and uses its own part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests fails the test")]
 
+pub mod act;
 pub mod backend;
 pub mod client;
 pub mod open;
