@@ -72,7 +72,7 @@ pub(super) fn judge(ended: Ended, envelope: &Envelope, failures: u32, now: Times
 
 /// The outcome of an attempt of which nothing was sent, or that may be made again at once.
 pub(super) fn give_back(due: Timestamp, why: String) -> Outcome {
-    Outcome::Again { due, consumes_attempt: false, why }
+    Outcome::Again { due, consumes_attempt: false, trips: 0, why }
 }
 
 /// Answers that show no strength (429, 502, 503, 504) are bad; the application's own failures say nothing about it.
@@ -106,7 +106,7 @@ impl Trial {
             (Replayed::Again { consumes_attempt, .. }, answer) => {
                 let counted = self.failures.saturating_add(u32::from(consumes_attempt));
                 match retry::next(self.policy, counted, self.now, self.not_before, self.unit) {
-                    Next::At(due) => Outcome::Again { due, consumes_attempt, why: self.why },
+                    Next::At(due) => Outcome::Again { due, consumes_attempt, trips: 0, why: self.why },
                     Next::Exhausted => dead(DeadReason::AttemptsExhausted)(self.why, answer),
                     Next::Expired => dead(DeadReason::Expired)(self.why, answer),
                 }
@@ -144,8 +144,8 @@ pub(super) async fn settle(
 fn copy(outcome: &Outcome) -> Outcome {
     match outcome {
         Outcome::Delivered(answer) => Outcome::Delivered(answer.clone()),
-        Outcome::Again { due, consumes_attempt, why } => {
-            Outcome::Again { due: *due, consumes_attempt: *consumes_attempt, why: why.clone() }
+        Outcome::Again { due, consumes_attempt, trips, why } => {
+            Outcome::Again { due: *due, consumes_attempt: *consumes_attempt, trips: *trips, why: why.clone() }
         }
         Outcome::Dead { reason, why, answer } => Outcome::Dead { reason: *reason, why: why.clone(), answer: answer.clone() },
     }

@@ -192,6 +192,10 @@ impl Store for Scripted {
         unreachable!()
     }
 
+    fn pending(&self, _: OrderKey) -> u32 {
+        unreachable!()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         unreachable!()
     }

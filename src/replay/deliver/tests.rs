@@ -1,5 +1,5 @@
 use futures_util::{StreamExt, future::BoxFuture, stream};
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
@@ -88,7 +88,7 @@ fn claimed(headers: Vec<Field>, trailers: Vec<Field>, payload: &'static [u8]) ->
         order_key: None,
         hold_key_when_dead: false,
     };
-    Claimed { envelope, payload: Payload::from(Bytes::from_static(payload)), attempt: 3, failures: 1 }
+    Claimed { envelope, payload: Payload::from(Bytes::from_static(payload)), attempt: 3, failures: 1, trips: 0 }
 }
 
 fn spooler() -> Spooler {
