@@ -167,8 +167,6 @@ fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
         format!("[clients]\nburst = 200\n{BASE}"),
         format!("[store]\nengine = \"postgres\"\n{BASE}"),
         format!("[backends.x]\nservers = [\"http://a\"]\nconcurrency = \"adaptive\"\n{BASE}"),
-        format!("[backends.x]\nservers = [\"http://a\"]\nreplay = {{ profile = \"gentle\" }}\n{BASE}"),
-        format!("[backends.x]\nservers = [\"http://a\"]\nreplay = {{ profile = \"fast\" }}\n{BASE}"),
         format!("[backends.x]\nservers = [\"https://a\"]\n{BASE}"),
         route("max_share = 0.5"),
         route("[routes.spill]\nwait = \"2s\""),

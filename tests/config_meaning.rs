@@ -10,7 +10,7 @@ use forebay::{
     envelope::{Delivery, order::Rule},
     health::Check,
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
-    replay::Rate,
+    replay::{Profile, Rate},
     telemetry::AccessTarget,
 };
 use http::{HeaderName, Method};
@@ -62,6 +62,7 @@ replay = { profile = "fixed", rate = "600/min", concurrency = 2 }
 [backends.a]
 servers = ["http://10.0.0.1:9001"]
 concurrency = 6
+replay = { profile = "fixed" }
 [[routes]]
 name = "login"
 path = "= /login"
@@ -112,7 +113,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     let app = &config.backends[0];
     assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (second, 30 * second));
     assert_eq!((app.health.concurrency, app.health.wait, app.health.check.is_none()), (128, Duration::from_millis(250), true));
-    assert_eq!((app.replay.rate, app.replay.concurrency), (None, 8));
+    assert_eq!((app.replay.profile, app.replay.rate, app.replay.concurrency), (Profile::Gentle, None, None));
     let route = &config.proxy.routes[0];
     assert_eq!((route.host.is_none(), route.concurrency), (true, None));
     let spill = route.spill.as_ref().unwrap();
@@ -161,8 +162,9 @@ fn what_is_written_about_backends_is_what_is_meant() {
     let check = Check { path: "/healthz?deep=1".into(), interval: 3 * second, timeout: 2 * second, fall: 4, rise: 5 };
     assert_eq!(z.health.check, Some(check));
     assert_eq!(z.replay.rate, Some(Rate { count: NonZeroU32::new(600).unwrap(), per: 60 * second }));
-    assert_eq!(z.replay.concurrency, 2);
-    assert_eq!(config.backends[1].replay.concurrency, 6, "the default is never more than the backend takes");
+    assert_eq!((z.replay.profile, z.replay.concurrency), (Profile::Fixed, Some(2)));
+    let a = &config.backends[1].replay;
+    assert_eq!((a.profile, a.concurrency), (Profile::Fixed, Some(6)), "the default is never more than the backend takes");
 }
 
 #[test]

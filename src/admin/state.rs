@@ -12,6 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::api;
 use crate::{
     envelope::{Clock, Name},
     health::{self, Health},
@@ -57,6 +58,8 @@ pub trait QueueView: Send + Sync {
     fn drained_in(&self) -> Option<Duration>;
     /// Whether an operator has stopped it.
     fn paused(&self) -> bool;
+    /// How it finds its pace.
+    fn pace(&self) -> api::Replay;
 }
 
 /// One backend of the configuration.

@@ -14,13 +14,13 @@ use axum::{
 
 use super::{
     AdminState, BackendView, Phase, Problem,
-    api::{Backend, Mode, Queue, Route, Server, Status, Store, Totals},
+    api::{self, Backend, Mode, Queue, Route, Server, Status, Store, Totals},
 };
 use crate::{
     envelope::{Name, Timestamp},
     health,
     store::{self, Counts, StoreStatus},
-    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, StoreGauges},
+    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, ReplayGauges, StoreGauges},
 };
 
 /// The process lives.
@@ -112,7 +112,14 @@ fn queue(name: &str, view: Option<&BackendView>, counts: &Counts, now: Timestamp
         replay_rate: replay.map(|replay| replay.replay_rate()).filter(|rate| rate.is_finite()).unwrap_or_default(),
         drained_in_seconds: drained_in,
         paused: replay.is_some_and(|replay| replay.paused()),
+        replay: replay.map(|replay| replay.pace()).map(presentable),
     }
+}
+
+/// JSON has no infinity or NaN.
+fn presentable(replay: api::Replay) -> api::Replay {
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    api::Replay { slowdown: finite(replay.slowdown), estimate_ratio: finite(replay.estimate_ratio), ..replay }
 }
 
 fn routes(backends: &[BackendView], counts: &Counts) -> Vec<Route> {
@@ -177,6 +184,16 @@ fn gauges(status: &Status) -> Gauges {
         breaker: backend.state.map(|current| states.map(|(state, name)| (name, state == current)).to_vec()).unwrap_or_default(),
         concurrency_limit: backend.configured.then_some(backend.concurrency_limit),
         in_flight: backend.configured.then_some(backend.in_flight),
+        replay: backend.queue.replay.as_ref().map(|replay| ReplayGauges {
+            window: replay.window,
+            in_flight: replay.in_flight,
+            slow_start: replay.slow_start,
+            held: replay.held_until.is_some(),
+            growing: replay.growing,
+            growing_keys: replay.growing_keys,
+            auth_expired: replay.auth_expired,
+            drained_in: backend.queue.drained_in_seconds,
+        }),
     });
     let store = StoreGauges {
         requests: status.store.requests,

@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
-    admin::{BackendView, QueueView, View},
+    admin::{BackendView, QueueView, View, api},
     backend::Backend,
     config::{BackendConfig, Config},
     envelope::{Clock, Name},
@@ -226,5 +226,23 @@ impl QueueView for Queue {
 
     fn paused(&self) -> bool {
         self.replay.is_paused()
+    }
+
+    fn pace(&self) -> api::Replay {
+        let status = self.replay.status(self.clock.now());
+        api::Replay {
+            profile: status.profile.as_str().into(),
+            in_flight: status.in_flight,
+            window: status.window,
+            slow_start: status.slow_start,
+            ramp: status.ramp.as_str().into(),
+            hold: status.hold.as_str().into(),
+            held_until: status.held_until.map(|until| until.to_string()),
+            slowdown: status.slowdown,
+            growing: status.growing,
+            growing_keys: status.growing_keys,
+            auth_expired: status.auth_expired,
+            estimate_ratio: status.estimate_ratio,
+        }
     }
 }

@@ -110,7 +110,8 @@ fn page(status: &Status, colours: bool) -> String {
     let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
     let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
     let (books, store) = (books(&status.totals), store_line(&status.store));
-    format!("forebay {} is {phase} ({})\n\n{backends}\n{routes}\n{books}\n{store}\n", status.version, status.at)
+    let replays: String = status.backends.iter().filter_map(replay_line).collect();
+    format!("forebay {} is {phase} ({})\n\n{backends}{replays}\n{routes}\n{books}\n{store}\n", status.version, status.at)
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
@@ -134,6 +135,39 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         cell(queue.oldest_age_seconds.map_or_else(|| "-".to_owned(), span)),
         cell(empty_in(queue, backend.state)),
     ]
+}
+
+/// How the replay of a queue finds its pace, where there is anything to say.
+fn replay_line(backend: &Backend) -> Option<String> {
+    let (queue, replay) = (&backend.queue, backend.queue.replay.as_ref()?);
+    if queue.queued + queue.delivering == 0 && !replay.auth_expired {
+        return None;
+    }
+    let mut line = format!("{}: replay {}, {} of {} under way", backend.name, replay.profile, replay.in_flight, replay.window);
+    let mut add = |text: String| line.extend([", ", &text]);
+    if replay.profile != "fixed" {
+        add(if replay.slow_start { "slow start".into() } else { format!("last {}", replay.ramp) });
+    }
+    add(format!("held by {}", replay.hold));
+    if let Some(until) = &replay.held_until {
+        add(format!("left alone until {until}"));
+    }
+    if let Some(slowdown) = replay.slowdown {
+        add(format!("backend {slowdown:.2} times as slow as at rest"));
+    }
+    if let Some(ratio) = replay.estimate_ratio {
+        add(format!("its last estimate was {ratio:.1} times the truth"));
+    }
+    if replay.growing {
+        add("ALARM: the backlog grows".into());
+    }
+    if replay.growing_keys > 0 {
+        add(format!("ALARM: the backlog of {} ordering keys grows", replay.growing_keys));
+    }
+    if replay.auth_expired {
+        add("ALARM: many are refused because what they carry has expired".into());
+    }
+    Some(line + "\n")
 }
 
 fn empty_in(queue: &Queue, state: Option<State>) -> String {

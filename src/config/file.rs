@@ -11,13 +11,13 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Host, Named, OrderBy, Profile, Size},
+    values::{Concurrency, Engine, Host, Named, OrderBy, Size},
 };
 use crate::{
     backend::ServerAddress,
     envelope::{Delivery, Name, order::Rule},
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
-    replay::Rate,
+    replay::{Profile, Rate},
 };
 
 const KIB: u64 = 1 << 10;
@@ -271,7 +271,6 @@ impl Section for Health {
 
 #[derive(Debug)]
 pub(super) struct Replay {
-    #[expect(dead_code, reason = "read so that it is checked; there is one profile so far")]
     pub profile: At<Profile>,
     pub rate: Option<At<Rate>>,
     pub concurrency: Option<At<u32>>,
@@ -282,10 +281,17 @@ impl Section for Replay {
 
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
-            profile: table.or(key("profile", "How the pace is found: `fixed` is the rate and concurrency written here."), Profile::Fixed),
+            profile: table.or(
+                key(
+                    "profile",
+                    "How the pace is found: `gentle` takes what does not slow live traffic down, `fast` all that the backend's limit leaves, `fixed` \
+                     the rate and concurrency written here.",
+                ),
+                Profile::Gentle,
+            ),
             rate: table.maybe(key("rate", "Ceiling on the attempts started, such as `50/s`. Default: none.")),
             concurrency: table.maybe(
-                key("concurrency", "Replayed requests at the backend at once. Default: 8, or the backend's concurrency if that is less.")
+                key("concurrency", "Replayed requests at the backend at once, at most. Default: none, and 8 for `fixed`, or the backend's concurrency if that is less.")
                     .range(1, 100_000),
             ),
         }

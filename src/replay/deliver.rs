@@ -17,6 +17,7 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use crate::{
     backend::{ErrorKind, SendError, letters},
@@ -67,6 +68,8 @@ pub(super) struct Attempted {
     pub(super) ended: Ended,
     /// What it says about which server.
     pub(super) signal: Option<(usize, Signal)>,
+    /// Time to the headers of the answer, if there was one.
+    pub(super) rtt: Option<Duration>,
 }
 
 /// Sends a request and reads its answer. When `cut` resolves first, an answer whose head is there counts, without its body.
@@ -75,12 +78,14 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
     let failure = Arc::default();
     let request = match request(claimed, &failure) {
         Ok(request) => request,
-        Err(error) => return Attempted { ended: Ended::Damaged { why: error.to_string() }, signal: None },
+        Err(error) => return Attempted { ended: Ended::Damaged { why: error.to_string() }, signal: None, rtt: None },
     };
+    let began = Instant::now();
     let sent = tokio::select! {
         sent = courier.send(request) => sent,
-        () = &mut cut => return Attempted { ended: Ended::Interrupted, signal: None },
+        () = &mut cut => return Attempted { ended: Ended::Interrupted, signal: None, rtt: None },
     };
+    let rtt = began.elapsed();
     let Answered { response, server } = match sent {
         Ok(answered) => answered,
         Err(error) => return unanswered(error, failure.get()),
@@ -91,7 +96,7 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
         () = cut => Payload::from(Bytes::new()),
     };
     let signal = Some((server, Signal::of_status(head.status.as_u16())));
-    Attempted { ended: answered(head, payload, claimed), signal }
+    Attempted { ended: answered(head, payload, claimed), signal, rtt: Some(rtt) }
 }
 
 fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
@@ -107,7 +112,7 @@ fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
     };
     // A body that we could not read is our fault, whatever the connection said about it.
     let signal = signal.filter(|_| failure.is_none());
-    Attempted { ended, signal: error.server.zip(signal) }
+    Attempted { ended, signal: error.server.zip(signal), rtt: None }
 }
 
 fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended {

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::super::{BackendView, HealthView, QueueView};
+use super::super::{BackendView, HealthView, QueueView, api::Replay};
 use crate::{
     envelope::{Delivery, Envelope, Field, Name, OrderKey, Reason, RequestId, State, Timestamp},
     health,
@@ -234,6 +234,10 @@ impl QueueView for Draining {
 
     fn paused(&self) -> bool {
         false
+    }
+
+    fn pace(&self) -> Replay {
+        Replay { profile: "gentle".into(), window: 7, ramp: "growing".into(), hold: "window".into(), ..Replay::default() }
     }
 }
 

@@ -38,6 +38,9 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
             .also(concurrency.span, "by this")
             .help("live and replayed requests share the backend's concurrency");
     }
+    let profile = replay.profile.value;
+    // Nothing else bounds a pace that heeds nothing.
+    let alone = (profile == replay::Profile::Fixed).then(|| file::REPLAY_CONCURRENCY.min(limit));
     BackendConfig {
         backend: backend::Settings { servers, connect_timeout: connect_timeout.value, response_timeout: response_timeout.value },
         health: health::Settings {
@@ -46,8 +49,9 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
             check: health.and_then(|health| check(&name, health.value, faults)),
         },
         replay: replay::Settings {
+            profile,
             rate: replay.rate.map(|at| at.value),
-            concurrency: replay.concurrency.map_or(file::REPLAY_CONCURRENCY.min(limit), |at| at.value),
+            concurrency: replay.concurrency.map(|at| at.value).or(alone),
         },
         name,
     }

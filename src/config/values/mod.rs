@@ -17,7 +17,7 @@ use super::{
 use crate::{envelope::Name, replay::Rate};
 
 pub(super) use http::{Host, OrderBy};
-pub(super) use words::{Engine, Profile};
+pub(super) use words::Engine;
 
 /// Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

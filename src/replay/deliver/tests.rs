@@ -174,7 +174,7 @@ async fn names_go_out_in_the_letters_in_which_they_came() {
 async fn the_answer_is_kept_as_it_came_without_its_framing() {
     let fields = [("content-length", "5"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("location", "/marks/7")];
     let courier = OneAnswer::with(response(201, &fields, body(vec![Ok(b"he"), Ok(b"llo")])));
-    let Attempted { ended: Ended::Answered { answer, to_login, retry_after }, signal } =
+    let Attempted { ended: Ended::Answered { answer, to_login, retry_after }, signal, rtt: Some(_) } =
         send(&courier, &claimed(vec![], vec![], b"")).await
     else {
         panic!("an answer came")
@@ -249,9 +249,9 @@ fn what_kept_a_body_from_being_read_decides_over_what_the_connection_said() {
     let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(1), detail: "x".into() };
     let damaged = StoreError::Damaged(RequestId::new());
     let attempted = unanswered(error(ErrorKind::RequestBody, true), Some(&damaged));
-    assert!(matches!(attempted, Attempted { ended: Ended::Damaged { .. }, signal: None }));
+    assert!(matches!(attempted, Attempted { ended: Ended::Damaged { .. }, signal: None, rtt: None }));
     let attempted = unanswered(error(ErrorKind::Reset, true), Some(&StoreError::Failed("disk".into())));
-    assert!(matches!(attempted, Attempted { ended: Ended::Unreadable { maybe_sent: true, .. }, signal: None }));
+    assert!(matches!(attempted, Attempted { ended: Ended::Unreadable { maybe_sent: true, .. }, signal: None, rtt: None }));
 }
 
 #[test]

@@ -14,13 +14,15 @@ use tokio::task::JoinHandle;
 use super::{super::*, flaky::Flaky};
 use crate::{
     backend::{ErrorKind, SendError},
-    envelope::{DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId},
-    health::{self, Signal, probe},
+    envelope::{Clock, DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId, Timestamp},
+    health::{self, Health, Signal, probe},
     replay::{
-        RouteGates, Settings, Status,
-        courier::{Answered, Outgoing},
+        Handle, Profile, RouteGates, Settings, Status,
+        attempt::Accounts,
+        courier::{Answered, Courier, Outgoing},
     },
-    store::{Filter, NewRequest, Payload, Totals, Turn, memory::MemoryStore},
+    store::{Filter, NewRequest, Payload, Store, Totals, Turn, memory::MemoryStore},
+    telemetry::Metrics,
 };
 
 /// Age at which the tests' requests are given up.
@@ -31,8 +33,8 @@ pub(super) const fn secs(secs: u64) -> Duration {
 }
 
 /// Settings without a rate.
-pub(super) fn fast(concurrency: u32) -> Settings {
-    Settings { rate: None, concurrency }
+pub(super) fn gentle(concurrency: u32) -> Settings {
+    Settings { profile: Profile::Gentle, rate: None, concurrency: Some(concurrency) }
 }
 
 /// What the backend does with a request.
@@ -216,6 +218,8 @@ pub(super) struct Bench {
     pub(super) courier: Arc<Script>,
     pub(super) clock: Clock,
     health: Arc<Health>,
+    /// What is seen of the backend at the end of each tick.
+    pub(super) sight: Arc<Mutex<Sight>>,
     /// Whether a probe passes.
     server_is_up: Arc<AtomicBool>,
     stop: watch::Sender<Option<Instant>>,
@@ -252,6 +256,8 @@ impl Bench {
             present: Mutex::default(),
         });
         let handle = Handle::new(settings, routes);
+        let sight = Arc::new(Mutex::new(Sight { limit: 100, ..Sight::default() }));
+        let looked_at = Arc::clone(&sight);
         let (stop, shutdown) = watch::channel(None);
         let context = Context {
             name: "app".into(),
@@ -261,10 +267,12 @@ impl Bench {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             handle: Arc::clone(&handle),
+            sight: Box::new(move || *looked_at.lock()),
+            accounts: Accounts::new(began),
             random: || 0.5,
         };
         let task = Some(tokio::spawn(run(Arc::new(context), shutdown)));
-        Self { store, handle, courier, clock, health, server_is_up, stop, task }
+        Self { store, handle, courier, clock, health, sight, server_is_up, stop, task }
     }
 
     pub(super) async fn append(&self, new: New) -> RequestId {
