@@ -41,7 +41,7 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
     BackendConfig {
         backend: backend::Settings { servers, connect_timeout: connect_timeout.value, response_timeout: response_timeout.value },
         health: health::Settings {
-            concurrency: limit,
+            concurrency: health::Concurrency::Fixed(limit),
             wait: SEAT_WAIT,
             check: health.and_then(|health| check(&name, health.value, faults)),
         },
