@@ -84,14 +84,14 @@ impl Exchange {
         if declared_length(&head.headers).is_some_and(|length| length > limit) {
             return refused(answer::too_large(limit, &head.headers));
         }
-        let address = self.client.address(&head.headers, &site.clients.trusted_proxies);
-        let wishes = wishes(&head.headers);
+        // Before the client's own fields are taken out.
+        let asked = policy.map(|_| (self.client.address(&head.headers, &site.clients.trusted_proxies), wishes(&head.headers)));
         if let Err(what) = self.client.prepare(&mut head) {
             return refused(answer::malformed(what, &head.headers));
         }
-        match policy {
+        match policy.zip(asked) {
             None => self.pass(route, head, RequestBody::streaming(body, limit)).await,
-            Some(policy) => self.write(route, policy, wishes, address, limit, head, body).await,
+            Some((policy, (address, wishes))) => self.write(route, policy, wishes, address, limit, head, body).await,
         }
     }
 

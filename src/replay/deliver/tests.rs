@@ -1,5 +1,5 @@
 use futures_util::{StreamExt, future::BoxFuture, stream};
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
