@@ -102,10 +102,10 @@ impl Exchange {
             Ok(seats) => seats,
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
-        let form = answer::wants_html(accept);
+        let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
         match self.send(route, Request::from_parts(head, body)).await {
             Ok(reply) => passed(reply, seats),
-            Err(error) => refused(answer::send_failed(&error, form)),
+            Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
 
@@ -171,7 +171,7 @@ impl Exchange {
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure }).await
             }
             (_, Ok(reply)) => passed(reply, seats),
-            (_, Err(error)) => refused(answer::send_failed(&error, answer::wants_html(&write.head.headers))),
+            (_, Err(error)) => refused(answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers))),
         }
     }
 
@@ -267,6 +267,10 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// What the client says about being queued.
 fn wishes(headers: &HeaderMap) -> Wishes {
+    // Nearly no request has either; a look at the names is cheaper than two look-ups.
+    if !headers.keys().any(|name| matches!(name.as_str(), "prefer" | "forebay-spill")) {
+        return Wishes::default();
+    }
     let says = |name: &str, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(word))
