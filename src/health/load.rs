@@ -266,21 +266,18 @@ impl Health {
         }
     }
 
-    /// A request is given up, but its server may still work on it: the seat stays taken for as long as one of a hundred of its class would.
-    pub fn abandon(&self, seat: Seat, kind: Kind, since: Duration) {
+    /// A request is given up, but its server may still work on it: its seat stays taken for as long as the slowest of a hundred of its class
+    /// take. Within a runtime; outside of one the seat is free at once.
+    pub fn abandon(&self, seat: Seat, kind: Kind) {
         let slowest = {
             let measure = self.load.measure.lock();
             measure.bases.get(usize::from(kind.0)).and_then(Base::slowest)
         };
-        let rest = slowest.unwrap_or_default().saturating_sub(since);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if !rest.is_zero() => {
-                runtime.spawn(async move {
-                    tokio::time::sleep(rest).await;
-                    drop(seat);
-                });
-            }
-            _ => drop(seat),
+        if let (Some(slowest), Ok(runtime)) = (slowest, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                tokio::time::sleep(slowest).await;
+                drop(seat);
+            });
         }
     }
 
