@@ -17,6 +17,8 @@ use crate::{
     telemetry::Metrics,
 };
 
+use super::memory::Memories;
+
 /// What is told to a client when nothing is known yet about how fast a queue empties: deliveries per second.
 const ASSUMED_RATE: f64 = 10.0;
 
@@ -61,6 +63,20 @@ impl Fleet {
         let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
         let replay = Handle::new(config.replay.clone(), self.route_gates());
         Member { config: config.clone(), backend, health, replay, retire: watch::channel(None).0 }
+    }
+
+    /// Lets the backends know what an earlier run had learned of them.
+    pub(super) fn remember(&self, known: &Memories) {
+        for member in &self.members {
+            if let Some(memory) = known.get(&*member.config.name) {
+                member.health.remember(memory);
+            }
+        }
+    }
+
+    /// What a later run should know.
+    pub(super) fn memories(&self) -> Memories {
+        self.members.iter().map(|member| (member.config.name.to_string(), member.health.memory())).collect()
     }
 
     /// Starts replay and probes of every backend. Must be called within a runtime.
@@ -113,8 +129,13 @@ impl Fleet {
                     member
                 }
                 changed => {
-                    old.extend(changed);
                     let member = self.member(wanted);
+                    // Other servers, but the same work.
+                    let before = changed.as_ref().or_else(|| old.iter().find(|old| old.config.name == wanted.name));
+                    if let Some(before) = before {
+                        member.health.remember(&before.health.memory());
+                    }
+                    old.extend(changed);
                     self.tasks.extend(self.start_member(&member));
                     member
                 }

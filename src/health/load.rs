@@ -228,7 +228,7 @@ impl Measure {
 
     fn remembered(&self) -> Vec<Remembered> {
         let known = self.kinds.iter().zip(&self.bases).filter_map(|((route, safe), base)| Some((route, *safe, base.seconds()?)));
-        known.map(|(route, safe, seconds)| Remembered { route: route.to_string(), safe, seconds }).collect()
+        known.map(|(route, safe, seconds)| Remembered { route: route.to_string(), safe, seconds: rounded(seconds) }).collect()
     }
 
     fn kind(&mut self, route: &str, safe: bool) -> usize {
@@ -306,7 +306,7 @@ impl Health {
     pub fn memory(&self) -> Memory {
         let measure = self.load.measure.lock();
         let known = measure.limiter.as_ref().filter(|limiter| limiter.why() != Why::Unknown);
-        Memory { limit: known.map(Limiter::exactly), bases: measure.remembered() }
+        Memory { limit: known.map(|limiter| limiter.limit().into()), bases: measure.remembered() }
     }
 
     /// What an earlier run knew. To be called before anything is sent.
@@ -355,6 +355,12 @@ impl Health {
             ),
         }
     }
+}
+
+/// Two digits: what is kept need not change with every window.
+fn rounded(seconds: f32) -> f32 {
+    let unit = 10_f32.powf(seconds.max(1e-6).log10().floor() - 1.0);
+    (seconds / unit).round() * unit
 }
 
 #[cfg(test)]

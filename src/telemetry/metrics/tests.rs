@@ -16,6 +16,8 @@ fn gauges() -> Gauges {
         breaker: vec![("passing", false), ("shedding", true), ("probing", false)],
         concurrency_limit: Some(20),
         in_flight: Some(1),
+        slowdown: Some(2.25),
+        base_latencies: vec![("order-upload".into(), "unsafe", 2.5)],
     };
     let store = StoreGauges { requests: 4, max_requests: u64::MAX, free_disk: Some(9), ..StoreGauges::default() };
     Gauges { backends: vec![backend], store: Some(store) }
@@ -49,6 +51,8 @@ fn every_name_of_the_contract_is_exposed() {
         ("forebay_breaker_state{backend=\"admin\",state=\"passing\"}", "0"),
         ("forebay_concurrency_limit{backend=\"admin\"}", "20"),
         ("forebay_in_flight{backend=\"admin\"}", "1"),
+        ("forebay_slowdown_ratio{backend=\"admin\"}", "2.25"),
+        ("forebay_base_latency_seconds{backend=\"admin\",route=\"order-upload\",methods=\"unsafe\"}", "2.5"),
         ("forebay_store_commit_seconds_count", "1"),
         ("forebay_store_batch_size_sum", "8.0"),
         ("forebay_store_requests", "4"),
