@@ -1,6 +1,6 @@
 //! What the benchmarks share: a closed-loop HTTP load, a backend that answers at once, the bare append log, and the program under test.
 
-#![allow(dead_code, clippy::expect_used, reason = "each benchmark uses a part of it, and one that cannot go on panics")]
+#![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each benchmark uses a part of it, and one that cannot go on panics")]
 
 use std::{
     fs::File,

@@ -62,6 +62,14 @@ pub struct Backend {
     pub in_flight: u32,
     /// The most that may be at it.
     pub concurrency_limit: u32,
+    /// Whether that is found by itself.
+    pub concurrency_adaptive: bool,
+    /// Why it is what it is; none when not configured.
+    pub concurrency_why: Option<health::Why>,
+    /// How many times as slow as undisturbed it is, by the median; none while that is not known.
+    pub slowdown: Option<f64>,
+    /// How long its requests take undisturbed, by class, as far as that is known.
+    pub base_latencies: Vec<health::Remembered>,
     /// Its servers.
     pub servers: Vec<Server>,
     /// What waits for it.

@@ -30,6 +30,8 @@ pub trait HealthView: Send + Sync {
     fn limit(&self) -> u32;
     /// The weight of each server.
     fn weights(&self) -> health::Weights;
+    /// Its limit and what it rests on.
+    fn load(&self) -> health::LoadView;
 }
 
 impl HealthView for Health {
@@ -47,6 +49,10 @@ impl HealthView for Health {
 
     fn weights(&self) -> health::Weights {
         self.weights()
+    }
+
+    fn load(&self) -> health::LoadView {
+        self.load()
     }
 }
 

@@ -89,6 +89,8 @@ async fn a_status_has_the_names_of_the_contract() {
     let (_, status): (_, Value) = get(&state_of(&store, None), "/api/v1/status").await;
     let backend = json!({
         "name": "admin", "configured": true, "state": "shedding", "mode": "auto", "in_flight": 2, "concurrency_limit": 20,
+        "concurrency_adaptive": true, "concurrency_why": "slow", "slowdown": 2.25,
+        "base_latencies": [{ "route": "order-upload", "safe": false, "seconds": 2.5 }],
         "servers": [
             {"address": "http://127.0.0.1:9001", "up": false, "weight": 0},
             {"address": "http://127.0.0.1:9002", "up": true, "weight": 40},

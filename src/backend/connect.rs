@@ -6,7 +6,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{ErrorKind, RequestBody, ServerAddress};
+use super::{ErrorKind, RequestBody, ServerAddress, gather::Gather};
 
 /// Connects to `address` and drives the connection in a task of its own until it closes.
 pub(super) async fn open(address: &ServerAddress, timeout: Duration) -> Result<SendRequest<RequestBody>, (ErrorKind, String)> {
@@ -36,7 +36,7 @@ where
 {
     // Names go out in the letters in which they came; those that we add get capitals, as most servers of old expect.
     let (sender, connection) =
-        http1::Builder::new().preserve_header_case(true).title_case_headers(true).handshake(TokioIo::new(stream)).await?;
+        http1::Builder::new().preserve_header_case(true).title_case_headers(true).handshake(TokioIo::new(Gather(stream))).await?;
     tokio::spawn(async move {
         // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
         let _closed = connection.await;

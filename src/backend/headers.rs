@@ -11,6 +11,20 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Removes the fields that belong to one connection only (RFC 9110 section 7.6.1): those that `Connection` names, `Connection` itself, and those
 /// that are known to be hop-by-hop although nobody names them. `TE: trailers` is kept: we pass trailers on (section 10.1.4).
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One look at the names is cheaper than a look-up of each field that is nearly never there.
+    if headers.keys().any(may_be_hop_by_hop) {
+        remove_present(headers);
+    }
+}
+
+/// False for certain when it is not one of those below, by length and first letter.
+pub fn may_be_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    matches!((name.len(), name.first()), (10, Some(b'c' | b'k')) | (16 | 18 | 19, Some(b'p')) | (2 | 17, Some(b't')) | (7, Some(b'u')))
+}
+
+#[cold]
+fn remove_present(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         remove_named_by_connection(headers);
     }
@@ -24,7 +38,6 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-#[cold]
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

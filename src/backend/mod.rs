@@ -7,6 +7,7 @@
 mod balance;
 mod body;
 mod connect;
+pub mod gather;
 pub mod headers;
 pub mod letters;
 mod pool;

@@ -76,11 +76,12 @@ fn show(status: &Status, output: Output, alone: bool) -> io::Result<String> {
     }
 }
 
-const BACKENDS: [Column; 10] = [
+const BACKENDS: [Column; 11] = [
     ("BACKEND", Align::Left),
     ("STATE", Align::Left),
     ("SERVERS", Align::Right),
     ("IN FLIGHT", Align::Right),
+    ("SLOWDOWN", Align::Right),
     ("QUEUED", Align::Right),
     ("DELIVERING", Align::Right),
     ("DEAD", Align::Right),
@@ -110,8 +111,8 @@ fn page(status: &Status, colours: bool) -> String {
     let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
     let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
     let (books, store) = (books(&status.totals), store_line(&status.store));
-    let replays: String = status.backends.iter().filter_map(replay_line).collect();
-    format!("forebay {} is {phase} ({})\n\n{backends}{replays}\n{routes}\n{books}\n{store}\n", status.version, status.at)
+    let lines: String = status.backends.iter().flat_map(|backend| [limit_line(backend), replay_line(backend)]).flatten().collect();
+    format!("forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n", status.version, status.at)
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
@@ -128,6 +129,7 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         state,
         cell(format_args!("{up}/{}", backend.servers.len())),
         cell(format_args!("{}/{}", backend.in_flight, backend.concurrency_limit)),
+        cell(backend.slowdown.map_or_else(|| "-".to_owned(), |slowdown| format!("{slowdown:.1}x"))),
         cell(queue.queued),
         cell(queue.delivering),
         if queue.dead == 0 { cell(0) } else { coloured(queue.dead, Color::Red, colours) },
@@ -135,6 +137,21 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         cell(queue.oldest_age_seconds.map_or_else(|| "-".to_owned(), span)),
         cell(empty_in(queue, backend.state)),
     ]
+}
+
+/// Why the limit is what it is, and what it is compared with.
+fn limit_line(backend: &Backend) -> Option<String> {
+    let why = backend.concurrency_why.filter(|_| backend.concurrency_adaptive)?;
+    let bases: Vec<String> = backend
+        .base_latencies
+        .iter()
+        .map(|base| {
+            let methods = if base.safe { "reads" } else { "writes" };
+            format!("{} {methods} {:.3} s", base.route, base.seconds)
+        })
+        .collect();
+    let bases = if bases.is_empty() { String::new() } else { format!("; undisturbed: {}", bases.join(", ")) };
+    Some(format!("{}: limit {}, {why}{bases}\n", backend.name, backend.concurrency_limit))
 }
 
 /// How the replay of a queue finds its pace, where there is anything to say.

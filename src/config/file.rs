@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Host, Named, OrderBy, Size},
+    values::{Concurrency, Engine, Host, Named, OrderBy, Share, Size},
 };
 use crate::{
     backend::ServerAddress,
@@ -35,7 +35,6 @@ const BYTE: Size = Size(1);
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 pub(super) const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 pub(super) const SPILL_MAX_BODY: Size = Size(64 * MIB);
-pub(super) const CONCURRENCY: u32 = 128;
 pub(super) const REPLAY_CONCURRENCY: u32 = 8;
 pub(super) const STORE_FILE: &str = "forebay.redb";
 
@@ -235,10 +234,11 @@ impl Section for Backend {
             concurrency: table.or(
                 key(
                     "concurrency",
-                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503.",
+                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503. \
+                     `adaptive` finds out how many from how long they take; or a number.",
                 )
-                .range(Concurrency(1), Concurrency(100_000)),
-                Concurrency(CONCURRENCY),
+                .range(Concurrency::Fixed(1), Concurrency::Fixed(100_000)),
+                Concurrency::Adaptive,
             ),
             health: table.maybe(key("health", Health::ABOUT)),
             replay: table.section("replay"),
@@ -305,6 +305,7 @@ pub(super) struct Route {
     pub host: Option<At<Host>>,
     pub backend: Option<At<Name>>,
     pub concurrency: Option<At<u32>>,
+    pub max_share: Option<At<Share>>,
     pub spill: Option<At<Spill>>,
 }
 
@@ -312,7 +313,6 @@ impl Section for Route {
     const ABOUT: &'static str = "One route: which requests go to which backend, and whether its writes are queued.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        table.later("max_share", "share of a backend's concurrency (use `concurrency`)");
         Self {
             name: table.need(key("name", "Its name in counts, logs and metrics; unique.")),
             path: table.need(key("path", "A prefix such as `/admin/orders/`, or one path such as `= /login`.")),
@@ -324,6 +324,13 @@ impl Section for Route {
                     "Requests of this route at the backend at once, live and replayed together; the rest is queued or refused.",
                 )
                 .range(1, 100_000),
+            ),
+            max_share: table.maybe(
+                key(
+                    "max_share",
+                    "At most this part of the backend's concurrency is this route's, such as 0.5, so that slow requests leave room for the others.",
+                )
+                .range(Share(0.01), Share(1.0)),
             ),
             spill: table.maybe(key("spill", Spill::ABOUT)),
         }

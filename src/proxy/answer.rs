@@ -113,21 +113,27 @@ pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<
     Unavailable { detail: &detail, retry_after: Duration::from_secs(10), proxy_status }.answer(headers)
 }
 
-/// A live attempt failed and may not be made again: 502 or 504; or 400, 408 and 413 where it was the client's body that failed.
-pub(super) fn send_failed(error: &SendError, html: bool) -> Response<ClientBody> {
+/// A live attempt failed and may not be made again. 503 and when to come again where the backend certainly did not see the request; 504 where it may have, and
+/// was too slow; 502 where it may have, and broke off (503 for a read, which does no harm twice); 400 where it was the client's body that failed.
+pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, html: bool) -> Response<ClientBody> {
     let (status, title, detail) = match error.kind {
+        ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "Bad request", "The body of the request ended early or could not be read."),
+        kind if !error.maybe_sent || (read && kind == ErrorKind::Reset) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "The server behind this proxy is down. It will be tried again soon.")
+        }
         ErrorKind::Timeout | ErrorKind::ConnectTimeout => {
             (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout", "The server behind this proxy did not answer in time.")
         }
         ErrorKind::Connect | ErrorKind::Reset | ErrorKind::BadResponse => {
             (StatusCode::BAD_GATEWAY, "Bad gateway", "The server behind this proxy did not give a valid answer.")
         }
-        ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "Bad request", "The body of the request ended early or could not be read."),
     };
     let mut response = problem_in(html, status, title, detail);
     set(response.headers_mut(), PROXY_STATUS, &format!("forebay; error={}", error.kind.as_str()));
-    if error.kind == ErrorKind::RequestBody {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => drop(response.headers_mut().insert(RETRY_AFTER, seconds(retry_after))),
+        StatusCode::BAD_REQUEST => drop(response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"))),
+        _ => {}
     }
     response
 }

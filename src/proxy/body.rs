@@ -41,7 +41,7 @@ enum Kind {
 /// What a request holds at the backend, to the end of its response.
 #[derive(Debug)]
 pub(super) struct Seats {
-    pub(super) _backend: Seat,
+    pub(super) backend: Seat,
     pub(super) _route: Option<Seat>,
 }
 

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{EXPECT, HOST, VIA},
+    header::{CONTENT_LENGTH, EXPECT, HOST, VIA},
     request::Parts,
     uri::PathAndQuery,
 };
 use ipnet::IpNet;
 
-use crate::backend::headers::remove_hop_by_hop;
+use crate::backend::headers::{may_be_hop_by_hop, remove_hop_by_hop};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -74,21 +74,29 @@ impl Client {
 
     /// Makes the head of a client's request that of the request to the backend.
     pub(super) fn prepare(&self, parts: &mut Parts) -> Result<(), Malformed> {
-        check(parts)?;
+        let seen = Seen::look(&parts.headers);
+        check(parts, &seen)?;
         if parts.uri.authority().is_some() {
             to_origin_form(parts)?;
         }
         let headers = &mut parts.headers;
-        remove_hop_by_hop(headers);
-        // We have asked for the body ourselves: nobody is left to wait for a 100.
-        headers.remove(EXPECT);
-        remove_ours(headers);
+        if seen.hop_by_hop {
+            remove_hop_by_hop(headers);
+        }
+        if seen.expect {
+            // We have asked for the body ourselves: nobody is left to wait for a 100.
+            headers.remove(EXPECT);
+        }
+        if seen.ours {
+            remove_ours(headers);
+        }
+        let http = HeaderValue::from_static("http");
         if self.trusted {
             headers.append(X_FORWARDED_FOR, self.ip_value.clone());
-            headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+            headers.entry(X_FORWARDED_PROTO).or_insert(http);
         } else {
             headers.insert(X_FORWARDED_FOR, self.ip_value.clone());
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+            headers.insert(X_FORWARDED_PROTO, http);
         }
         let told = self.trusted && headers.contains_key(X_FORWARDED_HOST);
         if !told && let Some(host) = headers.get(HOST).cloned() {
@@ -100,12 +108,37 @@ impl Client {
     }
 }
 
-fn check(parts: &Parts) -> Result<(), Malformed> {
-    let hosts = parts.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+/// What one pass over the names tells: a look-up of each field that is nearly never there would cost more.
+#[derive(Default)]
+struct Seen {
+    hosts: usize,
+    lengths: usize,
+    hop_by_hop: bool,
+    expect: bool,
+    ours: bool,
+}
+
+impl Seen {
+    fn look(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, _) in headers {
+            match (name.as_str().len(), name.as_str().as_bytes().first()) {
+                (4, Some(b'h')) => seen.hosts += usize::from(*name == HOST),
+                (14, Some(b'c')) => seen.lengths += usize::from(*name == CONTENT_LENGTH),
+                (6, Some(b'e')) => seen.expect |= *name == EXPECT,
+                (_, Some(b'f')) => seen.ours |= name.as_str().starts_with(OUR_PREFIX),
+                _ => seen.hop_by_hop |= may_be_hop_by_hop(name),
+            }
+        }
+        seen
+    }
+}
+
+fn check(parts: &Parts, seen: &Seen) -> Result<(), Malformed> {
+    if seen.hosts > 1 || (seen.hosts == 0 && parts.version == Version::HTTP_11) {
         return Err(Malformed::Host);
     }
-    if parts.headers.get_all(http::header::CONTENT_LENGTH).iter().count() > 1 {
+    if seen.lengths > 1 {
         return Err(Malformed::Length);
     }
     if parts.method == http::Method::CONNECT {
@@ -125,11 +158,9 @@ fn to_origin_form(parts: &mut Parts) -> Result<(), Malformed> {
 }
 
 fn remove_ours(headers: &mut HeaderMap) {
-    if headers.keys().any(|name| name.as_str().starts_with(OUR_PREFIX)) {
-        let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OUR_PREFIX)).cloned().collect();
-        for name in ours {
-            headers.remove(name);
-        }
+    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OUR_PREFIX)).cloned().collect();
+    for name in ours {
+        headers.remove(name);
     }
 }
 

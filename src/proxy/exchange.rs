@@ -13,7 +13,7 @@ use crate::{
         order::{self, Subject},
         verdict::{self, Evidence, Live},
     },
-    health::{Class, NoSeat, Signal},
+    health::{Class, NoSeat},
     store::{LiveTurn, Payload, Turn},
 };
 
@@ -24,6 +24,7 @@ use super::{
     body::{ClientBody, Seats},
     client::{Client, VIA_US},
     decide::{Decision, Wishes, decide, reason_of},
+    dispatch::UnderWay,
     outcome,
     rescue::{self, Failed, Whole},
     route::Route,
@@ -84,14 +85,14 @@ impl Exchange {
         if declared_length(&head.headers).is_some_and(|length| length > limit) {
             return refused(answer::too_large(limit, &head.headers));
         }
-        let address = self.client.address(&head.headers, &site.clients.trusted_proxies);
-        let wishes = wishes(&head.headers);
+        // Before the client's own fields are taken out.
+        let asked = policy.map(|_| (self.client.address(&head.headers, &site.clients.trusted_proxies), wishes(&head.headers)));
         if let Err(what) = self.client.prepare(&mut head) {
             return refused(answer::malformed(what, &head.headers));
         }
-        match policy {
+        match policy.zip(asked) {
             None => self.pass(route, head, RequestBody::streaming(body, limit)).await,
-            Some(policy) => self.write(route, policy, wishes, address, limit, head, body).await,
+            Some((policy, (address, wishes))) => self.write(route, policy, wishes, address, limit, head, body).await,
         }
     }
 
@@ -102,10 +103,10 @@ impl Exchange {
             Ok(seats) => seats,
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
-        let form = answer::wants_html(accept);
-        match self.send(route, Request::from_parts(head, body)).await {
-            Ok(reply) => passed(reply, seats),
-            Err(error) => refused(answer::send_failed(&error, form)),
+        let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
+        match self.send(route, seats, Request::from_parts(head, body)).await {
+            Ok((reply, seats)) => passed(reply, seats),
+            Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
 
@@ -157,21 +158,20 @@ impl Exchange {
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
         };
-        let outcome = self.send(route, live_request(&write)).await;
+        let outcome = self.send(route, seats, live_request(&write)).await;
         let evidence = match &outcome {
-            Ok(reply) => Evidence::Answer { status: reply.response.status(), to_login: false },
+            Ok((reply, _)) => Evidence::Answer { status: reply.response.status(), to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
             Err(_) => Evidence::NotSent,
         };
         let may_be_resent = policy.delivery == crate::envelope::Delivery::AtLeastOnce || write.head.method.is_idempotent();
         match (verdict::live(evidence, may_be_resent, health.failing()), outcome) {
             (Live::Spill, outcome) if !wishes.never_queue => {
-                drop(seats);
                 let failure = outcome.err().map(|error| error.kind);
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure }).await
             }
-            (_, Ok(reply)) => passed(reply, seats),
-            (_, Err(error)) => refused(answer::send_failed(&error, answer::wants_html(&write.head.headers))),
+            (_, Ok((reply, seats))) => passed(reply, seats),
+            (_, Err(error)) => refused(answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers))),
         }
     }
 
@@ -196,24 +196,22 @@ impl Exchange {
             Some(gate) => Some(gate.try_seat().ok_or(NoSeat::Full)?),
         };
         let of_backend = health.seat(Class::Live).await?;
-        Ok(Seats { _backend: of_backend, _route: of_route })
+        Ok(Seats { backend: of_backend, _route: of_route })
     }
 
-    /// Sends a request and tells the backend's health how it went.
-    async fn send(&self, route: &Route, request: Request<RequestBody>) -> Result<Reply, SendError> {
-        let upstream = &route.upstream;
-        let result = upstream.backend.send(&self.worker.pool, request).await;
-        match &result {
-            Ok(reply) => upstream.health.report(reply.server, Signal::of_status(reply.response.status().as_u16())),
-            Err(SendError { kind: crate::backend::ErrorKind::RequestBody, .. }) => {}
+    /// Sends a request and tells the backend's health how it went. The seats come back with the answer; without one they are free again.
+    async fn send(&self, route: &Route, seats: Seats, request: Request<RequestBody>) -> Result<(Reply, Seats), SendError> {
+        let under_way = UnderWay::begin(route, seats, &request);
+        match route.upstream.backend.send(&self.worker.pool, request).await {
+            Ok(reply) => {
+                let seats = under_way.answered(reply.server, reply.response.status());
+                Ok((reply, seats))
+            }
             Err(error) => {
-                if let Some(server) = error.server {
-                    upstream.health.report(server, if error.maybe_sent { Signal::Failure } else { Signal::ConnectFailure });
-                }
-                tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");
+                under_way.failed(&error);
+                Err(error)
             }
         }
-        result
     }
 }
 
@@ -267,6 +265,10 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// What the client says about being queued.
 fn wishes(headers: &HeaderMap) -> Wishes {
+    // Nearly no request has either; a look at the names is cheaper than two look-ups.
+    if !headers.keys().any(|name| matches!(name.as_str(), "prefer" | "forebay-spill")) {
+        return Wishes::default();
+    }
     let says = |name: &str, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(word))

@@ -23,6 +23,8 @@ use tokio::{
     sync::{Notify, watch},
 };
 
+use crate::backend::gather::Gather;
+
 use super::{
     Worker,
     body::ClientBody,
@@ -133,7 +135,7 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
         .title_case_headers(true)
         .max_buf_size(limits.max_header_bytes.max(8192))
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Watched { stream, watch: watch.clone() }), requests);
+        .serve_connection(TokioIo::new(Watched { stream: Gather(stream), watch: watch.clone() }), requests);
     let mut connection = std::pin::pin!(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
     let mut drain = std::pin::pin!(connections.drain.notified());
@@ -157,7 +159,10 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
             let _registered = drain.as_mut().poll(cx).is_ready();
             let _registered = timer.as_mut().poll(cx).is_ready();
         }
-        while timer.is_elapsed() {
+        // A head that begins on an idle connection is due sooner than the end of its idleness.
+        let mut look = watch.stamp() && timer.deadline() > tokio::time::Instant::now() + limits.header_timeout;
+        while look || timer.is_elapsed() {
+            look = false;
             match watch.deadline(limits.header_timeout, limits.idle_timeout) {
                 Ok(deadline) => {
                     timer.as_mut().reset(deadline);

@@ -10,6 +10,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::watch::Watch;
+use crate::backend::gather::Gather;
 
 /// A client's socket.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) enum Stream {
 
 /// A client's socket that notes when bytes arrive.
 pub(super) struct Watched {
-    pub(super) stream: Stream,
+    pub(super) stream: Gather<Stream>,
     pub(super) watch: Arc<Watch>,
 }
 

@@ -38,9 +38,10 @@ impl Watch {
         Arc::new(Self { began: Instant::now(), word: AtomicU64::new(Phase::Head as u64) })
     }
 
+    /// Enters a phase. When it began is noted by [`stamp`](Self::stamp), once the connection has nothing more to do for now: most phases are
+    /// over by then, and cost no look at the clock.
     pub(super) fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
-        self.word.store(millis << 2 | phase as u64, Relaxed);
+        self.word.store(UNSTAMPED | phase as u64, Relaxed);
     }
 
     /// Bytes have arrived: the first ones after a pause begin a head.
@@ -50,8 +51,19 @@ impl Watch {
         }
     }
 
-    fn now(&self) -> (Phase, Instant) {
+    /// Notes when the phase began, if that has not been noted; true when that is the beginning of a head.
+    pub(super) fn stamp(&self) -> bool {
         let word = self.word.load(Relaxed);
+        if word & UNSTAMPED == 0 || word & 3 == Phase::Busy as u64 {
+            return false;
+        }
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        self.word.store(millis << 2 | word & 3, Relaxed);
+        word & 3 == Phase::Head as u64
+    }
+
+    fn now(&self) -> (Phase, Instant) {
+        let word = self.word.load(Relaxed) & !UNSTAMPED;
         let phase = match word & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
@@ -60,7 +72,7 @@ impl Watch {
         (phase, self.began + Duration::from_millis(word >> 2))
     }
 
-    /// When the connection has to be looked at again; none when it is out of time now.
+    /// When the connection has to be looked at again; the phase that it has overstayed when it is out of time.
     pub(super) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Result<Instant, Phase> {
         let now = Instant::now();
         let (phase, since) = self.now();
@@ -72,6 +84,9 @@ impl Watch {
         if deadline <= now { Err(phase) } else { Ok(deadline) }
     }
 }
+
+/// Set in the word while it is not known when the phase began.
+const UNSTAMPED: u64 = 1 << 63;
 
 /// Set once a request must be seen to its end, whatever its client does.
 #[derive(Debug, Clone, Default)]
@@ -141,10 +156,12 @@ mod tests {
         tokio::time::advance(idle * 9).await;
         assert!(watch.deadline(header, idle).is_ok(), "a request that takes long is not idle");
         watch.enter(Phase::Idle);
+        assert!(!watch.stamp());
         tokio::time::advance(idle - Duration::from_secs(1)).await;
         assert!(watch.deadline(header, idle).is_ok());
         watch.received();
         watch.received();
+        assert!(watch.stamp() && !watch.stamp());
         assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header), "the first byte begins a head");
     }
 

@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     envelope::{Clock, DeadReason, Name, RequestId, Timestamp},
-    health::{Health, Seat, State},
+    health::{Class, Health, Sample, Seat, Slowdown, State, Tick},
     store::{Claim, Claimed, Outcome, Store, StoreError},
     telemetry::{AttemptOutcome, Metrics},
 };
@@ -17,7 +17,7 @@ use super::{
     courier::Courier,
     deadline, deliver,
     flood::{Flood, Say},
-    pace::{Budget, Feedback, Sight},
+    pace::{Budget, Feedback, Sight, Slowness},
     settle::{self, Circumstances, Judgement},
 };
 
@@ -51,7 +51,12 @@ impl Accounts {
 
 /// How a backend is, as its health knows it.
 pub(super) fn sight_of(health: Arc<Health>) -> Box<dyn Fn() -> Sight + Send + Sync> {
-    Box::new(move || Sight { limit: health.limit(), ..Sight::default() })
+    let slowness =
+        |slowdown: Option<Slowdown>| slowdown.map_or_else(Slowness::default, |Slowdown { p50, samples }| Slowness { samples, p50 });
+    Box::new(move || {
+        let Tick { live, all, rtt, live_requests, live_waited, .. } = health.take_tick();
+        Sight { live: slowness(live), all: slowness(all), live_requests, waited: live_waited, limit: health.limit(), rtt }
+    })
 }
 
 /// A claim that has ended, and the seat that was taken for it.
@@ -110,7 +115,14 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
         if let Some((server, signal)) = attempted.signal {
             context.health.report(server, signal);
         }
-        drop(seats);
+        let (seat, route_seat) = seats;
+        let kind = context.health.kind(&claimed.envelope.route, claimed.envelope.method.is_safe());
+        if let Some(quality) = attempted.quality {
+            context.health.sample(&seat, Sample { kind, class: Class::Replay, rtt: attempted.rtt, quality });
+        }
+        if attempted.given_up {
+            [Some(seat), route_seat].into_iter().flatten().for_each(|seat| context.health.abandon(seat, kind));
+        }
         attempted
     };
     let (attempted, tripped) = count_trips(&mut states, delivery).await;

@@ -161,7 +161,7 @@ impl Loop {
                 return obstacle;
             }
             if self.pace.wakes(now) {
-                tracing::debug!(backend = %self.context.name, "the window begins anew from 1 after a rest");
+                self.sight = (self.context.sight)();
             }
             // For replay this never waits.
             let seat = match self.context.health.seat(Class::Replay).await {

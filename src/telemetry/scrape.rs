@@ -47,6 +47,10 @@ pub struct BackendGauges {
     pub concurrency_limit: Option<u32>,
     /// Requests at it; none for one that is no longer configured.
     pub in_flight: Option<u32>,
+    /// How many times as slow as undisturbed it is; none while that is not known.
+    pub slowdown: Option<f64>,
+    /// Undisturbed latency in seconds of each route's `safe` and `unsafe` methods, as far as it is known.
+    pub base_latencies: Vec<(Name, &'static str, f64)>,
     /// Its replay; none for one that is no longer configured.
     pub replay: Option<ReplayGauges>,
 }
@@ -138,6 +142,8 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
     let breaker = Integers::<2>::default();
     let limit = Integers::<1>::default();
     let in_flight = Integers::<1>::default();
+    let slowdown = Seconds::default();
+    let base: Family<Labels<3>, Gauge<f64, AtomicU64>> = Family::default();
     for backend in backends {
         let name = || ("backend", backend.name.clone());
         for &(state, is_in_it) in &backend.breaker {
@@ -149,10 +155,19 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
         if let Some(value) = backend.in_flight {
             in_flight.get_or_create(&[name()]).set(value.into());
         }
+        if let Some(value) = backend.slowdown {
+            slowdown.get_or_create(&[name()]).set(value);
+        }
+        for (route, methods, seconds) in &backend.base_latencies {
+            base.get_or_create(&[name(), ("route", route.clone()), ("methods", (*methods).into())]).set(*seconds);
+        }
     }
     registry.register("breaker_state", "1 for the state that the backend is in, 0 for the others", breaker);
     registry.register("concurrency_limit", "The most requests that may be at the backend at once", limit);
     registry.register("in_flight", "Requests at the backend, live and replayed together", in_flight);
+    registry.register("slowdown_ratio", "Median latency of the last window, as a multiple of the undisturbed one", slowdown);
+    let help = "Undisturbed latency, by route and by whether the method is safe";
+    registry.register_with_unit("base_latency", help, Unit::Seconds, base);
 }
 
 fn register_replay(registry: &mut Registry, backends: &[BackendGauges]) {

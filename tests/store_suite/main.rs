@@ -1,7 +1,10 @@
 //! The store's promises: one suite for every engine, the real one in lockstep with the model, and the real one on a disk that fails.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 mod conformance;
 mod disk;
 mod faults;
 mod lockstep;
+mod order;
 mod rig;

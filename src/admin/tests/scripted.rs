@@ -219,6 +219,11 @@ impl HealthView for Sick {
     fn weights(&self) -> health::Weights {
         Arc::new([AtomicU32::new(0), AtomicU32::new(40)])
     }
+
+    fn load(&self) -> health::LoadView {
+        let bases = vec![health::Remembered { route: "order-upload".into(), safe: false, seconds: 2.5 }];
+        health::LoadView { adaptive: true, why: health::Why::Slow, slowdown: Some(2.25), bases }
+    }
 }
 
 struct Draining;

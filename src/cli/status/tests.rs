@@ -30,6 +30,10 @@ fn status() -> Status {
         mode: Mode::Auto,
         in_flight: 2,
         concurrency_limit: 20,
+        concurrency_adaptive: true,
+        concurrency_why: Some(crate::health::Why::Growing),
+        slowdown: Some(1.04),
+        base_latencies: vec![crate::health::Remembered { route: "order-upload".into(), safe: false, seconds: 2.5 }],
         servers: vec![server(true), server(false)],
         queue,
     };
@@ -61,8 +65,9 @@ fn a_page_shows_exact_counts_and_when_each_queue_will_be_empty() {
     let expected = "\
 forebay 0.1.0 is accepting (2026-11-22T12:00:00.000Z)
 
-BACKEND  STATE    SERVERS  IN FLIGHT  QUEUED  DELIVERING  DEAD     SIZE      OLDEST  EMPTY IN
-admin    probing      1/2       2/20       3           1     2  4.0 KiB  1 min 16 s  1 min 30 s (at 2.5/s)
+BACKEND  STATE    SERVERS  IN FLIGHT  SLOWDOWN  QUEUED  DELIVERING  DEAD     SIZE      OLDEST  EMPTY IN
+admin    probing      1/2       2/20      1.0x       3           1     2  4.0 KiB  1 min 16 s  1 min 30 s (at 2.5/s)
+admin: limit 20, growing; undisturbed: order-upload writes 2.500 s
 admin: replay gentle, 1 of 7 under way, last growing, held by window, backend 1.23 times as slow as at rest
 
 ROUTE         BACKEND  ACCEPTED  QUEUED  DELIVERING  DELIVERED  DEAD  CANCELLED  DISCARDED

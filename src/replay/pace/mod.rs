@@ -17,10 +17,8 @@ use super::{Profile, Settings};
 pub(super) use budget::Budget;
 use ceiling::Ceiling;
 pub use window::Ramp;
-pub(super) use window::Sight;
-#[cfg(test)]
-pub(super) use window::Slowness;
 use window::Window;
+pub(super) use window::{Sight, Slowness};
 
 /// Shortest time over which attempts are judged together; twice the median of what a request takes where that is longer.
 const TICK_MIN: Duration = Duration::from_secs(1);
@@ -148,15 +146,21 @@ impl Pace {
         self.window.filled(in_flight, limit);
     }
 
-    /// Something is about to begin. After a long rest the window starts anew; whether it did.
+    /// Something is about to begin. Whether that ends a rest of more than a tick: what was seen meanwhile is not replay's doing, and the tick begins
+    /// with this. After a long rest the window begins anew, too.
     pub(super) fn wakes(&mut self, now: Instant) -> bool {
-        let rested = self.rests_since.is_some_and(|since| now >= since + FORGET_AFTER);
-        if rested {
-            self.rests_since = None;
+        let Some(since) = self.rests_since.filter(|&since| now >= since + self.tick) else { return false };
+        if now >= since + FORGET_AFTER {
             self.window.restart();
-            self.tick_began = now;
         }
-        rested
+        self.rests_since = None;
+        self.tick_began = now;
+        true
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_resting(&self) -> bool {
+        self.rests_since.is_some()
     }
 
     /// Nothing is under way, and nothing could be.

@@ -27,7 +27,7 @@ impl Loop {
     /// Ends the tick, if its time is over.
     pub(super) fn end_tick(&mut self) {
         let now = Instant::now();
-        if now < self.pace.next_tick() {
+        if now < self.pace.next_tick() || self.pace.is_resting() {
             return;
         }
         self.sight = (self.context.sight)();

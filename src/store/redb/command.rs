@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{disk::Disk, row::Row, segments::Record};
+use super::{disk::Disk, row::Row, segments::Record, shared::Shared};
 use crate::{
     envelope::{DeadReason, Name, RequestId, Timestamp},
     store::{
@@ -51,9 +51,37 @@ pub(super) struct Claim {
     pub(super) now: Timestamp,
 }
 
+/// Requests whose attempts have begun, on their way to the caller. Dropped on it, they are given back to the queue: their attempts were not
+/// made, and nobody else knows of them.
 #[derive(Debug)]
 pub(super) struct ClaimedRows {
-    pub(super) rows: Vec<(Position, Row)>,
+    shared: Arc<Shared>,
+    rows: Vec<(Position, Row)>,
+}
+
+impl ClaimedRows {
+    pub(super) fn new(shared: &Arc<Shared>, rows: Vec<(Position, Row)>) -> Self {
+        Self { shared: Arc::clone(shared), rows }
+    }
+
+    pub(super) fn rows(&self) -> &[(Position, Row)] {
+        &self.rows
+    }
+
+    /// The caller has them.
+    pub(super) fn taken(mut self) {
+        self.rows.clear();
+    }
+}
+
+impl Drop for ClaimedRows {
+    fn drop(&mut self) {
+        if !self.rows.is_empty() {
+            let rows = self.rows.drain(..).map(|(position, row)| (position, row.attempts));
+            self.shared.returned.lock().extend(rows);
+            self.shared.nudge();
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -82,7 +82,7 @@ impl FileDisk {
     pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
         let folder = payload_folder(&settings.path);
         let lock_path = folder.join(LOCK);
-        let lock = std::fs::create_dir_all(&folder)
+        let lock = make_folders(&folder)
             .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path))
             .map_err(|source| OpenError::Io { path: folder.clone(), source })?;
         match lock.try_lock() {
@@ -91,6 +91,18 @@ impl FileDisk {
             Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, source }),
         }
     }
+}
+
+/// Makes a folder and those above it that are missing, durably.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    std::fs::create_dir_all(folder)?;
+    missing.into_iter().try_for_each(sync_parent)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
 }
 
 /// The folder of payloads beside the database at `path`.
@@ -104,9 +116,8 @@ impl Disk for FileDisk {
     fn database(&self) -> io::Result<Box<dyn StorageBackend>> {
         let existed = self.path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
-        if !existed && let Some(parent) = self.path.parent() {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            File::open(parent)?.sync_all()?;
+        if !existed {
+            sync_parent(&self.path)?;
         }
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }

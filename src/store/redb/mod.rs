@@ -2,7 +2,7 @@
 //!
 //! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts.
-//! - `writer`: the one thread that writes; `work`: the verbs in its transactions. `read`: looks, beside it.
+//! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
 //! - `open`: opening, recovery, and reopening after an error.
 //!
 //! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
@@ -19,6 +19,7 @@ mod read;
 mod row;
 mod segments;
 mod shared;
+mod waiting;
 mod work;
 mod writer;
 
@@ -81,14 +82,6 @@ impl RedbStore {
         self.commands.lock().clone().ok_or(StoreError::Closed)
     }
 
-    /// Has the writer try again after a failure, or take back claims, if it is idle.
-    fn nudge(&self) {
-        if let Ok(sender) = self.sender() {
-            // A full channel will have it look anyhow.
-            let _ = sender.try_send(Command::Nudge);
-        }
-    }
-
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.sender()?.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
@@ -101,7 +94,7 @@ impl RedbStore {
     fn check_open(&self, bytes: u64) -> Result<(), StoreError> {
         let result = self.shared.is_open(bytes);
         if let Err(StoreError::Failed(_)) = result {
-            self.nudge();
+            self.shared.nudge();
         }
         result
     }
@@ -130,16 +123,21 @@ impl RedbStore {
     }
 
     async fn claim_now(&self, backend: &str, full_routes: &[Name], max: usize, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+        // Given back to the queue should this future be dropped or fail before its caller has them.
+        let mut held = Vec::new();
         let mut claimed = Vec::new();
         while claimed.len() < max {
             let wanted = max - claimed.len();
             let claim = command::Claim { backend: backend.into(), full_routes: full_routes.to_vec(), max: wanted, now };
-            let ClaimedRows { rows } = self.ask(|reply| Command::Claim(claim, reply)).await?;
-            if rows.is_empty() {
+            let claim = self.ask(|reply| Command::Claim(claim, reply)).await?;
+            if claim.rows().is_empty() {
                 break;
             }
+            let (shared, rows) = (Arc::clone(&self.shared), claim.rows().to_vec());
+            held.push(claim);
             let got = rows.len();
-            let damaged = self.read_claimed(rows, &mut claimed).await?;
+            let (whole, damaged) = off_thread(move || read_rows(&shared, &rows)).await?;
+            claimed.extend(whole);
             for &(id, attempt) in &damaged {
                 self.set_aside(id, attempt, now).await?;
             }
@@ -148,22 +146,8 @@ impl RedbStore {
                 break;
             }
         }
+        held.into_iter().for_each(ClaimedRows::taken);
         Ok(claimed)
-    }
-
-    /// Reads the bytes of claimed requests; returns those whose bytes are damaged. What cannot be read now is given back.
-    async fn read_claimed(&self, rows: Vec<(Position, Row)>, claimed: &mut Vec<Claimed>) -> Result<Vec<(RequestId, u32)>, StoreError> {
-        let unread = Unread { shared: Arc::clone(&self.shared), rows };
-        let read = off_thread(move || Ok(unread.read())).await;
-        let (whole, damaged) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) | Err(error) => {
-                self.nudge();
-                return Err(error);
-            }
-        };
-        claimed.extend(whole);
-        Ok(damaged)
     }
 
     /// One damaged record is no reason not to go on with the others.
@@ -232,38 +216,22 @@ impl RedbStore {
     }
 }
 
-/// Claimed rows whose bytes have not been read. Those that are still here when it is dropped are given back to the queue: their attempts
-/// were not made, and nobody else knows of them.
-struct Unread {
-    shared: Arc<Shared>,
-    rows: Vec<(Position, Row)>,
-}
-
 type ReadRows = (Vec<Claimed>, Vec<(RequestId, u32)>);
 
-impl Unread {
-    fn read(mut self) -> Result<ReadRows, StoreError> {
-        let (mut whole, mut damaged) = (Vec::with_capacity(self.rows.len()), Vec::new());
-        for (_, row) in &self.rows {
-            match self.shared.request(row) {
-                Ok((envelope, payload)) => {
-                    whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures, trips: row.trips });
-                }
-                // A request that is being delivered keeps its bytes: where they are gone, something else took them.
-                Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
-                Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
+/// Envelopes and bodies of claimed requests, and those whose bytes are damaged.
+fn read_rows(shared: &Shared, rows: &[(Position, Row)]) -> Result<ReadRows, StoreError> {
+    let (mut whole, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (_, row) in rows {
+        match shared.request(row) {
+            Ok((envelope, payload)) => {
+                whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures, trips: row.trips });
             }
+            // A request that is being delivered keeps its bytes: where they are gone, something else took them.
+            Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
+            Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
         }
-        self.rows.clear();
-        Ok((whole, damaged))
     }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        let unread = self.rows.drain(..).map(|(position, row)| (position, row.attempts));
-        self.shared.returned.lock().extend(unread);
-    }
+    Ok((whole, damaged))
 }
 
 impl Store for RedbStore {

@@ -7,7 +7,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
@@ -69,6 +69,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         database: RwLock::new(None),
         returned: Mutex::default(),
         health: Health::default(),
+        writer: OnceLock::new(),
     };
     let database = Arc::new(database);
     let mut writer = Writer {
@@ -329,6 +330,7 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Resul
 pub(super) fn start(writer: Writer) -> io::Result<(Arc<Shared>, mpsc::Sender<super::command::Command>, std::thread::JoinHandle<()>)> {
     let shared = Arc::clone(&writer.shared);
     let (sender, receiver) = mpsc::channel(shared.tuning.channel);
+    let _ = shared.writer.set(sender.downgrade());
     let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(receiver))?;
     Ok((shared, sender, thread))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -10,8 +10,11 @@ use std::{
 
 use ::redb::{Database, ReadTransaction, ReadableDatabase};
 use parking_lot::{Mutex, RwLock};
+use prost::Message;
+use tokio::sync::mpsc::WeakSender;
 
 use super::{
+    command::Command,
     disk::Disk,
     index::Index,
     ledger::Published,
@@ -22,7 +25,6 @@ use crate::{
     envelope::{Clock, RequestId},
     store::{Limit, Position, Settings, Spooler, StoreError, StoreStatus, Turns, capacity::Capacity, wakes::Wakes},
 };
-use prost::Message;
 
 /// Sizes that tests shrink, so that what happens seldom happens all the time.
 #[derive(Debug, Clone)]
@@ -75,6 +77,8 @@ pub(super) struct Shared {
     /// Claims whose caller went away before it had them: the writer takes them back.
     pub(super) returned: Mutex<Vec<(Position, u32)>>,
     pub(super) health: Health,
+    /// Weak, since the writer ends when the last of its callers is gone.
+    pub(super) writer: OnceLock<WeakSender<Command>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +117,14 @@ impl Shared {
             return Err(Limit::FreeDisk(floor).into());
         }
         Ok(())
+    }
+
+    /// Has the writer try again after a failure, or take back claims, if it is idle.
+    pub(super) fn nudge(&self) {
+        if let Some(writer) = self.writer.get().and_then(WeakSender::upgrade) {
+            // A full channel has it look anyhow.
+            let _ = writer.try_send(Command::Nudge);
+        }
     }
 
     /// Free bytes, not older than `free_disk_every`.

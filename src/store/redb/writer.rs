@@ -16,17 +16,18 @@ use ::redb::Database;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    command::{Append, ClaimedRows, Command, End, KeptFile, Reply, Settle, Step},
+    command::{Command, End, Settle},
     ledger::Ledger,
     open,
     row::Location,
     segments::{Log, Record},
     shared::Shared,
+    waiting::{Waiting, refuse},
     work::{After, Tables, Work},
 };
 use crate::{
     envelope::RequestId,
-    store::{Appended, Position, StoreError},
+    store::{Position, StoreError},
 };
 
 /// Most commands of one batch: a bound on what a failure can take with it, and on the memory of a batch.
@@ -50,16 +51,6 @@ pub(super) struct Writer {
 struct Staged {
     own: Option<Location>,
     head: Option<Location>,
-}
-
-/// An answer that waits for the commit.
-pub(super) enum Waiting {
-    Append(Box<Append>, Reply<Appended>, Result<Appended, StoreError>),
-    Appended(Reply<Appended>, Result<Appended, StoreError>),
-    Claim(Reply<ClaimedRows>, ClaimedRows),
-    Done(Reply<()>, Result<(), StoreError>, Option<KeptFile>),
-    Step(Reply<Step>, Step),
-    Close(oneshot::Sender<()>),
 }
 
 impl Writer {
@@ -143,7 +134,7 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut Vec<Command>) -> Result<(), ::redb::Error> {
-        let returned = std::mem::take(&mut *self.shared.returned.lock());
+        let returned = self.shared.returned.lock().clone();
         self.mend_log();
         batch.retain(|command| !matches!(command, Command::Nudge));
         let Some(database) = self.database.clone().filter(|_| !batch.is_empty() || !returned.is_empty()) else { return Ok(()) };
@@ -178,12 +169,13 @@ impl Writer {
                     self.shared.health.set_failing(Some(why));
                 }
                 self.doubtful.clear();
+                // More may have come, behind these.
+                self.shared.returned.lock().drain(..returned.len());
                 self.shared.health.operations.fetch_add(operations, Relaxed);
                 self.finish(after, waiting);
                 Ok(())
             }
             Err(error) => {
-                self.shared.returned.lock().extend(returned);
                 let why: Arc<str> = error.to_string().into();
                 self.fail(Arc::clone(&why));
                 waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
@@ -231,13 +223,7 @@ impl Writer {
         for (take, bytes) in after.room {
             if take { self.shared.capacity.take(bytes) } else { self.shared.capacity.release(bytes) }
         }
-        for waiting in waiting {
-            if let Some(unseen) = waiting.answer() {
-                // The caller went away: nobody will deliver these.
-                let rows = unseen.rows.into_iter().map(|(position, row)| (position, row.attempts));
-                self.shared.returned.lock().extend(rows);
-            }
-        }
+        waiting.into_iter().for_each(|waiting| waiting.answer(&self.shared));
         self.ring(after.rung);
         self.remove(&after.needless);
     }
@@ -342,7 +328,7 @@ fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload:
             };
             Waiting::Append(append, reply, result)
         }
-        Command::Claim(claim, reply) => Waiting::Claim(reply, ClaimedRows { rows: work.claim(&claim)? }),
+        Command::Claim(claim, reply) => Waiting::Claim(reply, work.claim(&claim)?),
         Command::Settle(mut settle, reply) => {
             let result = work.settle(&mut settle, staged.own, staged.head)?;
             let file = settle.answer.and_then(|answer| answer.file).filter(|_| staged.own.is_some());
@@ -355,68 +341,4 @@ fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload:
         Command::Close(reply) => Waiting::Close(reply),
         Command::Nudge => return Ok(None),
     }))
-}
-
-impl Waiting {
-    /// What was appended is the store's now: its place in order, its room, its file.
-    fn keep(self) -> Self {
-        match self {
-            Self::Append(append, reply, result) => {
-                let Append { turn, reserved, file, .. } = *append;
-                if result.is_ok() {
-                    turn.stored();
-                    reserved.keep();
-                    file.into_iter().for_each(KeptFile::needed);
-                }
-                Self::Appended(reply, result)
-            }
-            Self::Done(reply, result, file) => {
-                file.filter(|_| result.is_ok()).into_iter().for_each(KeptFile::needed);
-                Self::Done(reply, result, None)
-            }
-            other => other,
-        }
-    }
-
-    /// Answers; gives back claims that nobody took. Who has stopped waiting for anything else needs no answer.
-    fn answer(self) -> Option<ClaimedRows> {
-        match self {
-            Self::Append(_, reply, result) | Self::Appended(reply, result) => drop(reply.send(result)),
-            Self::Claim(reply, rows) => return reply.send(Ok(rows)).err().and_then(Result::ok),
-            Self::Done(reply, result, _) => drop(reply.send(result)),
-            Self::Step(reply, step) => drop(reply.send(Ok(step))),
-            Self::Close(reply) => drop(reply.send(())),
-        }
-        None
-    }
-
-    fn refuse(self, why: &Arc<str>) {
-        let failed = || StoreError::Failed(Arc::clone(why));
-        match self {
-            Self::Append(append, reply, _) => {
-                drop(append);
-                drop(reply.send(Err(failed())));
-            }
-            Self::Appended(reply, _) => drop(reply.send(Err(failed()))),
-            Self::Claim(reply, _) => drop(reply.send(Err(failed()))),
-            Self::Done(reply, ..) => drop(reply.send(Err(failed()))),
-            Self::Step(reply, _) => drop(reply.send(Err(failed()))),
-            Self::Close(reply) => drop(reply.send(())),
-        }
-    }
-}
-
-fn refuse(command: Command, why: &str) {
-    let failed = || StoreError::failed(why);
-    match command {
-        Command::Append(append, reply) => {
-            drop(append);
-            let _ = reply.send(Err(failed()));
-        }
-        Command::Claim(_, reply) => drop(reply.send(Err(failed()))),
-        Command::Settle(_, reply) | Command::Cancel(_, _, reply) => drop(reply.send(Err(failed()))),
-        Command::Redrive(_, reply) | Command::Discard(_, reply) | Command::Prune(_, reply) => drop(reply.send(Err(failed()))),
-        Command::Close(reply) => drop(reply.send(())),
-        Command::Nudge => {}
-    }
 }

@@ -16,6 +16,8 @@ fn gauges() -> Gauges {
         breaker: vec![("passing", false), ("shedding", true), ("probing", false)],
         concurrency_limit: Some(20),
         in_flight: Some(1),
+        slowdown: Some(2.25),
+        base_latencies: vec![("order-upload".into(), "unsafe", 2.5)],
         replay: Some(ReplayGauges { window: 7, in_flight: 1, growing_keys: 3, drained_in: Some(90.0), ..ReplayGauges::default() }),
     };
     let store = StoreGauges { requests: 4, max_requests: u64::MAX, free_disk: Some(9), ..StoreGauges::default() };
@@ -51,6 +53,8 @@ fn every_name_of_the_contract_is_exposed() {
         ("forebay_breaker_state{backend=\"admin\",state=\"passing\"}", "0"),
         ("forebay_concurrency_limit{backend=\"admin\"}", "20"),
         ("forebay_in_flight{backend=\"admin\"}", "1"),
+        ("forebay_slowdown_ratio{backend=\"admin\"}", "2.25"),
+        ("forebay_base_latency_seconds{backend=\"admin\",route=\"order-upload\",methods=\"unsafe\"}", "2.5"),
         ("forebay_replay_window{backend=\"admin\"}", "7"),
         ("forebay_replay_in_flight{backend=\"admin\"}", "1"),
         ("forebay_replay_slow_start{backend=\"admin\"}", "0"),

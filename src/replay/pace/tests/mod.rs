@@ -123,12 +123,14 @@ fn what_the_window_learnt_is_forgotten_after_a_minutes_rest() {
     let learnt = pace.window(100);
     assert!(learnt > 5);
     pace.rests(now);
+    assert!(!pace.wakes(now + millis(999)), "hardly a rest");
     pace.rests(now + secs(50));
-    assert!(!pace.wakes(now + secs(59)));
-    assert_eq!(pace.window(100), learnt);
-    assert!(pace.wakes(now + secs(60)));
+    assert!(pace.wakes(now + secs(59)));
+    assert_eq!((pace.window(100), pace.next_tick()), (learnt, now + secs(60)));
+    assert!(!pace.wakes(now + secs(200)), "it has not rested since");
+    pace.rests(now + secs(200));
+    assert!(pace.wakes(now + secs(260)));
     assert_eq!((pace.window(100), pace.slow_start()), (1, true));
-    assert!(!pace.wakes(now + secs(61)), "once");
 }
 
 #[test]

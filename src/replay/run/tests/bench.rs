@@ -243,7 +243,11 @@ impl Bench {
             keep_dead: secs(3600 * 24 * 14),
         };
         let store = Flaky::new(MemoryStore::new(limits, clock.clone()));
-        let health = Health::new("app".into(), health::Settings { concurrency: 100, wait: Duration::ZERO, check: None }, 1);
+        let health = Health::new(
+            "app".into(),
+            health::Settings { concurrency: health::Concurrency::Fixed(100), wait: Duration::ZERO, check: None },
+            1,
+        );
         let server_is_up = Arc::new(AtomicBool::new(false));
         let up = Arc::clone(&server_is_up);
         let asked: probe::Probe = Arc::new(move |_| Box::pin(std::future::ready(up.load(Ordering::Relaxed))));
