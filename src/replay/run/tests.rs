@@ -2,6 +2,8 @@
 
 mod bench;
 mod flaky;
+mod governed;
+mod script;
 
 use std::num::NonZeroU32;
 
@@ -11,7 +13,8 @@ use crate::{
     replay::{Rate, RouteGates, Settings},
     store::Store,
 };
-use bench::{Bench, Step, gentle, new, secs};
+use bench::{Bench, gentle, new, secs};
+use script::Step;
 
 #[tokio::test(start_paused = true)]
 async fn a_queued_request_is_delivered_and_its_answer_kept() {
