@@ -2,7 +2,7 @@
 //!
 //! One request of a key is at the backend at a time, so a key whose requests come faster than that never drains, however fast the rest is.
 
-use std::time::Duration;
+use std::{collections::hash_map::Entry, time::Duration};
 
 use ahash::AHashMap;
 use tokio::time::Instant;
@@ -88,18 +88,39 @@ impl Backlogs {
 
     /// A request of a key is on its way, and so many of the key pend, this one included.
     pub(super) fn see_key(&mut self, key: OrderKey, pending: u32, now: Instant) -> Option<Alarm> {
-        if pending <= 1 {
-            self.keys.remove(&key);
-        } else if self.keys.contains_key(&key) || self.keys.len() < KEYS {
-            self.keys.entry(key).or_insert_with(|| Growth::new(pending.into(), now)).see(pending.into(), now);
+        let known = self.keys.len();
+        let (was, is) = match self.keys.entry(key) {
+            Entry::Occupied(entry) if pending <= 1 => (entry.remove().is_alarming(), false),
+            Entry::Occupied(mut entry) => {
+                let was = entry.get().is_alarming();
+                entry.get_mut().see(pending.into(), now);
+                (was, entry.get().is_alarming())
+            }
+            Entry::Vacant(entry) => {
+                if pending > 1 && known < KEYS {
+                    entry.insert(Growth::new(pending.into(), now));
+                }
+                (false, false)
+            }
+        };
+        let before = self.growing_keys;
+        self.growing_keys = before + u32::from(is) - u32::from(was);
+        match (before, self.growing_keys) {
+            (0, 1) => Some(Alarm::KeyGrows(key, pending.into())),
+            (1, 0) => Some(Alarm::KeysOver),
+            _ => None,
         }
-        self.count_keys().map(|raised| if raised { Alarm::KeyGrows(key, pending.into()) } else { Alarm::KeysOver })
     }
 
     /// Forgets keys that have not been heard of for long.
     pub(super) fn forget(&mut self, now: Instant) -> Option<Alarm> {
-        self.keys.retain(|_, growth| now.saturating_duration_since(growth.last_seen) < FORGET_AFTER);
-        self.count_keys().map(|_| Alarm::KeysOver)
+        let before = self.growing_keys;
+        self.keys.retain(|_, growth| {
+            let keep = now.saturating_duration_since(growth.last_seen) < FORGET_AFTER;
+            self.growing_keys -= u32::from(!keep && growth.is_alarming());
+            keep
+        });
+        (before > 0 && self.growing_keys == 0).then_some(Alarm::KeysOver)
     }
 
     /// Whether the backend's backlog grows.
@@ -110,13 +131,6 @@ impl Backlogs {
     /// Keys whose backlog grows.
     pub(super) fn growing_keys(&self) -> u32 {
         self.growing_keys
-    }
-
-    /// Counts anew; true when there was none before, false when there is none any more.
-    fn count_keys(&mut self) -> Option<bool> {
-        let before = self.growing_keys;
-        self.growing_keys = u32::try_from(self.keys.values().filter(|growth| growth.is_alarming()).count()).unwrap_or(u32::MAX);
-        ((before == 0) != (self.growing_keys == 0)).then_some(before == 0)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forebay::{
-    envelope::{DeadReason, Delivery, Envelope, RequestId, State},
+    envelope::{DeadReason, Delivery, Envelope, OrderKey, RequestId, State},
     store::{Filter, Limit, Outcome, StoreError, Totals},
 };
 use futures_util::future::join_all;

@@ -25,7 +25,7 @@ async fn draining(settings: Settings, sight: Sight) -> Bench {
     let bench = Bench::new(settings);
     *bench.sight.lock() = sight;
     bench.default_step(Step::answer(200).after(Duration::from_millis(500)));
-    bench.append_many("/marks", 3000).await;
+    bench.append_many("/marks", 900).await;
     bench
 }
 
@@ -210,6 +210,24 @@ async fn many_dead_letters_of_expired_credentials_are_one_alarm_that_ends() {
     bench.until("it is seen", |bench| bench.status().auth_expired).await;
     assert_eq!(bench.totals().dead, 59);
     bench.until("it is over", |bench| !bench.status().auth_expired).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_health_of_the_backend_is_told_of_each_attempt_and_tells_what_it_saw() {
+    let bench = Bench::new(gentle(8));
+    bench.default_step(Step::answer(200).after(Duration::from_millis(80)));
+    bench.append_many("/marks", 60).await;
+    bench.drained().await;
+    let sight = crate::replay::attempt::sight_of(Arc::clone(&bench.health));
+    bench.append_many("/more", 10).await;
+    bench.drained().await;
+    let seen = sight();
+    assert!((seen.rtt.unwrap().as_secs_f64() - 0.08).abs() < 0.001, "{seen:?}");
+    assert_eq!((seen.live.samples, seen.live_requests, seen.limit), (0, 0, 100), "none of them was live");
+    assert!(seen.all.samples >= 10 && (seen.all.p50 - 1.0).abs() < 0.01, "{seen:?}");
+    let live = bench.health.seat(Class::Live).await.unwrap();
+    assert_eq!((sight().live_requests, sight().all.samples), (1, 0), "each look begins anew");
+    drop(live);
 }
 
 #[tokio::test(start_paused = true)]
