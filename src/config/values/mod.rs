@@ -176,7 +176,7 @@ impl Value for Concurrency {
     fn text(text: &str) -> Result<Self, Wrong> {
         match text {
             "adaptive" => Ok(Self::Adaptive),
-            _ if nearest(text, ["adaptive"].into_iter()).is_some() => Err(Wrong::because("did you mean \"adaptive\"?")),
+            _ if nearest(text, ["adaptive"]).is_some() => Err(Wrong::because("did you mean \"adaptive\"?")),
             _ => quoted(text),
         }
     }
