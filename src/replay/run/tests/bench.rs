@@ -159,7 +159,7 @@ impl Courier for Arc<Script> {
                 }
                 Does::Fail { maybe_sent } => {
                     let kind = if maybe_sent { ErrorKind::Reset } else { ErrorKind::Connect };
-                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into() })
+                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into(), unsent: None })
                 }
                 Does::Nothing => std::future::pending().await,
             }
