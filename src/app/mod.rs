@@ -26,6 +26,9 @@ use fleet::Fleet;
 use memory::Keeper;
 use workers::Workers;
 
+/// Time past the deadline of a stop in which the ends of attempts that were cut off are made durable.
+const SETTLE_GRACE: Duration = Duration::from_secs(2);
+
 /// Why forebay could not start. Its text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -78,10 +81,12 @@ impl App {
     /// Opens the store and binds all addresses.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let clock = Clock::system();
+        // First of all: who has the store has the right to the addresses. Listeners share their ports (`SO_REUSEPORT`), so that a second forebay that bound
+        // them before it learnt that it may not run would be given connections of the first, and break them.
+        let store: Arc<dyn Store> = RedbStore::open(config.store.clone(), clock.clone())?;
         let sockets = config.proxy.listeners.iter().map(|address| Sockets::bind(address, config.workers)).collect::<Result<Vec<_>, _>>()?;
         let (admin_listener, admin_address) =
             bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
-        let store: Arc<dyn Store> = RedbStore::open(config.store.clone(), clock.clone())?;
         let metrics = Arc::new(Metrics::new());
         let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
@@ -201,8 +206,11 @@ impl Control {
         let deadline = self.config.drain_timeout;
         tracing::info!(in_flight_connections = self.workers.connections(), "stopping: finishing what is in flight");
         self.admin.set_phase(Phase::Draining);
+        // Replay keeps the deadline itself, and then writes down what it cut off: that is worth a moment more.
         let drained = async {
-            tokio::join!(self.workers.drain(), self.fleet.stop(deadline));
+            let traffic = tokio::time::timeout(deadline, self.workers.drain());
+            let (traffic, replay) = tokio::join!(traffic, tokio::time::timeout(deadline + SETTLE_GRACE, self.fleet.stop(deadline)));
+            traffic.is_ok() && replay.is_ok()
         };
         let again = async {
             loop {
@@ -214,10 +222,11 @@ impl Control {
             }
         };
         tokio::select! {
-            () = drained => tracing::info!("stopped"),
-            () = tokio::time::sleep(deadline) => {
+            all = drained => if all {
+                tracing::info!("stopped");
+            } else {
                 tracing::warn!(open_connections = self.workers.connections(), "stopped at the deadline with requests in flight");
-            }
+            },
             () = again => tracing::warn!("stopped at once, as asked a second time"),
         }
         self.workers.end();

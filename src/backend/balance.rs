@@ -31,15 +31,24 @@ impl Servers {
         self.in_flight.get(server).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// A server that is up, and the request counted against it; none when all are out.
-    pub(super) fn choose(&self) -> Option<Load> {
-        let server = if self.in_flight.len() == 1 { (self.weight(0) > 0).then_some(0)? } else { self.less_loaded_of_two()? };
+    /// A server that is up and not among those to `avoid` (bit by number), and the request counted against it; none when all are out.
+    pub(super) fn choose(&self, avoid: u64) -> Option<Load> {
+        let server = if self.in_flight.len() == 1 { self.fit(0, avoid).then_some(0)? } else { self.less_loaded_of_two(avoid)? };
         self.in_flight[server].fetch_add(1, Ordering::Relaxed);
         Some(Load { in_flight: self.in_flight.clone(), server })
     }
 
-    fn less_loaded_of_two(&self) -> Option<usize> {
-        let up = || (0..self.in_flight.len()).filter(|&server| self.weight(server) > 0);
+    /// Whether [`choose`](Self::choose) would find one.
+    pub(super) fn any_up(&self, avoid: u64) -> bool {
+        (0..self.in_flight.len()).any(|server| self.fit(server, avoid))
+    }
+
+    fn fit(&self, server: usize, avoid: u64) -> bool {
+        self.weight(server) > 0 && avoid >> server & 1 == 0
+    }
+
+    fn less_loaded_of_two(&self, avoid: u64) -> Option<usize> {
+        let up = || (0..self.in_flight.len()).filter(|&server| self.fit(server, avoid));
         let count = up().count();
         if count < 2 {
             return up().next();
@@ -87,21 +96,28 @@ mod tests {
     #[test]
     fn a_server_that_is_out_gets_nothing() {
         let servers = servers(&[0, 100, 0]);
-        let loads: Vec<_> = (0..50).filter_map(|_| servers.choose()).collect();
+        let loads: Vec<_> = (0..50).filter_map(|_| servers.choose(0)).collect();
         assert_eq!(loads.len(), 50);
         assert_eq!(servers.load(1), 50);
     }
 
     #[test]
     fn nothing_is_chosen_when_all_are_out() {
-        assert!(servers(&[0, 0]).choose().is_none());
-        assert!(servers(&[0]).choose().is_none());
+        assert!(servers(&[0, 0]).choose(0).is_none());
+        assert!(servers(&[0]).choose(0).is_none());
+    }
+
+    #[test]
+    fn a_server_to_be_avoided_gets_nothing() {
+        let servers = servers(&[100, 100, 0]);
+        assert_eq!(servers.choose(0b01).map(|load| load.server()), Some(1));
+        assert!(servers.choose(0b11).is_none() && !servers.any_up(0b11) && servers.any_up(0b10));
     }
 
     #[test]
     fn two_servers_share_the_load_to_within_one_request() {
         let servers = servers(&[100, 100]);
-        let loads: Vec<_> = (0..101).filter_map(|_| servers.choose()).collect();
+        let loads: Vec<_> = (0..101).filter_map(|_| servers.choose(0)).collect();
         assert!(servers.load(0).abs_diff(servers.load(1)) <= 1);
         drop(loads);
         assert_eq!(servers.load(0) + servers.load(1), 0);
@@ -110,7 +126,7 @@ mod tests {
     #[test]
     fn a_server_of_a_tenth_of_the_weight_gets_a_tenth_of_the_load() {
         let servers = servers(&[10, 100]);
-        let _loads: Vec<_> = (0..110).filter_map(|_| servers.choose()).collect();
+        let _loads: Vec<_> = (0..110).filter_map(|_| servers.choose(0)).collect();
         assert!((9..=11).contains(&servers.load(0)), "{}", servers.load(0));
     }
 }

@@ -198,8 +198,10 @@ pub(super) async fn with_response_timeout<F: Future>(
 pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<BodyError>() {
-            return ErrorKind::RequestBody;
+        match error.downcast_ref() {
+            Some(BodyError::TooLarge(_)) => return ErrorKind::RequestTooLarge,
+            Some(BodyError::Client(_) | BodyError::Source(_)) => return ErrorKind::RequestBody,
+            None => {}
         }
         cause = error.source();
     }

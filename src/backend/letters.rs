@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Extensions, Request, Response, request::Parts};
+use http::{Extensions, HeaderMap, Request, Response, header::CONTENT_LENGTH};
 use http_body_util::Empty;
 use hyper::{
     body::Incoming,
@@ -25,14 +25,35 @@ use hyper::{
 };
 use parking_lot::Mutex;
 
+use crate::envelope::Field;
+
 /// Most fields that a message may have: hyper's own limit unless told otherwise.
 const MAX_FIELDS: usize = 100;
 
-/// The names of a request's fields in the letters in which they came, in order within each name.
-pub fn names(head: &Parts) -> Vec<Box<str>> {
+/// The fields of a received message in order, each in the letters in which it came where those are known. Its length is left out: it is
+/// that of the body that is kept, and a second opinion about it could only be wrong.
+pub fn fields(headers: &HeaderMap, extensions: &Extensions) -> Vec<Field> {
+    let spellings = names(headers, extensions);
+    let mut spellings: Vec<Option<Box<str>>> = spellings.into_iter().map(Some).collect();
+    headers
+        .iter()
+        .filter(|(name, _)| *name != CONTENT_LENGTH)
+        .map(|(name, value)| {
+            let spelling = spellings
+                .iter_mut()
+                .find(|spelling| spelling.as_ref().is_some_and(|letters| letters.eq_ignore_ascii_case(name.as_str())))
+                .and_then(Option::take)
+                .filter(|letters| **letters != *name.as_str());
+            Field { name: name.clone(), spelling, value: value.clone() }
+        })
+        .collect()
+}
+
+/// The names of a message's fields in the letters in which they came, in order within each name.
+pub fn names(headers: &HeaderMap, extensions: &Extensions) -> Vec<Box<str>> {
     let mut request = Request::new(Empty::<Bytes>::new());
-    *request.headers_mut() = head.headers.clone();
-    *request.extensions_mut() = head.extensions.clone();
+    *request.headers_mut() = headers.clone();
+    *request.extensions_mut() = extensions.clone();
     let Some(text) = written(request).now_or_never().flatten() else { return Vec::new() };
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS + 8];
     let mut parsed = httparse::Request::new(&mut fields);
@@ -132,7 +153,7 @@ mod tests {
         for name in came {
             head.headers.append(name.parse::<http::HeaderName>().unwrap(), "0".parse().unwrap());
         }
-        let mut names: Vec<String> = names(&head).iter().map(ToString::to_string).collect();
+        let mut names: Vec<String> = names(&head.headers, &head.extensions).iter().map(ToString::to_string).collect();
         let mut expected = came.map(str::to_owned).to_vec();
         let of_one_name = |names: &[String]| names.iter().filter(|name| name.eq_ignore_ascii_case("x-foobar")).cloned().collect::<Vec<_>>();
         assert_eq!(of_one_name(&names), ["X-FooBar", "x-foobar"], "the order within one name stays");
@@ -145,6 +166,6 @@ mod tests {
     fn a_name_that_came_in_no_letters_gets_the_capitals_of_a_live_request() {
         let mut head = Request::new(()).into_parts().0;
         head.headers.insert("x-own", "1".parse().unwrap());
-        assert_eq!(names(&head), [Box::from("X-Own")]);
+        assert_eq!(names(&head.headers, &head.extensions), [Box::from("X-Own")]);
     }
 }

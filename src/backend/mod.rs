@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::HOST};
 
 use crate::envelope::Name;
 
@@ -62,6 +62,8 @@ impl fmt::Display for ServerAddress {
 /// What is known when there is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
+    /// No server of the backend is up, or none is left to be tried.
+    NoServer,
     /// Refused, unreachable, no name.
     Connect,
     /// No connection within `connect_timeout`.
@@ -74,19 +76,29 @@ pub enum ErrorKind {
     BadResponse,
     /// The body that we were sending failed at its source (a client that hung up, a store that could not read).
     RequestBody,
+    /// The body that we were sending passed its limit.
+    RequestTooLarge,
+    /// The client stopped sending its body.
+    RequestStalled,
 }
 
 impl ErrorKind {
     /// What happened, in the words of RFC 9209 section 2.3.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::NoServer => "destination_unavailable",
             Self::Connect => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
             Self::Reset => "connection_terminated",
             Self::Timeout => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
-            Self::RequestBody => "http_request_error",
+            Self::RequestBody | Self::RequestTooLarge | Self::RequestStalled => "http_request_error",
         }
+    }
+
+    /// Whether it was the request's own body that failed, which says nothing about the server.
+    pub const fn is_of_the_request(self) -> bool {
+        matches!(self, Self::RequestBody | Self::RequestTooLarge | Self::RequestStalled)
     }
 }
 
@@ -102,6 +114,8 @@ pub struct SendError {
     pub server: Option<usize>,
     /// The cause, for the log.
     pub detail: String,
+    /// The request, where it is certain that nothing of it was sent: for another server.
+    pub unsent: Option<Box<Request<RequestBody>>>,
 }
 
 /// A response and where it came from.
@@ -151,21 +165,39 @@ impl Backend {
     ///
     /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A request
     /// that a reused connection hands back unsent, because it had died idle, goes out on another one.
-    pub async fn send(&self, pool: &Pool, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
-        let Some(load) = self.servers.choose() else {
+    pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
+        self.send_avoiding(0, pool, request).await
+    }
+
+    /// Whether a server is up that `avoid` does not name: its bit `n` stands for server number `n`.
+    pub fn has_another(&self, avoid: u64) -> bool {
+        self.servers.any_up(avoid)
+    }
+
+    /// As [`send`](Self::send), but not to the servers that `avoid` names.
+    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
+        let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::Connect, maybe_sent: false, server: None, detail });
+            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
         };
         let server = load.server();
-        let fail = |kind, maybe_sent, detail| SendError { kind, maybe_sent, server: Some(server), detail };
+        let fail = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
+        let unsent =
+            |kind, detail, request| SendError { kind, maybe_sent: false, server: Some(server), detail, unsent: Some(Box::new(request)) };
+        if !request.headers().contains_key(HOST)
+            && let Ok(host) = HeaderValue::try_from(self.settings.servers[server].host())
+        {
+            // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
+            request.headers_mut().insert(HOST, host);
+        }
         let shelf = pool.shelf(self.generation, server);
         loop {
             let (mut sender, reused) = match shelf.take() {
                 Some(sender) => (sender, true),
-                None => {
-                    let opened = connect::open(&self.settings.servers[server], self.settings.connect_timeout).await;
-                    (opened.map_err(|(kind, detail)| fail(kind, false, detail))?, false)
-                }
+                None => match connect::open(&self.settings.servers[server], self.settings.connect_timeout).await {
+                    Ok(sender) => (sender, false),
+                    Err((kind, detail)) => return Err(unsent(kind, detail, request)),
+                },
             };
             let pace = request.body().pace();
             let attempt = sender.try_send_request(request);
@@ -178,19 +210,19 @@ impl Backend {
                 Ok(Err(error)) => error,
                 Err(body::TimedOut { body_done: true }) => {
                     let detail = format!("no response within {:?}", self.settings.response_timeout);
-                    return Err(fail(ErrorKind::Timeout, true, detail));
+                    return Err(fail(ErrorKind::Timeout, detail));
                 }
                 Err(body::TimedOut { body_done: false }) => {
                     let detail = format!("the request body stalled for {:?}", self.settings.response_timeout);
-                    return Err(fail(ErrorKind::RequestBody, true, detail));
+                    return Err(fail(ErrorKind::RequestStalled, detail));
                 }
             };
             match error.take_message() {
-                Some(unsent) if reused => request = unsent,
-                Some(_) => return Err(fail(ErrorKind::Reset, false, connect::chain(error.error()))),
+                Some(back) if reused => request = back,
+                Some(back) => return Err(unsent(ErrorKind::Reset, connect::chain(error.error()), back)),
                 None => {
                     let error = error.into_error();
-                    return Err(fail(body::kind_of(&error), true, connect::chain(&error)));
+                    return Err(fail(body::kind_of(&error), connect::chain(&error)));
                 }
             }
         }
@@ -204,7 +236,7 @@ impl Backend {
         let request = Request::builder()
             .method(method)
             .uri(path.unwrap_or("/"))
-            .header(http::header::HOST, address.host())
+            .header(HOST, address.host())
             .header(http::header::USER_AGENT, "forebay (health check)")
             .header(http::header::CONNECTION, "close")
             .body(RequestBody::empty());

@@ -1,6 +1,6 @@
 //! `forebay run`: the program itself, and what its signals do.
 
-use std::{process::ExitCode, thread};
+use std::{io, process::ExitCode, thread};
 
 use tokio::sync::mpsc;
 
@@ -9,6 +9,7 @@ use crate::{
     app::{App, Order, StartError},
     config::{Config, ConfigError, Source},
     shutdown::{Asked, Signals},
+    store::OpenError,
     telemetry::{self, LogFormat},
 };
 
@@ -22,9 +23,20 @@ pub(super) fn run(source: Source, config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            // A configuration that names what is not there is a bad one; a thread that the system refuses is not.
-            ExitCode::from(if matches!(error, StartError::Thread(_)) { FAILED } else { BAD_CONFIGURATION })
+            ExitCode::from(if may_pass(&error) { FAILED } else { BAD_CONFIGURATION })
         }
+    }
+}
+
+/// Whether the same start may go well later: the system gives no thread now, or another program is in the way, such as a forebay that still drains. A
+/// configuration that names what is not there, or what cannot be written, is a bad one.
+fn may_pass(error: &StartError) -> bool {
+    let taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    match error {
+        StartError::Thread(_) | StartError::Store(OpenError::InUse(_)) => true,
+        StartError::Bind(error) => taken(&error.source),
+        StartError::Admin { source, .. } => taken(source),
+        StartError::Store(_) | StartError::AccessLog(_) => false,
     }
 }
 

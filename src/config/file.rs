@@ -118,8 +118,14 @@ impl Section for Clients {
                 .or(key("trusted_proxies", "Addresses and networks whose X-Forwarded-For and Forwarded are believed."), Vec::new()),
             max_connections: table.or(key("max_connections", "Connections at once, over all listeners.").range(1, 10_000_000), 10_000),
             header_timeout: table.or(key("header_timeout", "Time to receive all headers of a request.").range(100 * MS, HOUR), 10 * SECOND),
-            idle_timeout: table
-                .or(key("idle_timeout", "Time that a connection may stay open without a request.").range(100 * MS, DAY), 75 * SECOND),
+            idle_timeout: table.or(
+                key(
+                    "idle_timeout",
+                    "Time that a connection may stay open without a request, and that a write's body may stop coming; then 408.",
+                )
+                .range(100 * MS, DAY),
+                75 * SECOND,
+            ),
             max_header_bytes: table.or(
                 key("max_header_bytes", "Bytes of a request's first line and headers together; past it 431.")
                     .range(Size(8 * KIB), Size(MIB)),

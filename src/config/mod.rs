@@ -1,8 +1,8 @@
 //! What the operator wants: `config.toml`, checked, as the settings of every room.
 //!
 //! A file goes through three steps, and every step goes on after a fault, so that one run shows them all:
-//! [`read`] walks the TOML by the shape that [`file`] declares (types, units, ranges, unknown keys), [`check`] turns the shape into settings and
-//! names what cannot be together, [`fault`] shows what was found at its place. The shape is declared once: the [`schema`] is the same walk without a document.
+//! [`read`] walks the TOML by the shape that [`mod@file`] declares (types, units, ranges, unknown keys), [`check`] turns the shape into settings and
+//! names what cannot be together, [`fault`] shows what was found at its place. The shape is declared once: the [`mod@schema`] is the same walk without a document.
 //!
 //! Opening listeners, stores and logs is left to the rooms that own them; here only the token file is read.
 

@@ -4,8 +4,8 @@
 //! and one subtraction, without a lock or an allocation:
 //!
 //! ```text
-//! bit 63        42..62     21..41    0..20
-//! replay waits  waiters    limit     in flight          limit 0 = closed
+//! bit 63        62              41..61     21..40    0..20
+//! replay waits  newcomer waits  waiters    limit     in flight          limit 0 = closed
 //! ```
 //!
 //! Those who wait stand in a queue behind a lock, which is touched only by those who wait and by whoever frees a seat while somebody does.
@@ -33,10 +33,12 @@ use super::NoSeat;
 pub const LARGEST_LIMIT: u32 = (1 << 20) - 1;
 
 const FIELD: u64 = (1 << 21) - 1;
+const LIMIT_FIELD: u64 = LARGEST_LIMIT as u64;
 const ONE_SEAT: u64 = 1;
 const LIMIT_SHIFT: u32 = 21;
-const WAITERS_SHIFT: u32 = 42;
+const WAITERS_SHIFT: u32 = 41;
 const ONE_WAITER: u64 = 1 << WAITERS_SHIFT;
+const NEWCOMER_WAITS: u64 = 1 << 62;
 const REPLAY_WAITS: u64 = 1 << 63;
 
 /// The seats of one backend, or of one route at its backend. All seats that were given out come back, also past a change of the limit.
@@ -47,6 +49,7 @@ pub struct Gate {
     epoch: AtomicU32,
     queue: Mutex<Queue>,
     freed: Notify,
+    vacant: Notify,
 }
 
 /// A request's place at the backend. Dropping it gives the place to the next; hold it until the response body has ended.
@@ -108,7 +111,7 @@ impl Word {
     }
 
     fn limit(self) -> u32 {
-        (self.0 >> LIMIT_SHIFT & FIELD) as u32
+        (self.0 >> LIMIT_SHIFT & LIMIT_FIELD) as u32
     }
 
     fn waiters(self) -> u32 {
@@ -116,7 +119,7 @@ impl Word {
     }
 
     fn with_limit(self, limit: u32) -> Self {
-        Self(self.0 & !(FIELD << LIMIT_SHIFT) | u64::from(limit) << LIMIT_SHIFT)
+        Self(self.0 & !(LIMIT_FIELD << LIMIT_SHIFT) | u64::from(limit) << LIMIT_SHIFT)
     }
 
     fn has_room(self) -> bool {
@@ -140,7 +143,13 @@ impl Gate {
     /// A gate with so many seats, at least 1 and at most [`LARGEST_LIMIT`].
     pub fn new(limit: u32) -> Arc<Self> {
         let word = Word(0).with_limit(limit.clamp(1, LARGEST_LIMIT));
-        Arc::new(Self { word: AtomicU64::new(word.0), epoch: AtomicU32::new(0), queue: Mutex::default(), freed: Notify::new() })
+        Arc::new(Self {
+            word: AtomicU64::new(word.0),
+            epoch: AtomicU32::new(0),
+            queue: Mutex::default(),
+            freed: Notify::new(),
+            vacant: Notify::new(),
+        })
     }
 
     /// A seat, if one is free and nobody waits for it.
@@ -188,6 +197,16 @@ impl Gate {
         freed.await;
     }
 
+    /// Resolves when [`try_seat`](Self::try_seat) may have a seat (at once, if it would have now), or when the limit has changed; may
+    /// resolve in vain. It is no place among those who wait: they and whoever comes at the right moment are faster.
+    pub async fn vacant(&self) {
+        let vacant = self.vacant.notified();
+        if Word(self.word.fetch_or(NEWCOMER_WAITS, AcqRel)).has_room_for_newcomers() {
+            return;
+        }
+        vacant.await;
+    }
+
     /// Changes the number of seats: at least 1 and at most [`LARGEST_LIMIT`]. Opens the gate if it was closed. Who has a seat keeps it.
     pub fn set_limit(self: &Arc<Self>, limit: u32) {
         let limit = limit.clamp(1, LARGEST_LIMIT);
@@ -197,6 +216,7 @@ impl Gate {
         }
         self.hand_over();
         self.freed.notify_waiters();
+        self.vacant.notify_waiters();
     }
 
     /// No seats from now on; those who wait are told so. Who has a seat keeps it.
@@ -210,6 +230,7 @@ impl Gate {
         }
         drop(queue);
         self.freed.notify_waiters();
+        self.vacant.notify_waiters();
     }
 
     /// Seats taken.
@@ -271,8 +292,8 @@ impl Gate {
         let word = Word(self.word.fetch_sub(ONE_SEAT, AcqRel) - ONE_SEAT);
         if word.waiters() > 0 {
             self.hand_over();
-        } else if word.0 & REPLAY_WAITS != 0 {
-            self.wake_replay();
+        } else if word.0 & (REPLAY_WAITS | NEWCOMER_WAITS) != 0 {
+            self.wake();
         }
     }
 
@@ -291,13 +312,19 @@ impl Gate {
         drop(queue);
         // What nobody took comes free only now: freeing it takes the lock.
         drop(seat);
-        self.wake_replay();
+        self.wake();
     }
 
-    fn wake_replay(&self) {
-        let wake = |word: Word| (word.0 & REPLAY_WAITS != 0 && word.has_room_for_replay()).then_some(Word(word.0 & !REPLAY_WAITS));
-        if self.update(wake).is_some() {
+    /// Wakes those who wait without a place, if there is room for them.
+    fn wake(&self) {
+        let replay = |word: Word| (word.0 & REPLAY_WAITS != 0 && word.has_room_for_replay()).then_some(Word(word.0 & !REPLAY_WAITS));
+        if self.update(replay).is_some() {
             self.freed.notify_waiters();
+        }
+        let newcomer =
+            |word: Word| (word.0 & NEWCOMER_WAITS != 0 && word.has_room_for_newcomers()).then_some(Word(word.0 & !NEWCOMER_WAITS));
+        if self.update(newcomer).is_some() {
+            self.vacant.notify_waiters();
         }
     }
 

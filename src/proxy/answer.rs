@@ -18,13 +18,16 @@ use super::{
     body::ClientBody,
     client::Malformed,
     page,
+    proxy_status::{self, Failure, PROXY_STATUS},
     settings::{Accepted, Spill},
 };
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const FOREBAY_ID: HeaderName = HeaderName::from_static("forebay-id");
+/// RFC 7240 section 3.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const STALLED: &str = "The body of the request stopped coming.";
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Where the outcome of a request is read.
@@ -39,7 +42,7 @@ pub(super) struct Queued<'a> {
     pub(super) estimate: Duration,
     pub(super) now: Timestamp,
     /// What made it spill, where a live attempt failed.
-    pub(super) failure: Option<ErrorKind>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl Queued<'_> {
@@ -58,7 +61,10 @@ impl Queued<'_> {
             headers.insert(RETRY_AFTER, seconds(self.estimate));
         }
         set(headers, FOREBAY_ID, &self.envelope.id.to_string());
-        set(headers, PROXY_STATUS, &proxy_status(self.envelope.reason, self.failure));
+        set(headers, PROXY_STATUS, &proxy_status::of_reason(self.envelope.reason, self.failure));
+        if self.envelope.reason == Reason::Asked {
+            headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+        }
         no_store(headers);
         response
     }
@@ -88,7 +94,7 @@ pub(super) struct Unavailable<'a> {
 
 impl Unavailable<'_> {
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response<ClientBody> {
-        let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", self.detail, headers);
+        let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, self.detail, headers);
         response.headers_mut().insert(RETRY_AFTER, seconds(self.retry_after));
         set(response.headers_mut(), PROXY_STATUS, &self.proxy_status);
         response
@@ -103,44 +109,49 @@ pub(super) fn not_now(reason: Reason, retry_after: Duration, headers: &HeaderMap
         Reason::Order => "An earlier request of the same sender is still waiting, and this one may not be queued behind it.",
         _ => "The request could only be queued, and it asks not to be.",
     };
-    Unavailable { detail, retry_after, proxy_status: proxy_status(reason, None) }.answer(headers)
+    Unavailable { detail, retry_after, proxy_status: proxy_status::of_reason(reason, None) }.answer(headers)
 }
 
 /// The store cannot take it: 503, and nothing that was accepted is lost.
 pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<ClientBody> {
     let detail = format!("The request could not be queued: {error}.");
-    let proxy_status = format!("forebay; error=proxy_internal_error; details={}", quoted(&error.to_string()));
+    let proxy_status = proxy_status::of_store(error);
     Unavailable { detail: &detail, retry_after: Duration::from_secs(10), proxy_status }.answer(headers)
 }
 
-/// A live attempt failed and may not be made again. 503 and when to come again where the backend certainly did not see the request; 504 where it may have, and
-/// was too slow; 502 where it may have, and broke off (503 for a read, which does no harm twice); 400 where it was the client's body that failed.
+/// A live attempt failed and may not be made again: 503 and when to come again where the backend certainly did not see the request; 504 where it may
+/// have, and was too slow; 502 where it may have, and broke off (503 for a read, which does no harm twice); 400, 408 or 413 where it was the client's body that failed.
 pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, html: bool) -> Response<ClientBody> {
-    let (status, title, detail) = match error.kind {
-        ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "Bad request", "The body of the request ended early or could not be read."),
+    let (status, detail) = match error.kind {
+        ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "The body of the request ended early or could not be read."),
+        ErrorKind::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than is allowed here."),
+        ErrorKind::RequestStalled => (StatusCode::REQUEST_TIMEOUT, STALLED),
         kind if !error.maybe_sent || (read && kind == ErrorKind::Reset) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "The server behind this proxy is down. It will be tried again soon.")
+            (StatusCode::SERVICE_UNAVAILABLE, "The server behind this proxy is down. It will be tried again soon.")
         }
         ErrorKind::Timeout | ErrorKind::ConnectTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout", "The server behind this proxy did not answer in time.")
+            (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time.")
         }
-        ErrorKind::Connect | ErrorKind::Reset | ErrorKind::BadResponse => {
-            (StatusCode::BAD_GATEWAY, "Bad gateway", "The server behind this proxy did not give a valid answer.")
+        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::Reset | ErrorKind::BadResponse => {
+            (StatusCode::BAD_GATEWAY, "The server behind this proxy did not give a valid answer.")
         }
     };
-    let mut response = problem_in(html, status, title, detail);
-    set(response.headers_mut(), PROXY_STATUS, &format!("forebay; error={}", error.kind.as_str()));
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => drop(response.headers_mut().insert(RETRY_AFTER, seconds(retry_after))),
-        StatusCode::BAD_REQUEST => drop(response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"))),
-        _ => {}
+    let mut response = problem_in(html, status, detail);
+    let headers = response.headers_mut();
+    set(headers, PROXY_STATUS, &proxy_status::of_kind(error.kind));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, seconds(retry_after));
+    }
+    if error.kind.is_of_the_request() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        return response.map(ClientBody::refusing);
     }
     response
 }
 
 /// No route: 404 from us, not from a backend.
 pub(super) fn no_route(headers: &HeaderMap) -> Response<ClientBody> {
-    let mut response = problem(StatusCode::NOT_FOUND, "Not found", "No route of this proxy leads there.", headers);
+    let mut response = problem(StatusCode::NOT_FOUND, "No route of this proxy leads there.", headers);
     set(response.headers_mut(), PROXY_STATUS, "forebay; error=destination_not_found");
     response
 }
@@ -148,39 +159,46 @@ pub(super) fn no_route(headers: &HeaderMap) -> Response<ClientBody> {
 /// The body is larger than the route or the proxy allows: 413. The rest of it is not read, so the connection closes.
 pub(super) fn too_large(limit: u64, headers: &HeaderMap) -> Response<ClientBody> {
     let detail = format!("The body is larger than the {limit} bytes that are allowed here.");
-    refuse(StatusCode::PAYLOAD_TOO_LARGE, "Content too large", &detail, headers)
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &detail, headers)
 }
 
 /// The request parsed but may not be understood: 400, and the connection closes (RFC 9112 section 11.2).
 pub(super) fn malformed(what: Malformed, headers: &HeaderMap) -> Response<ClientBody> {
-    refuse(StatusCode::BAD_REQUEST, "Bad request", what.as_str(), headers)
+    // RFC 9112 section 6.1 has a status of its own for codings.
+    let status = if what == Malformed::Coding { StatusCode::NOT_IMPLEMENTED } else { StatusCode::BAD_REQUEST };
+    refuse(status, what.as_str(), headers)
+}
+
+/// The client stopped sending its body: 408, and the connection closes. Nothing was queued or sent.
+pub(super) fn stalled(headers: &HeaderMap) -> Response<ClientBody> {
+    refuse(StatusCode::REQUEST_TIMEOUT, STALLED, headers)
 }
 
 /// The body ended early or is malformed: 400, and the connection closes. Nothing was queued or sent.
 pub(super) fn broken_body(headers: &HeaderMap) -> Response<ClientBody> {
-    refuse(StatusCode::BAD_REQUEST, "Bad request", "The body of the request ended early or is malformed.", headers)
+    refuse(StatusCode::BAD_REQUEST, "The body of the request ended early or is malformed.", headers)
 }
 
-fn refuse(status: StatusCode, title: &str, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
-    let mut response = problem(status, title, detail, headers);
+fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
+    let mut response = problem(status, detail, headers);
     set(response.headers_mut(), PROXY_STATUS, "forebay; error=http_request_error");
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    response.map(ClientBody::refusing)
 }
 
 /// An unknown request identity: 404.
 pub(super) fn unknown_request(headers: &HeaderMap) -> Response<ClientBody> {
-    problem(StatusCode::NOT_FOUND, "Not found", "There is no such request, or its outcome is no longer kept.", headers)
+    problem(StatusCode::NOT_FOUND, "There is no such request, or its outcome is no longer kept.", headers)
 }
 
 /// A request that is not in the state for what was asked: 409.
 pub(super) fn conflict(detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
-    problem(StatusCode::CONFLICT, "Conflict", detail, headers)
+    problem(StatusCode::CONFLICT, detail, headers)
 }
 
 /// A method that our own resources do not know: 405.
 pub(super) fn method_not_allowed(allow: &'static str, headers: &HeaderMap) -> Response<ClientBody> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This resource does not know that method.", headers);
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "This resource does not know that method.", headers);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
@@ -200,11 +218,12 @@ pub(super) fn no_content() -> Response<ClientBody> {
 }
 
 /// Problem details (RFC 9457), or a page for a browser.
-fn problem(status: StatusCode, title: &str, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
-    problem_in(wants_html(headers), status, title, detail)
+fn problem(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
+    problem_in(wants_html(headers), status, detail)
 }
 
-fn problem_in(html: bool, status: StatusCode, title: &str, detail: &str) -> Response<ClientBody> {
+fn problem_in(html: bool, status: StatusCode, detail: &str) -> Response<ClientBody> {
+    let title = title(status);
     let mut response = if html {
         respond(status, HTML, page::problem(status, title, detail))
     } else {
@@ -215,6 +234,15 @@ fn problem_in(html: bool, status: StatusCode, title: &str, detail: &str) -> Resp
     response
 }
 
+/// The phrase of a status, which is the title that RFC 9457 section 4.2.1 wants with `about:blank`.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        // RFC 9110 section 15.5.14 has renamed it.
+        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+        other => other.canonical_reason().unwrap_or("Error"),
+    }
+}
+
 /// Whether a person reads the answer: `Accept` names HTML, and JSON not before it.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
@@ -222,33 +250,6 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
         .map(|range| range.split(';').next().unwrap_or_default().trim())
         .find(|media| media.ends_with("/html") || media.ends_with("/json") || media.ends_with("+json"))
         .is_some_and(|media| media.ends_with("/html"))
-}
-
-/// Why, by the error types of RFC 9209 section 2.3; the reason itself stands in `details`.
-fn proxy_status(reason: Reason, failure: Option<ErrorKind>) -> String {
-    let error = match (reason, failure) {
-        (Reason::Rescued, Some(kind)) => kind.as_str(),
-        (Reason::Down, _) => "destination_unavailable",
-        (Reason::Overload, _) => "connection_limit_reached",
-        // A live attempt was answered with 429, 502, 503 or 504.
-        (Reason::Rescued, None) => "http_response_incomplete",
-        (Reason::Order | Reason::Asked | Reason::Mode | Reason::Always, _) => "proxy_internal_response",
-    };
-    format!("forebay; error={error}; details=\"{reason}\"")
-}
-
-/// An sf-string (RFC 9651 section 3.3.3).
-fn quoted(text: &str) -> String {
-    let printable = text.chars().filter(|letter| (' '..='~').contains(letter));
-    let mut quoted = String::from("\"");
-    for letter in printable {
-        if matches!(letter, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(letter);
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<ClientBody> {
@@ -297,7 +298,36 @@ mod tests {
     }
 
     #[test]
-    fn details_cannot_break_out_of_their_quotes() {
-        assert_eq!(quoted("a \"b\"\\ \r\nc\u{e9}"), r#""a \"b\"\\ c""#);
+    fn a_failed_attempt_is_answered_by_what_is_known_of_it() {
+        use ErrorKind::{BadResponse, Connect, ConnectTimeout, NoServer, RequestBody, RequestStalled, RequestTooLarge, Reset, Timeout};
+        for (kind, maybe_sent, status) in [
+            (NoServer, false, 503),
+            (Connect, false, 503),
+            (ConnectTimeout, false, 503),
+            (Reset, false, 503),
+            (Reset, true, 502),
+            (BadResponse, true, 502),
+            (Timeout, true, 504),
+            (RequestBody, true, 400),
+            (RequestStalled, true, 408),
+            (RequestTooLarge, true, 413),
+        ] {
+            let error = SendError { kind, maybe_sent, server: None, detail: String::new(), unsent: None };
+            let response = send_failed(&error, false, Duration::from_secs(7), false);
+            assert_eq!(response.status().as_u16(), status, "{kind:?}");
+            let field = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(field("retry-after"), (status == 503).then_some("7"), "{kind:?}");
+            assert_eq!(field("connection"), kind.is_of_the_request().then_some("close"), "{kind:?}");
+            assert_eq!(field("content-type"), Some("application/problem+json"), "{kind:?}");
+            // A read that broke off may be made again without harm, so its client is told when.
+            let of_a_read = if kind == Reset { 503 } else { status };
+            assert_eq!(send_failed(&error, true, Duration::from_secs(7), false).status().as_u16(), of_a_read, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_title_of_a_problem_is_the_phrase_of_its_status() {
+        assert_eq!(title(StatusCode::PAYLOAD_TOO_LARGE), "Content Too Large");
+        assert_eq!(title(StatusCode::SERVICE_UNAVAILABLE), "Service Unavailable");
     }
 }

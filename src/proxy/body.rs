@@ -27,6 +27,8 @@ pub(super) struct ClientBody {
     entry: Option<Box<Entry>>,
     /// Told when the answer is over.
     watch: Option<Arc<Watch>>,
+    /// The connection closes after it, read to its end or not.
+    refusal: bool,
 }
 
 enum Kind {
@@ -60,17 +62,17 @@ impl ClientBody {
     /// A body that we wrote.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, watch: None }
+        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, watch: None, refusal: false }
     }
 
-    pub(super) fn passing(body: ResponseBody, seats: Seats) -> Self {
+    pub(super) fn passing(body: ResponseBody, seats: Option<Seats>) -> Self {
         // A response without a body is over with its head.
-        let seats = (!body.is_end_stream()).then_some(seats);
-        Self { kind: Kind::Passing(body, seats), entry: None, watch: None }
+        let seats = seats.filter(|_| !body.is_end_stream());
+        Self { kind: Kind::Passing(body, seats), entry: None, watch: None, refusal: false }
     }
 
     pub(super) fn kept(body: PayloadBody) -> Self {
-        Self { kind: Kind::Kept(body), entry: None, watch: None }
+        Self { kind: Kind::Kept(body), entry: None, watch: None, refusal: false }
     }
 
     pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
@@ -78,8 +80,17 @@ impl ClientBody {
         self
     }
 
+    /// It tells a client, who may still be sending, that nobody listens any more.
+    pub(super) fn refusing(mut self) -> Self {
+        self.refusal = true;
+        self
+    }
+
     /// The connection is idle again when this body has been written or given up.
     pub(super) fn then_idle(mut self, watch: Arc<Watch>) -> Self {
+        if self.refusal {
+            watch.refuse();
+        }
         self.watch = Some(watch);
         self
     }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{CONTENT_LENGTH, EXPECT, HOST, VIA},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::{CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, VIA},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -39,6 +39,8 @@ pub(super) enum Malformed {
     Length,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`).
     Target,
+    /// RFC 9112 section 6.1: it has a transfer coding that we cannot undo, so that we could not tell the backend what the body is.
+    Coding,
 }
 
 impl Malformed {
@@ -48,6 +50,7 @@ impl Malformed {
             Self::Host => "an HTTP/1.1 request needs exactly one Host field",
             Self::Length => "the request has more than one Content-Length",
             Self::Target => "the request target must be a path",
+            Self::Coding => "the only transfer coding that is understood here is chunked",
         }
     }
 }
@@ -65,17 +68,21 @@ impl Client {
         if !self.trusted {
             return self.ip;
         }
-        let hops = headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
-        hops.flat_map(|value| value.rsplit(','))
-            .map_while(|hop| hop.trim().parse::<IpAddr>().ok())
-            .find(|hop| !trusted_proxies.iter().any(|net| net.contains(hop)))
-            .unwrap_or(self.ip)
+        let is_stranger = |hop: &IpAddr| !trusted_proxies.iter().any(|net| net.contains(hop));
+        let hops = |name| {
+            headers.get_all(name).iter().rev().filter_map(|value: &HeaderValue| value.to_str().ok()).flat_map(|value| value.rsplit(','))
+        };
+        // The last hops are those that our own proxies have written; whatever cannot be read ends what is known.
+        let first = if headers.contains_key(X_FORWARDED_FOR) {
+            hops(X_FORWARDED_FOR).map_while(ip_of).find(is_stranger)
+        } else {
+            hops(FORWARDED).map_while(|hop| ip_of(forwarded_for(hop)?)).find(is_stranger)
+        };
+        first.unwrap_or(self.ip)
     }
 
-    /// Makes the head of a client's request that of the request to the backend.
-    pub(super) fn prepare(&self, parts: &mut Parts) -> Result<(), Malformed> {
-        let seen = Seen::look(&parts.headers);
-        check(parts, &seen)?;
+    /// Makes the head of a client's request that of the request to the backend. `seen` is what [`inspect`] saw in it.
+    pub(super) fn prepare(&self, parts: &mut Parts, seen: &Seen) -> Result<(), Malformed> {
         if parts.uri.authority().is_some() {
             to_origin_form(parts)?;
         }
@@ -97,6 +104,9 @@ impl Client {
         } else {
             headers.insert(X_FORWARDED_FOR, self.ip_value.clone());
             headers.insert(X_FORWARDED_PROTO, http);
+            if seen.forwarded {
+                headers.remove(FORWARDED);
+            }
         }
         let told = self.trusted && headers.contains_key(X_FORWARDED_HOST);
         if !told && let Some(host) = headers.get(HOST).cloned() {
@@ -109,42 +119,75 @@ impl Client {
 }
 
 /// What one pass over the names tells: a look-up of each field that is nearly never there would cost more.
-#[derive(Default)]
-struct Seen {
+#[derive(Debug, Default)]
+pub(super) struct Seen {
     hosts: usize,
     lengths: usize,
+    unknown_coding: bool,
     hop_by_hop: bool,
     expect: bool,
+    forwarded: bool,
     ours: bool,
+    prefer: bool,
 }
 
 impl Seen {
     fn look(headers: &HeaderMap) -> Self {
         let mut seen = Self::default();
-        for (name, _) in headers {
+        for (name, value) in headers {
             match (name.as_str().len(), name.as_str().as_bytes().first()) {
                 (4, Some(b'h')) => seen.hosts += usize::from(*name == HOST),
                 (14, Some(b'c')) => seen.lengths += usize::from(*name == CONTENT_LENGTH),
                 (6, Some(b'e')) => seen.expect |= *name == EXPECT,
+                (6, Some(b'p')) => seen.prefer |= name.as_str() == "prefer",
+                (9, Some(b'f')) if *name == FORWARDED => seen.forwarded = true,
+                (17, Some(b't')) if *name == TRANSFER_ENCODING => {
+                    seen.hop_by_hop = true;
+                    seen.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
                 (_, Some(b'f')) => seen.ours |= name.as_str().starts_with(OUR_PREFIX),
                 _ => seen.hop_by_hop |= may_be_hop_by_hop(name),
             }
         }
         seen
     }
+
+    /// Whether the client may have said something about being queued.
+    pub(super) fn may_wish(&self) -> bool {
+        self.prefer || self.ours
+    }
 }
 
-fn check(parts: &Parts, seen: &Seen) -> Result<(), Malformed> {
-    if seen.hosts > 1 || (seen.hosts == 0 && parts.version == Version::HTTP_11) {
+/// Looks at a request before anything is done about it, so that one that two readers could understand differently gets nowhere.
+pub(super) fn inspect<B>(request: &Request<B>) -> Result<Seen, Malformed> {
+    let seen = Seen::look(request.headers());
+    if seen.hosts > 1 || (seen.hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(Malformed::Host);
     }
     if seen.lengths > 1 {
         return Err(Malformed::Length);
     }
-    if parts.method == http::Method::CONNECT {
+    if seen.unknown_coding {
+        return Err(Malformed::Coding);
+    }
+    let uri = request.uri();
+    if *request.method() == Method::CONNECT || (uri.authority().is_some() && uri.scheme().is_none()) {
         return Err(Malformed::Target);
     }
-    Ok(())
+    Ok(seen)
+}
+
+/// The address of one hop of `X-Forwarded-For`; some write its port too.
+fn ip_of(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse().ok().map(|hop: SocketAddr| hop.ip()))
+}
+
+/// The node of one element of `Forwarded` (RFC 7239 section 4): `for=192.0.2.43`, `For="[2001:db8::17]:4711"`.
+fn forwarded_for(element: &str) -> Option<&str> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, node)| node.trim().trim_matches('"'))
 }
 
 /// RFC 9112 section 3.2.2: the authority of an absolute target replaces `Host`.
@@ -166,14 +209,14 @@ fn remove_ours(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
 
     fn prepared(peer: &str, trusted: &[&str], request: http::request::Builder) -> Result<Parts, Malformed> {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let mut parts = request.body(()).unwrap().into_parts().0;
-        Client::new(Some(peer.parse().unwrap()), &trusted).prepare(&mut parts)?;
+        let request = request.body(()).unwrap();
+        let seen = inspect(&request)?;
+        let mut parts = request.into_parts().0;
+        Client::new(Some(peer.parse().unwrap()), &trusted).prepare(&mut parts, &seen)?;
         Ok(parts)
     }
 
@@ -219,5 +262,36 @@ mod tests {
         assert_eq!(prepared("192.0.2.1:5", &[], Request::get("/")).unwrap_err(), Malformed::Host);
         let two_lengths = Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1");
         assert_eq!(prepared("192.0.2.1:5", &[], two_lengths).unwrap_err(), Malformed::Length);
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_that_no_trusted_proxy_has() {
+        let nets: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        for (name, value, expected) in [
+            ("x-forwarded-for", "192.0.2.7", "192.0.2.7"),
+            ("x-forwarded-for", "6.6.6.6, 192.0.2.7:1234, 10.1.1.1", "192.0.2.7"),
+            ("x-forwarded-for", "[2001:db9::1]:80, 2001:db8::1", "2001:db9::1"),
+            ("x-forwarded-for", "192.0.2.7, unknown, 10.1.1.1", "10.0.0.1"),
+            ("x-forwarded-for", "10.1.1.1", "10.0.0.1"),
+            ("forwarded", "for=192.0.2.7;proto=https;by=10.0.0.9", "192.0.2.7"),
+            ("forwarded", "For=6.6.6.6, proto=http; for=\"[2001:db9::1]:4711\" , for=10.2.2.2", "2001:db9::1"),
+            ("forwarded", "for=192.0.2.7, for=_hidden", "10.0.0.1"),
+            ("forwarded", "proto=https", "10.0.0.1"),
+        ] {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            let address = |peer: &str| Client::new(Some(peer.parse().unwrap()), &nets).address(&headers, &nets).to_string();
+            assert_eq!(address("10.0.0.1:5"), expected, "{name}: {value}");
+            assert_eq!(address("192.0.2.99:5"), "192.0.2.99", "a stranger is not believed");
+        }
+    }
+
+    #[test]
+    fn only_a_path_and_only_chunks_are_understood() {
+        let coded = |coding| Request::post("/").header("host", "a").header("transfer-encoding", coding);
+        assert_eq!(prepared("192.0.2.1:5", &[], coded("gzip, chunked")).unwrap_err(), Malformed::Coding);
+        assert!(prepared("192.0.2.1:5", &[], coded(" Chunked")).is_ok());
+        for target in [Request::get("a.example"), Request::builder().method("CONNECT").uri("a.example:443")] {
+            assert_eq!(prepared("192.0.2.1:5", &[], target.header("host", "a")).unwrap_err(), Malformed::Target);
+        }
     }
 }

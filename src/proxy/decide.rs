@@ -1,5 +1,7 @@
 //! Pass, queue or refuse: the one decision that forebay exists for, as a plain function of what is known.
 
+use http::HeaderMap;
+
 use crate::{
     envelope::Reason,
     health::{NoSeat, State},
@@ -14,6 +16,40 @@ pub(super) struct Wishes {
     pub(super) queue: bool,
     /// `Forebay-Spill: never`.
     pub(super) never_queue: bool,
+}
+
+impl Wishes {
+    /// What the fields of a request say.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        // Nearly no request has either; a look at the names is cheaper than two look-ups.
+        if !headers.keys().any(|name| matches!(name.as_str(), "prefer" | "forebay-spill")) {
+            return Self::default();
+        }
+        let says = |name: &str, word: &str| {
+            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.flat_map(elements).any(|element| is_bare(element, word))
+        };
+        Self { queue: says("prefer", "respond-async"), never_queue: says("forebay-spill", "never") }
+    }
+}
+
+/// The elements of a list (RFC 9110 section 5.6.1); a comma within quotes ends none.
+fn elements(list: &str) -> impl Iterator<Item = &str> {
+    let mut within_quotes = false;
+    let mut escaped = false;
+    list.split(move |letter| {
+        let ends = letter == ',' && !within_quotes;
+        within_quotes ^= letter == '"' && !escaped;
+        escaped = letter == '\\' && within_quotes && !escaped;
+        ends
+    })
+}
+
+/// Whether a list element is this word, parameters aside: no value, or an empty one, which is the same (RFC 7240 section 2).
+fn is_bare(element: &str, word: &str) -> bool {
+    let first = element.split(';').next().unwrap_or_default();
+    let (name, value) = first.split_once('=').unwrap_or((first, ""));
+    name.trim().eq_ignore_ascii_case(word) && matches!(value.trim(), "" | "\"\"")
 }
 
 /// What to do with a whole write on a spill route.
@@ -78,5 +114,25 @@ mod tests {
         ] {
             assert_eq!(decide(when, wishes, behind, state), expected, "{when:?} {wishes:?} behind={behind} {state:?}");
         }
+    }
+
+    #[test]
+    fn a_wish_is_read_as_its_grammar_says() {
+        for (value, queue) in [
+            ("respond-async", true),
+            ("Respond-Async; x=y", true),
+            ("wait=10, respond-async", true),
+            ("respond-async=\"\"", true),
+            ("handling=\"a, respond-async\"", false),
+            ("handling=\"a\\\", respond-async\"", false),
+            ("respond-async=no", false),
+            ("return=minimal", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("prefer"), value.parse().unwrap())]);
+            assert_eq!(Wishes::of(&headers), Wishes { queue, never_queue: false }, "{value}");
+        }
+        let headers = HeaderMap::from_iter([(http::HeaderName::from_static("forebay-spill"), "never".parse().unwrap())]);
+        assert!(Wishes::of(&headers).never_queue);
     }
 }

@@ -2,19 +2,18 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, header::TRAILER, header::VIA, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
-    backend::{Reply, RequestBody, SendError, headers::remove_hop_by_hop},
+    backend::{Reply, RequestBody},
     envelope::{
-        Reason,
+        Delivery, Reason,
         order::{self, Subject},
         verdict::{self, Evidence, Live},
     },
     health::{Class, NoSeat},
-    store::{LiveTurn, Payload, Turn},
+    store::{LiveTurn, QueuedTurn, Turn},
 };
 
 use super::{
@@ -22,11 +21,12 @@ use super::{
     access::{Entry, Verdict},
     answer,
     body::{ClientBody, Seats},
-    client::{Client, VIA_US},
+    client::{self, Client, Seen},
     decide::{Decision, Wishes, decide, reason_of},
-    dispatch::UnderWay,
+    forward::{self, live_request},
     outcome,
-    rescue::{self, Failed, Whole},
+    proxy_status::Failure,
+    rescue::{self, Failed, Limits, Whole},
     route::Route,
     settings::Spill,
     spill::{Cause, Write, spill},
@@ -39,6 +39,13 @@ pub(super) struct Exchange {
     pub(super) client: Client,
     /// Told when the request has become one that must be seen to its end, whatever the client does.
     pub(super) commitment: Commitment,
+}
+
+/// Whose write it is, and what they say about being queued.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    address: IpAddr,
+    wishes: Wishes,
 }
 
 /// An answer, and what it was for the log and the counters.
@@ -54,14 +61,16 @@ impl Exchange {
             let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
             Entry::begin(&shared.access_log, &shared.clock, began, client, &request)
         });
-        let (response, verdict) = match site.routes.find(request.uri(), request.headers()) {
+        let inspected = client::inspect(&request);
+        let (response, verdict) = match (inspected, site.routes.find(request.uri(), request.headers())) {
+            (Err(what), _) => refused(answer::malformed(what, request.headers())),
             _ if request.uri().path().starts_with(outcome::RESERVED) => {
                 let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
                 (outcome::serve(&*shared.store, shared.clock.now(), method, path, headers).await, Verdict::REFUSED)
             }
-            None => (answer::no_route(request.headers()), Verdict::REFUSED),
-            Some(route) => {
-                let answered = self.on_route(&site, route, request).await;
+            (_, None) => refused(answer::no_route(request.headers())),
+            (Ok(seen), Some(route)) => {
+                let answered = self.on_route(&site, route, request, &seen).await;
                 route.metrics.request(answered.1.outcome, began.elapsed());
                 if let Some(entry) = &mut entry {
                     entry.routed(&route.upstream.name, &route.settings.name);
@@ -78,7 +87,7 @@ impl Exchange {
         }
     }
 
-    async fn on_route(&self, site: &Site, route: &Route, request: Request<Incoming>) -> Answered {
+    async fn on_route(&self, site: &Site, route: &Route, request: Request<Incoming>, seen: &Seen) -> Answered {
         let (mut head, body) = request.into_parts();
         let policy = route.spill(&head.method);
         let limit = policy.map_or(site.clients.max_body, |policy| policy.max_body.min(site.clients.max_body));
@@ -86,13 +95,20 @@ impl Exchange {
             return refused(answer::too_large(limit, &head.headers));
         }
         // Before the client's own fields are taken out.
-        let asked = policy.map(|_| (self.client.address(&head.headers, &site.clients.trusted_proxies), wishes(&head.headers)));
-        if let Err(what) = self.client.prepare(&mut head) {
+        let sender = policy.map(|_| Sender {
+            address: self.client.address(&head.headers, &site.clients.trusted_proxies),
+            wishes: if seen.may_wish() { Wishes::of(&head.headers) } else { Wishes::default() },
+        });
+        if let Err(what) = self.client.prepare(&mut head, seen) {
             return refused(answer::malformed(what, &head.headers));
         }
-        match policy.zip(asked) {
-            None => self.pass(route, head, RequestBody::streaming(body, limit)).await,
-            Some((policy, (address, wishes))) => self.write(route, policy, wishes, address, limit, head, body).await,
+        let Some((policy, sender)) = policy.zip(sender) else {
+            return self.pass(route, head, RequestBody::streaming(body, limit)).await;
+        };
+        let limits = Limits { bytes: limit, stall: site.clients.idle_timeout };
+        match self.whole(route, policy, sender.wishes, &head, body, limits).await {
+            Ok(whole) => self.write(route, policy, sender, head, whole).await,
+            Err(response) => refused(response),
         }
     }
 
@@ -104,41 +120,45 @@ impl Exchange {
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
         let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
-        match self.send(route, seats, Request::from_parts(head, body)).await {
+        match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
             Ok((reply, seats)) => passed(reply, seats),
             Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
 
-    /// A write that may be queued: whole first, then decided over.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of one request, taken apart once")]
-    async fn write(
+    /// Reads the body of a write that may be queued; from here on it is seen to its end. Errors: the answer to one that is not whole.
+    async fn whole(
         &self,
         route: &Route,
         policy: &Spill,
         wishes: Wishes,
-        address: IpAddr,
-        limit: u64,
-        head: Parts,
+        head: &Parts,
         body: Incoming,
-    ) -> Answered {
+        limits: Limits,
+    ) -> Result<Whole, Response<ClientBody>> {
         let store = &*self.worker.shared.store;
-        let health = &route.upstream.health;
         // An upload that can only be queued is refused before it is read where the queue has no room for it.
-        let must_queue = decide(policy.when, wishes, false, health.state()) != Decision::Pass;
+        let must_queue = decide(policy.when, wishes, false, route.upstream.health.state()) != Decision::Pass;
         if must_queue && let Err(error) = store.room(declared_length(&head.headers).unwrap_or(0)) {
-            return refused(answer::store_failed(&error, &head.headers));
+            return Err(answer::store_failed(&error, &head.headers));
         }
-        let Whole { payload, trailers } = match rescue::collect(body, limit, store, must_queue).await {
-            Ok(whole) => whole,
-            Err(Failed::TooLarge(limit)) => return refused(answer::too_large(limit, &head.headers)),
-            Err(Failed::Client) => return refused(answer::broken_body(&head.headers)),
-            Err(Failed::Store(error)) => return refused(answer::store_failed(&error, &head.headers)),
-        };
+        let whole = rescue::collect(body, limits, store, must_queue).await.map_err(|failed| match failed {
+            Failed::TooLarge(limit) => answer::too_large(limit, &head.headers),
+            Failed::Client => answer::broken_body(&head.headers),
+            Failed::Stalled => answer::stalled(&head.headers),
+            Failed::Store(error) => answer::store_failed(&error, &head.headers),
+        })?;
         self.commitment.whole();
+        Ok(whole)
+    }
+
+    /// A whole write: decided over, then passed, queued or refused.
+    async fn write(&self, route: &Route, policy: &Spill, sender: Sender, head: Parts, whole: Whole) -> Answered {
+        let (store, health) = (&*self.worker.shared.store, &route.upstream.health);
+        let Sender { address, wishes } = sender;
         let subject = Subject { uri: &head.uri, headers: &head.headers, client_ip: address };
         let order_key = order::key(&route.upstream.name, &policy.order_by, subject);
-        let write = Write { head, payload, trailers, order_key };
+        let write = Write { head, payload: whole.payload, trailers: whole.trailers, order_key };
         let turn = store.turn(order_key);
         match (decide(policy.when, wishes, matches!(turn, Turn::Queued(_)), health.state()), turn) {
             (Decision::Pass, Turn::Live(turn)) => self.try_live(route, policy, wishes, write, turn).await,
@@ -158,31 +178,28 @@ impl Exchange {
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
         };
-        let outcome = self.send(route, seats, live_request(&write)).await;
+        let outcome = forward::send(&self.worker.pool, route, seats, live_request(&write)).await;
         let evidence = match &outcome {
             Ok((reply, _)) => Evidence::Answer { status: reply.response.status(), to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
             Err(_) => Evidence::NotSent,
         };
-        let may_be_resent = policy.delivery == crate::envelope::Delivery::AtLeastOnce || write.head.method.is_idempotent();
+        let may_be_resent = policy.delivery == Delivery::AtLeastOnce || write.head.method.is_idempotent();
         match (verdict::live(evidence, may_be_resent, health.failing()), outcome) {
             (Live::Spill, outcome) if !wishes.never_queue => {
-                let failure = outcome.err().map(|error| error.kind);
-                self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure }).await
+                // The seats are free before the write is queued.
+                let failure = match outcome {
+                    Ok((reply, _seats)) => Failure::Answer(reply.response.status()),
+                    Err(error) => Failure::NoAnswer(error.kind),
+                };
+                self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
             }
             (_, Ok((reply, seats))) => passed(reply, seats),
             (_, Err(error)) => refused(answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers))),
         }
     }
 
-    async fn queue(
-        &self,
-        route: &Route,
-        policy: &Spill,
-        write: Write,
-        turn: crate::store::QueuedTurn,
-        cause: impl Into<Cause>,
-    ) -> Answered {
+    async fn queue(&self, route: &Route, policy: &Spill, write: Write, turn: QueuedTurn, cause: impl Into<Cause>) -> Answered {
         let shared = &self.worker.shared;
         spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into()).await
     }
@@ -198,61 +215,10 @@ impl Exchange {
         let of_backend = health.seat(Class::Live).await?;
         Ok(Seats { backend: of_backend, _route: of_route })
     }
-
-    /// Sends a request and tells the backend's health how it went. The seats come back with the answer; without one they are free again.
-    async fn send(&self, route: &Route, seats: Seats, request: Request<RequestBody>) -> Result<(Reply, Seats), SendError> {
-        let under_way = UnderWay::begin(route, seats, &request);
-        match route.upstream.backend.send(&self.worker.pool, request).await {
-            Ok(reply) => {
-                let seats = under_way.answered(reply.server, reply.response.status());
-                Ok((reply, seats))
-            }
-            Err(error) => {
-                under_way.failed(&error);
-                Err(error)
-            }
-        }
-    }
 }
 
-/// The live request of a write whose parts are kept for a rescue.
-fn live_request(write: &Write) -> Request<RequestBody> {
-    let mut request = Request::new(request_body(&write.payload, write.trailers.as_ref()));
-    *request.method_mut() = write.head.method.clone();
-    *request.uri_mut() = write.head.uri.clone();
-    *request.headers_mut() = write.head.headers.clone();
-    *request.extensions_mut() = write.head.extensions.clone();
-    if write.trailers.is_some() {
-        // Trailers need chunks (RFC 9112 section 6.5), and chunks exclude a length.
-        request.headers_mut().remove(CONTENT_LENGTH);
-    } else {
-        request.headers_mut().remove(TRAILER);
-    }
-    request
-}
-
-fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody {
-    match (payload.as_memory(), trailers) {
-        (Some(bytes), None) => RequestBody::full(bytes.clone()),
-        (Some(bytes), Some(trailers)) => {
-            let trailers = trailers.clone();
-            RequestBody::boxed(Full::new(bytes.clone()).map_err(|never| match never {}).with_trailers(async { Some(Ok(trailers)) }))
-        }
-        (None, None) => RequestBody::boxed(payload.body().map_err(std::io::Error::other)),
-        (None, Some(trailers)) => {
-            let trailers = trailers.clone();
-            RequestBody::boxed(payload.body().map_err(std::io::Error::other).with_trailers(async { Some(Ok(trailers)) }))
-        }
-    }
-}
-
-/// The backend's own answer: nothing of ours but `Via`.
-fn passed(reply: Reply, seats: Seats) -> Answered {
-    let (mut head, body) = reply.response.into_parts();
-    remove_hop_by_hop(&mut head.headers);
-    head.headers.append(VIA, VIA_US);
-    head.version = http::Version::HTTP_11;
-    (Response::from_parts(head, ClientBody::passing(body, seats)), Verdict::PASSED)
+fn passed(reply: Reply, seats: Option<Seats>) -> Answered {
+    (forward::passed(reply, seats), Verdict::PASSED)
 }
 
 fn refused(response: Response<ClientBody>) -> Answered {
@@ -261,17 +227,4 @@ fn refused(response: Response<ClientBody>) -> Answered {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// What the client says about being queued.
-fn wishes(headers: &HeaderMap) -> Wishes {
-    // Nearly no request has either; a look at the names is cheaper than two look-ups.
-    if !headers.keys().any(|name| matches!(name.as_str(), "prefer" | "forebay-spill")) {
-        return Wishes::default();
-    }
-    let says = |name: &str, word: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(word))
-    };
-    Wishes { queue: says("prefer", "respond-async"), never_queue: says("forebay-spill", "never") }
 }

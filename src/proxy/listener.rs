@@ -23,8 +23,6 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use crate::backend::gather::Gather;
-
 use super::{
     Worker,
     body::ClientBody,
@@ -37,7 +35,7 @@ use super::{
 };
 
 /// Told to a client over the limit of connections, before anything is read.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=connection_limit_reached\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The connections of all workers: how many there are, and how they are told to end.
 #[derive(Debug, Default)]
@@ -118,11 +116,13 @@ impl Worker {
 async fn turn_away(mut stream: Stream, counted: Counted) {
     let told = async {
         stream.write_all(TOO_MANY).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        drop(counted);
+        // What it has sent is read, so that no reset overtakes our answer.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
     // Whoever does not even read this is dropped.
     let _told = tokio::time::timeout(Duration::from_secs(1), told).await;
-    drop(counted);
 }
 
 /// One connection, to its end.
@@ -135,7 +135,7 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
         .title_case_headers(true)
         .max_buf_size(limits.max_header_bytes.max(8192))
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Watched { stream: Gather(stream), watch: watch.clone() }), requests);
+        .serve_connection(TokioIo::new(Watched::new(stream, watch.clone())), requests);
     let mut connection = std::pin::pin!(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
     let mut drain = std::pin::pin!(connections.drain.notified());

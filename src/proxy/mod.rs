@@ -1,7 +1,7 @@
 //! From the client to us: listen, find the route, decide, and pass on, queue or refuse.
 //!
 //! [`Site`] is what all worker threads share, and is replaced as a whole when the configuration is reloaded. A [`Worker`] is one thread's: its own
-//! listeners and its own connections to backends. The way of one request is [`Exchange::answer`], which fits one screen.
+//! listeners and its own connections to backends. The way of one request is `exchange::Exchange::answer`, which fits one screen.
 
 mod access;
 mod answer;
@@ -10,9 +10,11 @@ mod client;
 mod decide;
 mod dispatch;
 mod exchange;
+mod forward;
 mod listener;
 mod outcome;
 mod page;
+mod proxy_status;
 mod rescue;
 mod route;
 mod settings;

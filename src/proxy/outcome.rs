@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::{
+    backend::letters,
     envelope::{RequestId, State, Timestamp},
     store::{Answer, Record, Store, StoreError},
 };
@@ -81,6 +82,8 @@ fn replayed(kept: &Answer) -> Option<Response<ClientBody>> {
         None => ClientBody::kept(kept.payload.body()),
     });
     *response.status_mut() = StatusCode::from_u16(kept.status).ok()?;
+    *response.extensions_mut() =
+        letters::extensions(kept.headers.iter().map(|field| field.spelling.as_deref().unwrap_or(field.name.as_str())));
     for field in &kept.headers {
         response.headers_mut().append(field.name.clone(), field.value.clone());
     }

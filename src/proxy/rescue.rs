@@ -1,9 +1,12 @@
 //! Reading a write whole before it is sent, as nginx buffers requests: a slow phone then holds no worker of the backend, and a write whose
 //! attempt fails halfway can be rescued whole.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
 
 use crate::store::{Payload, Store, StoreError};
 
@@ -20,22 +23,33 @@ pub(super) enum Failed {
     TooLarge(u64),
     /// The client hung up or sent garbage: what was not whole is not queued.
     Client,
+    /// Nothing more came for too long.
+    Stalled,
     /// There is no room for it.
     Store(StoreError),
 }
 
-/// Reads a body of at most `limit` bytes. With `must_queue`, nothing but the queue is left for it, so that the queue's room is asked as it grows.
-pub(super) async fn collect(mut incoming: Incoming, limit: u64, store: &dyn Store, must_queue: bool) -> Result<Whole, Failed> {
+/// How a body is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes that it may have.
+    pub(super) bytes: u64,
+    /// Time in which something more of it must come.
+    pub(super) stall: Duration,
+}
+
+/// Reads a body. With `must_queue`, nothing but the queue is left for it, so that the queue's room is asked as it grows.
+pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn Store, must_queue: bool) -> Result<Whole, Failed> {
     let mut whole = Whole { payload: Payload::from(bytes::Bytes::new()), trailers: None };
     if incoming.is_end_stream() {
         return Ok(whole);
     }
     let mut spool = store.spooler().begin();
-    while let Some(frame) = incoming.frame().await {
+    while let Some(frame) = timeout(limits.stall, incoming.frame()).await.map_err(|_| Failed::Stalled)? {
         match frame.map_err(|_| Failed::Client)?.into_data() {
             Ok(data) => {
-                if spool.len() + data.len() as u64 > limit {
-                    return Err(Failed::TooLarge(limit));
+                if spool.len() + data.len() as u64 > limits.bytes {
+                    return Err(Failed::TooLarge(limits.bytes));
                 }
                 if must_queue {
                     store.room(spool.len() + data.len() as u64).map_err(Failed::Store)?;

@@ -1,9 +1,9 @@
 //! Freezing a write into an envelope and putting it into the queue.
 
-use http::{HeaderMap, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, Response, request::Parts};
 
 use crate::{
-    backend::{ErrorKind, letters},
+    backend::letters,
     envelope::{Clock, Envelope, Field, OrderKey, Reason, RequestId},
     store::{NewRequest, Payload, QueuedTurn, Store},
     telemetry::RequestOutcome,
@@ -13,6 +13,7 @@ use super::{
     access::Verdict,
     answer::{self, Queued},
     body::ClientBody,
+    proxy_status::Failure,
     route::Route,
     settings::{OnDeadLetter, Spill},
 };
@@ -30,7 +31,7 @@ pub(super) struct Write {
 pub(super) struct Cause {
     pub(super) reason: Reason,
     /// What failed, when a live attempt got no answer.
-    pub(super) failure: Option<ErrorKind>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl From<Reason> for Cause {
@@ -75,15 +76,17 @@ fn accept_of(headers: &HeaderMap) -> HeaderMap {
 
 fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &Clock) -> Envelope {
     let accepted_at = clock.now();
-    let spellings = letters::names(&write.head);
     Envelope {
         id: RequestId::new(),
         backend: route.upstream.name.clone(),
         route: route.settings.name.clone(),
         method: write.head.method.clone(),
         target: write.head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        headers: fields(&write.head.headers, &spellings),
-        trailers: write.trailers.as_ref().map_or_else(Vec::new, |trailers| fields(trailers, &[])),
+        headers: letters::fields(&write.head.headers, &write.head.extensions),
+        trailers: write
+            .trailers
+            .as_ref()
+            .map_or_else(Vec::new, |trailers| trailers.iter().map(|(name, value)| Field::new(name.clone(), value.clone())).collect()),
         reason,
         accepted_at,
         expires_at: accepted_at.after(policy.max_age),
@@ -92,22 +95,4 @@ fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &
         order_key: write.order_key,
         hold_key_when_dead: policy.on_dead_letter == OnDeadLetter::Hold,
     }
-}
-
-/// The fields in order, each in the letters in which it came where those are known.
-fn fields(headers: &HeaderMap, spellings: &[Box<str>]) -> Vec<Field> {
-    let mut spellings: Vec<Option<&Box<str>>> = spellings.iter().map(Some).collect();
-    headers
-        .iter()
-        // The length is that of the payload; a second opinion about it could only be wrong.
-        .filter(|(name, _)| *name != CONTENT_LENGTH)
-        .map(|(name, value)| {
-            let spelling = spellings
-                .iter_mut()
-                .find(|spelling| spelling.is_some_and(|letters| letters.eq_ignore_ascii_case(name.as_str())))
-                .and_then(Option::take)
-                .filter(|letters| ***letters != *name.as_str());
-            Field { name: name.clone(), spelling: spelling.cloned(), value: value.clone() }
-        })
-        .collect()
 }

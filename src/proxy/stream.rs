@@ -1,13 +1,18 @@
 //! A client's socket, whatever its kind.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 use super::watch::Watch;
 use crate::backend::gather::Gather;
@@ -19,16 +24,30 @@ pub(super) enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
+/// How long what a client still sends is read and thrown away after an answer that refused it.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// A client's socket that notes when bytes arrive.
 pub(super) struct Watched {
-    pub(super) stream: Gather<Stream>,
-    pub(super) watch: Arc<Watch>,
+    stream: Gather<Stream>,
+    watch: Arc<Watch>,
+    /// Whether the client has said anything, its end included.
+    heard: bool,
+    /// Runs once our side is closed and the client's is waited for.
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
+        Self { stream: Gather(stream), watch, heard: false, linger: None }
+    }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_ready() {
+            self.heard = true;
             self.watch.received();
         }
         polled
@@ -44,8 +63,30 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Closes our side. A client that was refused may still be sending: were its bytes left unread, the system would answer them with a reset, which may
+    /// overtake our answer. So they are read for a while (RFC 9112 section 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        let linger = match &mut this.linger {
+            Some(linger) => linger,
+            None => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                if !(this.heard && this.watch.was_refused()) {
+                    return Poll::Ready(Ok(()));
+                }
+                this.linger.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        let mut unwanted = [0; 4096];
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut unwanted);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {

@@ -30,12 +30,14 @@ pub(super) struct Watch {
     began: Instant,
     /// Milliseconds after `began` at which the phase began, times four, plus the phase.
     word: AtomicU64,
+    /// The connection ends although its client has more to say.
+    refused: AtomicBool,
 }
 
 impl Watch {
     /// A connection that has just been accepted: the head of its first request is due.
     pub(super) fn begin() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), word: AtomicU64::new(Phase::Head as u64) })
+        Arc::new(Self { began: Instant::now(), word: AtomicU64::new(Phase::Head as u64), refused: AtomicBool::new(false) })
     }
 
     /// Enters a phase. When it began is noted by [`stamp`](Self::stamp), once the connection has nothing more to do for now: most phases are
@@ -49,6 +51,16 @@ impl Watch {
         if self.word.load(Relaxed) & 3 == Phase::Idle as u64 {
             self.enter(Phase::Head);
         }
+    }
+
+    /// The answer that ends is one that refuses what its client may still be sending.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Relaxed);
+    }
+
+    /// Whether the client may still be sending what nobody reads: it was refused by us, or by hyper in the middle of a head.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused.load(Relaxed) || self.word.load(Relaxed) & 3 == Phase::Head as u64
     }
 
     /// Notes when the phase began, if that has not been noted; true when that is the beginning of a head.

@@ -1,6 +1,6 @@
 //! The seam between replay and the wire: what is sent, what comes back, and who carries it.
 //!
-//! The program's courier is a [`Backend`] with idle connections of replay's own; a test's is a script.
+//! The program's courier is a `Backend` with idle connections of replay's own; a test's is a script.
 
 use std::{
     io,

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{ErrorKind, SendError, letters},
-    envelope::{Field, verdict},
+    envelope::verdict,
     health::{Quality, Signal},
     store::{Answer, Claimed, Payload, Spooler, StoreError},
 };
@@ -113,9 +113,9 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
 
 fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
     let signal = match error.kind {
-        ErrorKind::Connect | ErrorKind::ConnectTimeout => Some(Signal::ConnectFailure),
+        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::ConnectTimeout => Some(Signal::ConnectFailure),
         ErrorKind::Reset | ErrorKind::Timeout | ErrorKind::BadResponse => Some(Signal::Failure),
-        ErrorKind::RequestBody => None,
+        ErrorKind::RequestBody | ErrorKind::RequestTooLarge | ErrorKind::RequestStalled => None,
     };
     let ended = match (failure, error.kind) {
         (Some(damaged @ StoreError::Damaged(_)), _) => Ended::Damaged { why: damaged.to_string() },
@@ -134,13 +134,9 @@ fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended
     let own_host = claimed.envelope.headers.iter().find(|field| field.name == HOST).and_then(|field| field.value.to_str().ok());
     let to_login = text(LOCATION).is_some_and(|location| verdict::looks_like_login(&location, own_host));
     let retry_after = text(RETRY_AFTER);
-    let headers = head
-        .headers
-        .iter()
-        // The framing was that of one connection; whoever hands the answer on frames what was kept of it.
-        .filter(|(name, _)| **name != CONTENT_LENGTH && **name != TRANSFER_ENCODING)
-        .map(|(name, value)| Field::new(name.clone(), value.clone()))
-        .collect();
+    let mut headers = letters::fields(&head.headers, &head.extensions);
+    // The framing was that of one connection; whoever hands the answer on frames what was kept of it.
+    headers.retain(|field| field.name != TRANSFER_ENCODING);
     Ended::Answered { answer: Answer { status: head.status.as_u16(), headers, payload }, to_login, retry_after }
 }
 

@@ -4,7 +4,11 @@ mod lookout;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, select_all},
+    stream::FuturesUnordered,
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, MissedTickBehavior},
@@ -12,7 +16,7 @@ use tokio::{
 
 use crate::{
     envelope::Name,
-    health::{Class, NoSeat, Seat, State},
+    health::{Class, Gate, NoSeat, Seat, State},
     store::{Claimed, StoreError},
 };
 
@@ -28,8 +32,9 @@ use lookout::Lookout;
 
 /// How long a store that cannot claim is left alone, and one that found nothing although something seemed due.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
-/// Live traffic that leaves a route does not tell us: so often we look whether a full one has room.
-const FULL_ROUTE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request rests that was claimed for a seat of its route which live traffic then took: live traffic is served first there, and each
+/// claim costs a commit.
+const LOST_SEAT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest sleep until something falls due: wall clocks are set now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Time between two sweeps of idle connections, and between two looks at how the backlog goes.
@@ -73,11 +78,13 @@ struct Obstacle {
     until: Option<Instant>,
     queue: bool,
     seat: bool,
+    /// Full routes for which something is due.
+    routes: Vec<Arc<Gate>>,
 }
 
 impl Obstacle {
     fn new(hold: Hold) -> Self {
-        Self { hold, until: None, queue: false, seat: false }
+        Self { hold, until: None, queue: false, seat: false, routes: Vec::new() }
     }
 
     fn until(hold: Hold, until: Instant) -> Self {
@@ -133,6 +140,7 @@ impl Loop {
                 () = context.handle.changed.notified() => self.pace.configure(&context.handle.settings.load(), Instant::now()),
                 () = wake.notified(), if obstacle.queue => self.no_claim_before = None,
                 () = context.health.seat_freed(), if obstacle.seat => {}
+                () = any_vacant(&obstacle.routes), if !obstacle.routes.is_empty() => {}
                 () = sleep_until(until), if until.is_some() => {}
                 () = asked_to_stop(&mut self.shutdown), if !self.stopping => self.stopping = true,
                 _ = sweeps.tick() => {
@@ -208,12 +216,9 @@ impl Loop {
             Some(due) if due <= time => Ok(()),
             due => {
                 let pause = due.map(|due| due.since(time).min(LONGEST_SLEEP));
-                // Something may be due in a full route.
-                let full =
-                    (!full_routes.is_empty() && store.next_due(name, &[]).is_some_and(|due| due <= time)).then_some(FULL_ROUTE_PAUSE);
-                let soonest = pause.into_iter().chain(full).min();
-                let hold = if full.is_some() { Hold::Route } else { Hold::Queue };
-                Err(Obstacle { until: soonest.map(|pause| now + pause), queue: true, ..Obstacle::new(hold) })
+                let full_ones_are_due = !full_routes.is_empty() && store.next_due(name, &[]).is_some_and(|due| due <= time);
+                let (hold, routes) = if full_ones_are_due { (Hold::Route, self.gates_without_room()) } else { (Hold::Queue, Vec::new()) };
+                Err(Obstacle { until: pause.map(|pause| now + pause), queue: true, routes, ..Obstacle::new(hold) })
             }
         }
     }
@@ -223,14 +228,22 @@ impl Loop {
     fn full_routes(&self) -> Vec<Name> {
         let claiming = u32::try_from(self.claims.len()).unwrap_or(u32::MAX);
         let routes = self.context.handle.routes.load();
-        let is_full = |gate: &crate::health::gate::Gate| gate.limit().saturating_sub(gate.in_flight()) <= claiming;
+        let is_full = |gate: &Gate| gate.limit().saturating_sub(gate.in_flight()) <= claiming;
         let mut full = self.classes.full(self.sight.rtt, self.context.health.limit(), claiming);
         full.extend(routes.iter().filter(|(_, gate)| is_full(gate)).map(|(name, _)| Arc::clone(name)));
         full
     }
 
+    /// Those of the full routes that have no seat at all; of the others it is a claim under way that may take the last.
+    fn gates_without_room(&self) -> Vec<Arc<Gate>> {
+        let routes = self.context.handle.routes.load();
+        routes.values().filter(|gate| gate.in_flight() >= gate.limit()).map(Arc::clone).collect()
+    }
+
     fn claimed(&mut self, ended: ClaimEnded) {
         let ClaimEnded { seat, result } = ended;
+        // A stop that began with the end of the claim came before it: what is known of the stop must not depend on who is asked first.
+        self.stopping |= self.shutdown.borrow().is_some();
         match result {
             Ok(Some(claimed)) => {
                 self.claim_width = self.claim_width.saturating_add(1);
@@ -264,7 +277,7 @@ impl Loop {
         let future: BoxFuture<'static, Option<Report>> = match routes.get(&claimed.envelope.route).map(|gate| gate.try_seat()) {
             _ if self.stopping => Box::pin(give_back(context, claimed, owed, Duration::ZERO, "forebay is stopping", shutdown)),
             // Live traffic was faster.
-            Some(None) => Box::pin(give_back(context, claimed, owed, FULL_ROUTE_PAUSE, "its route was full", shutdown)),
+            Some(None) => Box::pin(give_back(context, claimed, owed, LOST_SEAT_PAUSE, "its route was full", shutdown)),
             _ if is_suspect && self.in_flight() > 0 => {
                 self.alone = Alone::Wanted;
                 Box::pin(give_back(context, claimed, owed, Duration::ZERO, "it is to be replayed alone", shutdown))
@@ -326,6 +339,11 @@ async fn sleep_until(moment: Option<Instant>) {
     if let Some(moment) = moment {
         tokio::time::sleep_until(moment).await;
     }
+}
+
+/// Resolves when one of the gates may have a seat.
+async fn any_vacant(gates: &[Arc<Gate>]) {
+    select_all(gates.iter().map(|gate| Box::pin(gate.vacant()))).await;
 }
 
 #[cfg(test)]

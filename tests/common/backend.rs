@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
@@ -164,10 +165,10 @@ pub struct Backend {
 enum Port {
     Listening {
         stop: oneshot::Sender<()>,
-        ended: JoinHandle<()>,
+        ended: JoinHandle<Socket>,
     },
     /// Bound, so that nobody else gets the port, and not listening, so that it refuses.
-    Refusing(TcpSocket),
+    Refusing(Socket),
     Moving,
 }
 
@@ -177,6 +178,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     received: watch::Sender<usize>,
     connections: AtomicUsize,
+    open: watch::Sender<usize>,
     busy: AtomicUsize,
     busiest: AtomicUsize,
 }
@@ -184,17 +186,19 @@ struct Shared {
 impl Backend {
     /// A backend on a free port of the loopback that answers 200 and `ok` to everything.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = bound();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
         let shared = Arc::new(Shared {
             acts: Mutex::default(),
             otherwise: Mutex::new(Arc::new(|_| answer(200, &[], "ok"))),
             requests: Mutex::default(),
             received: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
+            open: watch::Sender::new(0),
             busy: AtomicUsize::new(0),
             busiest: AtomicUsize::new(0),
         });
-        Self { address: listener.local_addr().unwrap(), port: listen(listener, &shared), shared }
+        Self { address, port: listen(socket, &shared), shared }
     }
 
     /// Where it is, and stays also while it is stopped.
@@ -236,6 +240,12 @@ impl Backend {
         self.shared.connections.load(SeqCst)
     }
 
+    /// Resolves when no connection is open: everything that a peer which is gone had sent has been read and recorded by then.
+    pub async fn disconnected(&self) {
+        let mut open = self.shared.open.subscribe();
+        within("the end of all connections to the backend", open.wait_for(|open| *open == 0)).await.unwrap();
+    }
+
     /// The most requests that it had at once.
     pub fn busiest(&self) -> usize {
         self.shared.busiest.load(SeqCst)
@@ -245,21 +255,32 @@ impl Backend {
     pub async fn stop(&mut self) {
         let Port::Listening { stop, ended } = std::mem::replace(&mut self.port, Port::Moving) else { panic!("it is stopped already") };
         drop(stop);
-        ended.await.unwrap();
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
-        self.port = Port::Refusing(socket);
+        self.port = Port::Refusing(ended.await.unwrap());
     }
 
     /// Listens again, on the same port, with the acts that are left.
     pub async fn start_again(&mut self) {
         let Port::Refusing(socket) = std::mem::replace(&mut self.port, Port::Moving) else { panic!("it is running already") };
-        self.port = listen(socket.listen(1024).unwrap(), &self.shared);
+        self.port = listen(socket, &self.shared);
     }
 }
 
-fn listen(listener: TcpListener, shared: &Arc<Shared>) -> Port {
+/// A socket that is bound to a free port by its number: so it keeps the port also when it is made to listen no more.
+fn bound() -> Socket {
+    let socket = |address: SocketAddr| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket
+    };
+    let finder = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+    socket(finder.local_addr().unwrap().as_socket().unwrap())
+}
+
+fn listen(socket: Socket, shared: &Arc<Shared>) -> Port {
+    socket.listen(1024).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
     let shared = Arc::clone(shared);
     let (stop, mut stopped) = oneshot::channel();
     let ended = tokio::spawn(async move {
@@ -271,15 +292,20 @@ fn listen(listener: TcpListener, shared: &Arc<Shared>) -> Port {
                     let Ok((stream, _)) = accepted else { continue };
                     let number = shared.connections.fetch_add(1, SeqCst);
                     let shared = Arc::clone(&shared);
+                    let open = Open::new(&shared);
                     connections.spawn(async move {
+                        let _open = open;
                         // An error means that the peer is gone, which ends a connection like any other.
                         let _ = serve(stream, number, &shared).await;
                     });
                 }
             }
         }
-        drop(listener);
+        // Closing it would not do: a process that is being started in this moment holds a copy of every file for an instant.
+        let socket = Socket::from(listener.into_std().unwrap());
+        socket.shutdown(Shutdown::Read).unwrap();
         connections.shutdown().await;
+        socket
     });
     Port::Listening { stop, ended }
 }
@@ -342,6 +368,21 @@ impl Reading {
         shared.requests.lock().unwrap().push(request.clone());
         shared.received.send_modify(|count| *count += 1);
         if request.body.complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.open.send_modify(|open| *open += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 

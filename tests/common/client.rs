@@ -36,6 +36,12 @@ impl Response {
         values(&self.fields, name).next().map(|value| std::str::from_utf8(value).unwrap())
     }
 
+    /// The identity of the queued request that this 202 (or what stands for it) acknowledges.
+    pub fn id(&self) -> String {
+        let id = self.field("forebay-id");
+        id.unwrap_or_else(|| panic!("not queued: {:?}", String::from_utf8_lossy(&self.head))).to_owned()
+    }
+
     /// The body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
@@ -56,9 +62,14 @@ pub struct Client {
 impl Client {
     /// A connection to this address.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { wire: Wire::new(stream) }
+        Self::try_connect(address).await.unwrap()
+    }
+
+    /// A connection to this address, or why there is none.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = within("a connection", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { wire: Wire::new(stream) })
     }
 
     /// The address that the peer sees.
@@ -91,6 +102,19 @@ impl Client {
         within("a response", self.read(false)).await
     }
 
+    /// The head of the next response; its body stays to be read, with [`bytes`](Self::bytes) or [`rest`](Self::rest).
+    pub async fn head(&mut self) -> Response {
+        let head = within("the head of a response", self.wire.head()).await.unwrap().expect("a response");
+        parse(&head).unwrap()
+    }
+
+    /// So many bytes, as soon as they are there.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let body = within("bytes", self.wire.body(Framing::Length(count as u64))).await;
+        assert!(body.complete, "the connection ended after {:?}", String::from_utf8_lossy(&body.content));
+        body.content
+    }
+
     /// Sends a request and gives its response.
     pub async fn exchange(&mut self, bytes: impl AsRef<[u8]>) -> Response {
         self.send(bytes).await;
@@ -110,6 +134,12 @@ impl Client {
     /// Everything that still comes, up to the end of the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         within("the end of the connection", self.wire.rest()).await
+    }
+
+    /// Resolves when the peer has closed the connection in peace. Panics at a reset, or if it sends anything before.
+    pub async fn ended(&mut self) {
+        let more = within("the end of the connection", self.wire.has_more()).await;
+        assert!(!more.expect("an end, and not a reset"), "more came in place of an end");
     }
 
     /// Resolves when the peer has closed or reset the connection. Panics if it sends anything before.
@@ -144,6 +174,13 @@ pub async fn fetch(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
 /// The bytes of a GET.
 pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
+}
+
+/// The JSON that the admin listener answers to a GET.
+pub async fn ask(admin: SocketAddr, target: &str) -> serde_json::Value {
+    let response = fetch(admin, format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
+    assert_eq!(response.status, 200, "{target}: {}", response.text());
+    response.json()
 }
 
 /// The bytes of a request with a body of known length; `fields` are whole lines without their end.

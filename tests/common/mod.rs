@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod client;
 pub mod program;
+pub mod site;
 pub mod wire;
 
 use std::time::Duration;

@@ -19,7 +19,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::within;
+use super::{client, within};
 
 /// The program, running or not, with its directory. Dropped, it is killed and its directory removed.
 pub struct Program {
@@ -106,6 +106,30 @@ impl Program {
         self.running.as_ref().expect("it is not running").admin.expect("it has no admin listener")
     }
 
+    /// What the operator sees of it: `GET /api/v1/status`.
+    pub async fn status(&self) -> Value {
+        client::fetch(self.admin(), "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.json()
+    }
+
+    /// What a client sees of its queued request: `GET /.forebay/requests/ID`.
+    pub async fn outcome(&self, id: &str) -> Value {
+        client::fetch(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.json()
+    }
+
+    /// The same as soon as the request is in this state. Panics when it has ended in another one.
+    pub async fn becomes(&self, id: &str, state: &str) -> Value {
+        let seen = async {
+            loop {
+                let outcome = self.outcome(id).await;
+                if outcome["state"] == state {
+                    return outcome;
+                }
+                assert!(matches!(outcome["state"].as_str(), Some("queued" | "delivering")), "not {state}: {outcome}");
+            }
+        };
+        within(&format!("request {id} to be {state}"), seen).await
+    }
+
     /// Its directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -169,6 +193,23 @@ impl Program {
         match within(what, self.log.find(0, matches)).await {
             Some((line, _)) => line,
             None => panic!("the program ended without {what}; it wrote:\n{}", self.stderr()),
+        }
+    }
+
+    /// The status as soon as `holds`. It is asked for again whenever the program logs something, so its log level has to be `debug`.
+    pub async fn status_when(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut state = self.log.state.subscribe();
+        loop {
+            // Before the question: a line that comes after it asks again.
+            let ended = state.borrow_and_update().1;
+            assert!(!ended, "the program ended without {what}; it wrote:\n{}", self.stderr());
+            let status = self.status().await;
+            if holds(&status) {
+                return status;
+            }
+            if tokio::time::timeout(super::PATIENCE, state.changed()).await.is_err() {
+                panic!("waited in vain: {what}; the status is {status:#}\nand it wrote:\n{}", self.stderr());
+            }
         }
     }
 

@@ -220,6 +220,37 @@ async fn replay_hears_of_a_gate_that_closes_or_opens() {
     freed.await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_without_a_place_hears_of_any_free_seat() {
+    let gate = Gate::new(5);
+    let mut seats = take_all(&gate);
+    for change in ["a seat", "the limit", "closing"] {
+        let mut vacant = Box::pin(gate.vacant());
+        assert!((&mut vacant).now_or_never().is_none(), "before {change}");
+        match change {
+            "a seat" => drop(seats.pop()),
+            "the limit" => gate.set_limit(6),
+            _ => gate.close(),
+        }
+        assert!(vacant.now_or_never().is_some(), "{change}");
+        gate.set_limit(5);
+        seats.extend(gate.try_seat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_without_a_place_does_not_hear_of_a_seat_that_goes_to_one_with_a_place() {
+    let gate = Gate::new(1);
+    let seat = gate.try_seat().unwrap();
+    let waiter = waiter(&gate, WAIT).await;
+    let mut vacant = Box::pin(gate.vacant());
+    assert!((&mut vacant).now_or_never().is_none());
+    drop(seat);
+    assert!((&mut vacant).now_or_never().is_none());
+    drop(waiter.await.unwrap().unwrap());
+    vacant.await;
+}
+
 #[test]
 fn a_seat_that_has_just_come_free_is_for_those_who_wait_not_for_newcomers_or_replay() {
     let word = Word(0).with_limit(2);

@@ -153,12 +153,13 @@ impl RedbStore {
     /// One damaged record is no reason not to go on with the others.
     async fn set_aside(&self, id: RequestId, attempt: u32, at: Timestamp) -> Result<(), StoreError> {
         tracing::error!(%id, "the stored bytes of a request are damaged; it is set aside among the dead letters");
-        self.shared.health.damaged.fetch_add(1, Relaxed);
-        let end = End::Dead { reason: DeadReason::Damaged, why: "its stored bytes do not match their checksum".to_owned() };
-        self.ask(|reply| Command::Settle(Settle { id, attempt, at, end, answer: None }, reply)).await
+        let why = "its stored bytes do not match their checksum".to_owned();
+        self.settle_now(id, attempt, at, Outcome::Dead { reason: DeadReason::Damaged, why, answer: None }).await
     }
 
     async fn settle_now(&self, id: RequestId, attempt: u32, at: Timestamp, outcome: Outcome) -> Result<(), StoreError> {
+        // Those that are found damaged only while they are sent count as well.
+        let is_damaged = matches!(outcome, Outcome::Dead { reason: DeadReason::Damaged, .. });
         let (end, answer) = match outcome {
             Outcome::Delivered(answer) => (End::Delivered, Some(answer)),
             Outcome::Again { due, consumes_attempt, trips, why } => (End::Again { due, consumes_attempt, trips, why }, None),
@@ -168,7 +169,9 @@ impl RedbStore {
             Some(answer) => Some(self.store_answer(id, attempt, answer).await?),
             None => None,
         };
-        self.ask(|reply| Command::Settle(Settle { id, attempt, at, end, answer }, reply)).await
+        self.ask(|reply| Command::Settle(Settle { id, attempt, at, end, answer }, reply)).await?;
+        self.shared.health.damaged.fetch_add(u64::from(is_damaged), Relaxed);
+        Ok(())
     }
 
     async fn store_answer(&self, id: RequestId, attempt: u32, answer: Answer) -> Result<StoredAnswer, StoreError> {

@@ -174,7 +174,13 @@ impl Courier for Arc<Script> {
                 } else {
                     drop(tokio::spawn(notice))
                 }
-                return Err(SendError { kind: ErrorKind::Reset, maybe_sent: true, server: None, detail: "it went down".into() });
+                return Err(SendError {
+                    kind: ErrorKind::Reset,
+                    maybe_sent: true,
+                    server: None,
+                    detail: "it went down".into(),
+                    unsent: None,
+                });
             }
             let step = self.steps.lock().pop_front().unwrap_or_else(|| self.default.lock().clone());
             tokio::time::sleep(step.after).await;
@@ -189,7 +195,7 @@ impl Courier for Arc<Script> {
                 }
                 Does::Fail { maybe_sent } => {
                     let kind = if maybe_sent { ErrorKind::Reset } else { ErrorKind::Connect };
-                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into() })
+                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into(), unsent: None })
                 }
                 Does::Nothing => std::future::pending().await,
             }

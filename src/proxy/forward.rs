@@ -1,0 +1,137 @@
+//! Sending a live request, and what of its answer the client gets.
+
+use std::io;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Version,
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, VIA},
+};
+use http_body_util::{BodyExt, Full};
+
+use crate::{
+    backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop},
+    health::Signal,
+    store::Payload,
+};
+
+use super::{
+    body::{ClientBody, Seats},
+    client::VIA_US,
+    dispatch::UnderWay,
+    route::Route,
+    spill::Write,
+};
+
+/// Servers that one request is tried at, where none before has seen it: more would make a client wait for one connect timeout after the other.
+const MOST_SERVERS: u32 = 3;
+
+/// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another.
+/// The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+pub(super) async fn send(
+    pool: &Pool,
+    route: &Route,
+    seats: Seats,
+    mut request: Request<RequestBody>,
+) -> Result<(Reply, Option<Seats>), SendError> {
+    let backend = &route.upstream.backend;
+    let mut under_way = UnderWay::begin(route, seats, &request);
+    let mut tried: u64 = 0;
+    loop {
+        let mut result = backend.send_avoiding(tried, pool, request).await;
+        report(route, &result);
+        let unsent = match &mut result {
+            Err(SendError { server: Some(server), unsent, .. }) => {
+                tried |= 1 << *server;
+                unsent.take().filter(|_| tried.count_ones() < MOST_SERVERS && backend.has_another(tried))
+            }
+            _ => None,
+        };
+        match unsent {
+            Some(unsent) => {
+                request = *unsent;
+                under_way.begin_again();
+            }
+            None => return finish(under_way, result),
+        }
+    }
+}
+
+fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>) -> Result<(Reply, Option<Seats>), SendError> {
+    match result {
+        Ok(reply) => {
+            let seats = under_way.answered(reply.response.status());
+            Ok((reply, seats))
+        }
+        Err(error) => {
+            under_way.failed(&error);
+            Err(error)
+        }
+    }
+}
+
+fn report(route: &Route, result: &Result<Reply, SendError>) {
+    let upstream = &route.upstream;
+    match result {
+        Ok(reply) => upstream.health.report(reply.server, Signal::of_status(reply.response.status().as_u16())),
+        Err(error) if error.kind.is_of_the_request() => {}
+        Err(error) => {
+            if let Some(server) = error.server {
+                upstream.health.report(server, if error.maybe_sent { Signal::Failure } else { Signal::ConnectFailure });
+            }
+            tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");
+        }
+    }
+}
+
+/// The live request of a write whose parts are kept for a rescue.
+pub(super) fn live_request(write: &Write) -> Request<RequestBody> {
+    let mut request = Request::new(request_body(&write.payload, write.trailers.as_ref()));
+    *request.method_mut() = write.head.method.clone();
+    *request.uri_mut() = write.head.uri.clone();
+    *request.headers_mut() = write.head.headers.clone();
+    *request.extensions_mut() = write.head.extensions.clone();
+    match &write.trailers {
+        Some(trailers) => chunk(request.headers_mut(), trailers),
+        None => _ = request.headers_mut().remove(TRAILER),
+    }
+    request
+}
+
+/// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and hyper sends only those trailers that are announced.
+fn chunk(headers: &mut HeaderMap, trailers: &HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    let announced: Vec<_> =
+        headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+    let is_announced = |name: &HeaderName| announced.iter().any(|announced| announced.trim().eq_ignore_ascii_case(name.as_str()));
+    if !trailers.keys().all(is_announced) {
+        let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+            headers.insert(TRAILER, names);
+        }
+    }
+}
+
+fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody {
+    match (payload.as_memory(), trailers) {
+        (Some(bytes), None) => RequestBody::full(bytes.clone()),
+        (Some(bytes), Some(trailers)) => {
+            let trailers = trailers.clone();
+            RequestBody::boxed(Full::new(bytes.clone()).map_err(|never| match never {}).with_trailers(async { Some(Ok(trailers)) }))
+        }
+        (None, None) => RequestBody::boxed(payload.body().map_err(io::Error::other)),
+        (None, Some(trailers)) => {
+            let trailers = trailers.clone();
+            RequestBody::boxed(payload.body().map_err(io::Error::other).with_trailers(async { Some(Ok(trailers)) }))
+        }
+    }
+}
+
+/// The backend's own answer: nothing of ours but `Via`.
+pub(super) fn passed(reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
+    let (mut head, body) = reply.response.into_parts();
+    remove_hop_by_hop(&mut head.headers);
+    head.headers.append(VIA, VIA_US);
+    head.version = Version::HTTP_11;
+    Response::from_parts(head, ClientBody::passing(body, seats))
+}

@@ -1,0 +1,178 @@
+//! A backend that goes away and comes back, seen from outside: no write is lost, no read is lied to, and the log says what happened.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use common::{
+    backend::{self, Backend},
+    client::{self, Client, Response},
+    program::Program,
+    site::Site,
+};
+use tokio::task::JoinSet;
+
+const SPILL: &str = "[routes.spill]\norder_by = \"none\"";
+
+fn honest(read: &Response) {
+    assert_eq!(read.field("content-type"), Some("application/problem+json"));
+    assert!(read.field("proxy-status").unwrap().starts_with("forebay; error="), "{read:?}");
+    if read.status == 503 {
+        assert!(read.field("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+    }
+}
+
+/// Writes numbered bodies and reads, in turn, until told to stop. Gives the writes that were acknowledged, and whether by the backend.
+async fn load(proxy: SocketAddr, worker: usize, stop: Arc<AtomicBool>) -> Vec<(String, bool)> {
+    let mut client = Client::connect(proxy).await;
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.load(SeqCst) {
+            break;
+        }
+        let body = format!("{worker}-{number}");
+        let write = client.exchange(client::request("POST", "/marks", &[], &body)).await;
+        match write.status {
+            200 => acknowledged.push((body, true)),
+            202 => acknowledged.push((body, false)),
+            other => panic!("a write got {other}: {write:?}"),
+        }
+        let read = client.exchange(client::get("/pages")).await;
+        match read.status {
+            200 => {}
+            // One that was under way when the backend died may have been executed: nobody knows.
+            502 | 503 => honest(&read),
+            other => panic!("a read got {other}: {read:?}"),
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_dies_in_the_middle_of_a_load_costs_no_write() {
+    let mut backend = Backend::start().await;
+    let health = "health = { path = \"/healthz\", interval = \"250ms\", timeout = \"250ms\", fall = 3, rise = 2 }";
+    let site = Site::of(&[backend.url()]).top("workers = 2").backend(health).route("marks", "/marks", SPILL).route("pages", "/", "");
+    let program = Program::start(&site.to_string()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut workers = JoinSet::new();
+    for worker in 0..8 {
+        workers.spawn(load(program.proxy(), worker, Arc::clone(&stop)));
+    }
+    backend.received(200).await;
+    backend.stop().await;
+    let line = program.logged("the breaker to trip", |line| line["state"] == "shedding").await;
+    assert_eq!((&line["backend"], &line["level"]), (&"app".into(), &"WARN".into()));
+    let read = client::fetch(program.proxy(), client::get("/pages")).await;
+    assert_eq!((read.status, read.field("proxy-status")), (503, Some("forebay; error=destination_unavailable; details=\"down\"")));
+    honest(&read);
+    backend.start_again().await;
+    for state in ["probing", "passing"] {
+        program.logged(state, |line| line["state"] == state && line["backend"] == "app").await;
+    }
+    stop.store(true, SeqCst);
+    let mut live = BTreeSet::new();
+    let mut queued = BTreeSet::new();
+    while let Some(acknowledged) = workers.join_next().await {
+        for (body, by_backend) in acknowledged.unwrap() {
+            assert!(if by_backend { live.insert(body) } else { queued.insert(body) });
+        }
+    }
+    assert!(!live.is_empty() && !queued.is_empty());
+    let drained = async {
+        loop {
+            let totals = program.status().await["totals"].clone();
+            let counts =
+                ["queued", "delivering", "delivered", "dead", "cancelled", "discarded"].map(|state| totals[state].as_u64().unwrap());
+            assert_eq!(totals["accepted"], counts.iter().sum::<u64>());
+            assert_eq!(totals["dead"], 0);
+            if totals["delivered"] == totals["accepted"] {
+                return totals["accepted"].as_u64().unwrap();
+            }
+        }
+    };
+    let accepted = common::within("the queue to drain", drained).await;
+    assert_eq!(accepted, queued.len() as u64, "each 202 is counted, and nothing else");
+    let seen: BTreeSet<_> = backend
+        .requests()
+        .into_iter()
+        .filter(|request| request.target == "/marks" && request.body.complete)
+        .map(|request| String::from_utf8(request.body.content).unwrap())
+        .collect();
+    assert!(live.is_subset(&seen) && queued.is_subset(&seen));
+}
+
+#[tokio::test]
+async fn one_dead_server_of_several_is_nobodys_trouble() {
+    let (alive, mut dying) = (Backend::start().await, Backend::start().await);
+    alive.otherwise(|_| backend::answer(200, &[], "alive"));
+    let site = Site::of(&[alive.url(), dying.url()]).route("marks", "/marks", SPILL).route("pages", "/", "");
+    let program = Program::start(&site.to_string()).await;
+    let mut client = Client::connect(program.proxy()).await;
+    while dying.requests().is_empty() {
+        assert_eq!(client.exchange(client::get("/")).await.status, 200);
+    }
+    dying.stop().await;
+    let served = async {
+        loop {
+            assert_eq!(client.exchange(client::get("/")).await.text(), "alive");
+            assert_eq!(client.exchange(client::request("POST", "/marks", &[], "x")).await.text(), "alive", "no need to queue it");
+            assert_eq!(client.exchange(client::request("POST", "/up", &[], "streams")).await.text(), "alive");
+        }
+    };
+    let out = program.logged("the dead server to be out", |line| line["server"] == 1 && line["level"] == "WARN");
+    tokio::select! {
+        () = served => {}
+        line = out => assert!(line["message"].as_str().unwrap().contains("server 1 is out"), "{line}"),
+    }
+    assert_eq!(program.status().await["backends"][0]["state"], "passing");
+    dying.start_again().await;
+    program.logged("the server to be back", |line| line["server"] == 1 && line["level"] == "INFO").await;
+    assert_eq!(program.status().await["totals"]["accepted"], 0);
+}
+
+#[tokio::test]
+async fn with_all_servers_dead_the_backend_sheds() {
+    let (mut one, mut two) = (Backend::start().await, Backend::start().await);
+    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }";
+    let site = Site::of(&[one.url(), two.url()]).backend(health).route("marks", "/marks", SPILL).route("pages", "/", "");
+    let program = Program::start(&site.to_string()).await;
+    one.received(1).await;
+    one.stop().await;
+    two.stop().await;
+    // Nobody sends anything: the check alone finds out.
+    program.logged("the breaker to trip", |line| line["state"] == "shedding").await;
+    let read = client::fetch(program.proxy(), client::get("/pages")).await;
+    assert_eq!((read.status, read.field("proxy-status")), (503, Some("forebay; error=destination_unavailable; details=\"down\"")));
+    let write = client::fetch(program.proxy(), client::request("POST", "/marks", &[], "x")).await;
+    assert_eq!((write.status, &write.json()["reason"]), (202, &"down".into()));
+    two.start_again().await;
+    program.logged("the breaker to probe", |line| line["state"] == "probing").await;
+    program.becomes(&write.id(), "delivered").await;
+    assert!(two.requests().iter().any(|request| request.field("forebay-id") == Some(&write.id())));
+    assert_eq!(client::fetch(program.proxy(), client::get("/pages")).await.status, 200);
+}
+
+#[tokio::test]
+async fn answers_that_show_a_sick_backend_trip_the_breaker_too() {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::of(&[backend.url()]).route("pages", "/", "").to_string()).await;
+    backend.otherwise(|_| backend::answer(502, &[], "sick"));
+    let mut client = Client::connect(program.proxy()).await;
+    for _ in 0..20 {
+        assert_eq!(client.exchange(client::get("/")).await.text(), "sick", "its own answer, as long as it is asked");
+    }
+    program.logged("the breaker to trip", |line| line["state"] == "shedding").await;
+    let before = backend.requests().len();
+    assert_eq!(client.exchange(client::get("/")).await.status, 503);
+    assert!(backend.requests().iter().skip(before).all(|request| request.method == "HEAD"), "nothing but probes");
+}
