@@ -40,7 +40,7 @@ address = "0.0.0.0:8081"
 
 [backends.admin]
 servers = ["127.0.0.1:9001"]
-concurrency = "adaptive"
+concurrency = "many"
 
 [[routes]]
 name = "orders"
@@ -93,6 +93,18 @@ fn each_impossible_combination_is_named() {
             "config.toml:2:24: `backends.x.servers` has http://a:80 twice: it is one server all the same",
         ),
         (
+            "[backends.x]\nservers = [\"http://a\"]\nconcurrency = \"adaptiv\"",
+            "config.toml:3:15: `backends.x.concurrency` is not a number of requests: did you mean \"adaptive\"?",
+        ),
+        (
+            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = 1.5",
+            "config.toml:5:13: `routes.max_share` is too large: the most is 1.0",
+        ),
+        (
+            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = \"50%\"",
+            "config.toml:5:13: `routes.max_share` is not a part of a whole: this is a string",
+        ),
+        (
             "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\nreplay = { concurrency = 3 }",
             "config.toml:4:26: `backends.x.replay.concurrency` is more than the backend's own concurrency: at most 2 requests are at this backend at once",
         ),
@@ -105,8 +117,8 @@ fn each_impossible_combination_is_named() {
             "config.toml:3:19: `backends.x.health.path` is not a path: it begins with `/` and is written as in a request",
         ),
         (
-            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nconcurrency = 129",
-            "config.toml:5:15: the route's concurrency is more than that of its backend `app`: at most 128 requests are at this backend at once",
+            "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\n[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"x\"\nconcurrency = 3",
+            "config.toml:8:15: the route's concurrency is more than that of its backend `x`: at most 2 requests are at this backend at once",
         ),
         (
             "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"apps\"",
@@ -166,11 +178,7 @@ fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
         format!("[clients]\nrate = \"100/s\"\n{BASE}"),
         format!("[clients]\nburst = 200\n{BASE}"),
         format!("[store]\nengine = \"postgres\"\n{BASE}"),
-        format!("[backends.x]\nservers = [\"http://a\"]\nconcurrency = \"adaptive\"\n{BASE}"),
-        format!("[backends.x]\nservers = [\"http://a\"]\nreplay = {{ profile = \"gentle\" }}\n{BASE}"),
-        format!("[backends.x]\nservers = [\"http://a\"]\nreplay = {{ profile = \"fast\" }}\n{BASE}"),
         format!("[backends.x]\nservers = [\"https://a\"]\n{BASE}"),
-        route("max_share = 0.5"),
         route("[routes.spill]\nwait = \"2s\""),
         route("[routes.spill]\ncallback = \"https://a/\""),
         route("[routes.spill]\norder_by = [\"json:/order/id\"]"),

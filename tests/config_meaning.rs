@@ -8,9 +8,9 @@ use forebay::{
     backend::ServerAddress,
     config::{Config, ConfigError},
     envelope::{Delivery, order::Rule},
-    health::Check,
+    health::{Check, Concurrency},
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
-    replay::Rate,
+    replay::{Profile, Rate},
     telemetry::AccessTarget,
 };
 use http::{HeaderName, Method};
@@ -62,6 +62,7 @@ replay = { profile = "fixed", rate = "600/min", concurrency = 2 }
 [backends.a]
 servers = ["http://10.0.0.1:9001"]
 concurrency = 6
+replay = { profile = "fixed" }
 [[routes]]
 name = "login"
 path = "= /login"
@@ -72,6 +73,7 @@ name = "orders"
 path = "/orders/"
 backend = "z"
 concurrency = 2
+max_share = 0.5
 [routes.spill]
 methods = ["POST", "REPORT"]
 when = "always"
@@ -111,10 +113,13 @@ fn what_is_not_written_is_as_the_contract_says() {
     assert_eq!((config.log.level, config.log.access), (LevelFilter::INFO, AccessTarget::Off));
     let app = &config.backends[0];
     assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (second, 30 * second));
-    assert_eq!((app.health.concurrency, app.health.wait, app.health.check.is_none()), (128, Duration::from_millis(250), true));
-    assert_eq!((app.replay.rate, app.replay.concurrency), (None, 8));
+    assert_eq!(
+        (app.health.concurrency, app.health.wait, app.health.check.is_none()),
+        (Concurrency::Adaptive, Duration::from_millis(250), true)
+    );
+    assert_eq!((app.replay.profile, app.replay.rate, app.replay.concurrency), (Profile::Gentle, None, None));
     let route = &config.proxy.routes[0];
-    assert_eq!((route.host.is_none(), route.concurrency), (true, None));
+    assert_eq!((route.host.is_none(), route.concurrency, route.max_share), (true, None, None));
     let spill = route.spill.as_ref().unwrap();
     assert_eq!(spill.methods, [Method::POST, Method::PUT, Method::PATCH, Method::DELETE]);
     assert_eq!((spill.when, spill.delivery, spill.on_dead_letter), (When::Needed, Delivery::AtLeastOnce, OnDeadLetter::Continue));
@@ -157,12 +162,13 @@ fn what_is_written_about_backends_is_what_is_meant() {
         [ServerAddress::Name("orders.internal".into(), 81), ServerAddress::Tcp(tcp("[::2]:80")), ServerAddress::Unix("/run/z.sock".into())];
     assert_eq!(z.backend.servers, servers);
     assert_eq!((z.backend.connect_timeout, z.backend.response_timeout), (Duration::from_millis(250), 3 * second));
-    assert_eq!(z.health.concurrency, 4);
+    assert_eq!(z.health.concurrency, Concurrency::Fixed(4));
     let check = Check { path: "/healthz?deep=1".into(), interval: 3 * second, timeout: 2 * second, fall: 4, rise: 5 };
     assert_eq!(z.health.check, Some(check));
     assert_eq!(z.replay.rate, Some(Rate { count: NonZeroU32::new(600).unwrap(), per: 60 * second }));
-    assert_eq!(z.replay.concurrency, 2);
-    assert_eq!(config.backends[1].replay.concurrency, 6, "the default is never more than the backend takes");
+    assert_eq!((z.replay.profile, z.replay.concurrency), (Profile::Fixed, Some(2)));
+    let a = &config.backends[1].replay;
+    assert_eq!((a.profile, a.concurrency), (Profile::Fixed, Some(6)), "the default is never more than the backend takes");
 }
 
 #[test]
@@ -171,7 +177,8 @@ fn what_is_written_about_routes_is_what_is_meant() {
     let [login, orders] = config.proxy.routes.as_slice() else { panic!("two routes") };
     assert_eq!((&*login.name, &login.path, &*login.backend), ("login", &PathMatch::Exact("/login".into()), "a"));
     assert_eq!(login.host.as_deref(), Some("admin.example.com"));
-    assert_eq!((&orders.path, &*orders.backend, orders.concurrency), (&PathMatch::Prefix("/orders/".into()), "z", Some(2)));
+    assert_eq!((&orders.path, &*orders.backend), (&PathMatch::Prefix("/orders/".into()), "z"));
+    assert_eq!((orders.concurrency, orders.max_share), (Some(2), Some(0.5)));
     let spill = orders.spill.as_ref().unwrap();
     assert_eq!(spill.methods, [Method::POST, Method::from_bytes(b"REPORT").unwrap()]);
     assert_eq!((spill.when, spill.delivery, spill.on_dead_letter), (When::Always, Delivery::AtMostOnce, OnDeadLetter::Hold));

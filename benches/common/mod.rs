@@ -18,6 +18,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -41,6 +42,7 @@ pub struct Program {
     child: Child,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Program {
@@ -69,8 +71,15 @@ impl Program {
                 }
             }
         }
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("known"), admin: admin.expect("known") }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let theirs = log.clone();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| keep(&theirs, line)));
+        Self { child, address: address.expect("known"), admin: admin.expect("known"), log }
+    }
+
+    /// What it has logged since it listens, the last lines at least.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().clone()
     }
 
     /// CPU time used so far, all threads.
@@ -89,6 +98,14 @@ impl Program {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
     }
+}
+
+fn keep(log: &Mutex<Vec<String>>, line: String) {
+    let mut log = log.lock();
+    if log.len() >= 20_000 {
+        log.drain(..10_000);
+    }
+    log.push(line);
 }
 
 impl Drop for Program {
@@ -138,7 +155,7 @@ async fn answer_all(mut stream: TcpStream) {
 }
 
 /// Length of the message at the start of `bytes`, if it is whole.
-fn message_length(bytes: &[u8]) -> Option<usize> {
+pub fn message_length(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
     let body = text

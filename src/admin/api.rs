@@ -62,6 +62,14 @@ pub struct Backend {
     pub in_flight: u32,
     /// The most that may be at it.
     pub concurrency_limit: u32,
+    /// Whether that is found by itself.
+    pub concurrency_adaptive: bool,
+    /// Why it is what it is; none when not configured.
+    pub concurrency_why: Option<health::Why>,
+    /// How many times as slow as undisturbed it is, by the median; none while that is not known.
+    pub slowdown: Option<f64>,
+    /// How long its requests take undisturbed, by class, as far as that is known.
+    pub base_latencies: Vec<health::Remembered>,
     /// Its servers.
     pub servers: Vec<Server>,
     /// What waits for it.
@@ -88,7 +96,7 @@ pub struct Server {
 }
 
 /// A backend's queue.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// Waiting.
     pub queued: u64,
@@ -106,6 +114,39 @@ pub struct Queue {
     pub drained_in_seconds: Option<f64>,
     /// Whether an operator has stopped its replay.
     pub paused: bool,
+    /// How its replay finds its pace; none when the backend is not configured.
+    pub replay: Option<Replay>,
+}
+
+/// How the replay of a queue goes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// How its pace is found: `gentle`, `fast`, `fixed`.
+    pub profile: String,
+    /// Replayed requests at the backend.
+    pub in_flight: u32,
+    /// How many may be.
+    pub window: u32,
+    /// Whether the window still grows by half at a time.
+    pub slow_start: bool,
+    /// What the window did last, and why: `steady`, `slow-start`, `growing`, `feeling` (nothing is known of how slow the backend is), `slower` (it is,
+    /// and the window was cut), `live-waited`, `failing`, `still`, `fixed`.
+    pub ramp: String,
+    /// What keeps the next request: `queue` (nothing is due), `window`, `limit`, `live-waits`, `rate`, `route`, `shedding`, `asked`, `measuring`, `suspect`,
+    /// `paused`, `stopping`.
+    pub hold: String,
+    /// Until when the backend is left alone, as it asked.
+    pub held_until: Option<String>,
+    /// How many times slower than at rest the backend answers, if that is known.
+    pub slowdown: Option<f64>,
+    /// Alarm: the backlog has been growing for 60 s although it is replayed.
+    pub growing: bool,
+    /// Alarm: ordering keys whose backlog has been growing for 60 s.
+    pub growing_keys: u32,
+    /// Alarm: many requests become dead letters because what they carry has expired.
+    pub auth_expired: bool,
+    /// Earlier estimates of when the queue will be empty, as a multiple of the time that it took; the median of the last drain.
+    pub estimate_ratio: Option<f64>,
 }
 
 /// One route at one backend.

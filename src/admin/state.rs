@@ -12,6 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::api;
 use crate::{
     envelope::{Clock, Name},
     health::{self, Health},
@@ -29,6 +30,8 @@ pub trait HealthView: Send + Sync {
     fn limit(&self) -> u32;
     /// The weight of each server.
     fn weights(&self) -> health::Weights;
+    /// Its limit and what it rests on.
+    fn load(&self) -> health::LoadView;
 }
 
 impl HealthView for Health {
@@ -47,6 +50,10 @@ impl HealthView for Health {
     fn weights(&self) -> health::Weights {
         self.weights()
     }
+
+    fn load(&self) -> health::LoadView {
+        self.load()
+    }
 }
 
 /// What this room may know of the replay of a backend's queue.
@@ -57,6 +64,8 @@ pub trait QueueView: Send + Sync {
     fn drained_in(&self) -> Option<Duration>;
     /// Whether an operator has stopped it.
     fn paused(&self) -> bool;
+    /// How it finds its pace.
+    fn pace(&self) -> api::Replay;
 }
 
 /// One backend of the configuration.

@@ -14,13 +14,13 @@ use axum::{
 
 use super::{
     AdminState, BackendView, Phase, Problem,
-    api::{Backend, Mode, Queue, Route, Server, Status, Store, Totals},
+    api::{self, Backend, Mode, Queue, Route, Server, Status, Store, Totals},
 };
 use crate::{
     envelope::{Name, Timestamp},
     health,
     store::{self, Counts, StoreStatus},
-    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, StoreGauges},
+    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, ReplayGauges, StoreGauges},
 };
 
 /// The process lives.
@@ -77,6 +77,7 @@ fn configured(backend: &BackendView, queue: Queue) -> Backend {
         let weight = weight.load(Ordering::Relaxed);
         Server { address: address.clone(), up: weight > 0, weight }
     });
+    let load = backend.health.load();
     Backend {
         name: backend.name.to_string(),
         configured: true,
@@ -84,14 +85,30 @@ fn configured(backend: &BackendView, queue: Queue) -> Backend {
         mode: Mode::Auto,
         in_flight: backend.health.in_flight(),
         concurrency_limit: backend.health.limit(),
+        concurrency_adaptive: load.adaptive,
+        concurrency_why: Some(load.why),
+        slowdown: load.slowdown,
+        base_latencies: load.bases,
         servers: servers.collect(),
         queue,
     }
 }
 
 fn unconfigured(name: &Name, queue: Queue) -> Backend {
-    let (state, mode, servers) = (None, Mode::Auto, Vec::new());
-    Backend { name: name.to_string(), configured: false, state, mode, in_flight: 0, concurrency_limit: 0, servers, queue }
+    Backend {
+        name: name.to_string(),
+        configured: false,
+        state: None,
+        mode: Mode::Auto,
+        in_flight: 0,
+        concurrency_limit: 0,
+        concurrency_adaptive: false,
+        concurrency_why: None,
+        slowdown: None,
+        base_latencies: Vec::new(),
+        servers: Vec::new(),
+        queue,
+    }
 }
 
 fn queue(name: &str, view: Option<&BackendView>, counts: &Counts, now: Timestamp) -> Queue {
@@ -112,7 +129,14 @@ fn queue(name: &str, view: Option<&BackendView>, counts: &Counts, now: Timestamp
         replay_rate: replay.map(|replay| replay.replay_rate()).filter(|rate| rate.is_finite()).unwrap_or_default(),
         drained_in_seconds: drained_in,
         paused: replay.is_some_and(|replay| replay.paused()),
+        replay: replay.map(|replay| replay.pace()).map(presentable),
     }
+}
+
+/// JSON has no infinity or NaN.
+fn presentable(replay: api::Replay) -> api::Replay {
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    api::Replay { slowdown: finite(replay.slowdown), estimate_ratio: finite(replay.estimate_ratio), ..replay }
 }
 
 fn routes(backends: &[BackendView], counts: &Counts) -> Vec<Route> {
@@ -177,6 +201,22 @@ fn gauges(status: &Status) -> Gauges {
         breaker: backend.state.map(|current| states.map(|(state, name)| (name, state == current)).to_vec()).unwrap_or_default(),
         concurrency_limit: backend.configured.then_some(backend.concurrency_limit),
         in_flight: backend.configured.then_some(backend.in_flight),
+        slowdown: backend.slowdown,
+        base_latencies: backend
+            .base_latencies
+            .iter()
+            .map(|base| (base.route.as_str().into(), if base.safe { "safe" } else { "unsafe" }, f64::from(base.seconds)))
+            .collect(),
+        replay: backend.queue.replay.as_ref().map(|replay| ReplayGauges {
+            window: replay.window,
+            in_flight: replay.in_flight,
+            slow_start: replay.slow_start,
+            held: replay.held_until.is_some(),
+            growing: replay.growing,
+            growing_keys: replay.growing_keys,
+            auth_expired: replay.auth_expired,
+            drained_in: backend.queue.drained_in_seconds,
+        }),
     });
     let store = StoreGauges {
         requests: status.store.requests,

@@ -89,6 +89,8 @@ async fn a_status_has_the_names_of_the_contract() {
     let (_, status): (_, Value) = get(&state_of(&store, None), "/api/v1/status").await;
     let backend = json!({
         "name": "admin", "configured": true, "state": "shedding", "mode": "auto", "in_flight": 2, "concurrency_limit": 20,
+        "concurrency_adaptive": true, "concurrency_why": "slow", "slowdown": 2.25,
+        "base_latencies": [{ "route": "order-upload", "safe": false, "seconds": 2.5 }],
         "servers": [
             {"address": "http://127.0.0.1:9001", "up": false, "weight": 0},
             {"address": "http://127.0.0.1:9002", "up": true, "weight": 40},
@@ -96,6 +98,10 @@ async fn a_status_has_the_names_of_the_contract() {
         "queue": {
             "queued": 3, "delivering": 1, "dead": 2, "bytes": 4096, "oldest_age_seconds": 2.5, "replay_rate": 2.5,
             "drained_in_seconds": 90.0, "paused": false,
+            "replay": {
+                "profile": "gentle", "in_flight": 0, "window": 7, "slow_start": false, "ramp": "growing", "hold": "window", "held_until": null,
+                "slowdown": null, "growing": false, "growing_keys": 0, "auth_expired": false, "estimate_ratio": null,
+            },
         },
     });
     assert_eq!(status["backends"][0], backend);

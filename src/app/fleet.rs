@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
-    admin::{BackendView, QueueView, View},
+    admin::{BackendView, QueueView, View, api},
     backend::Backend,
     config::{BackendConfig, Config},
     envelope::{Clock, Name},
@@ -17,6 +17,8 @@ use crate::{
     telemetry::Metrics,
 };
 
+use super::memory::Memories;
+
 /// What is told to a client when nothing is known yet about how fast a queue empties: deliveries per second.
 const ASSUMED_RATE: f64 = 10.0;
 
@@ -24,7 +26,7 @@ const ASSUMED_RATE: f64 = 10.0;
 pub(super) struct Fleet {
     members: Vec<Member>,
     /// The limit of each route that has one; kept over a reload that does not change it, so that the count in it stays true.
-    gates: AHashMap<Name, (u32, Arc<Gate>)>,
+    gates: AHashMap<Name, (Limits, Arc<Gate>)>,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -32,6 +34,9 @@ pub(super) struct Fleet {
     /// Tasks that have to end before the program does.
     tasks: Vec<JoinHandle<()>>,
 }
+
+/// What bounds a route at its backend: its own number, and its part of the backend's.
+type Limits = (Option<u32>, Option<f64>);
 
 /// One backend.
 struct Member {
@@ -49,6 +54,7 @@ impl Fleet {
         let mut fleet = Self { members: Vec::new(), gates: AHashMap::new(), store, metrics, clock, stop, tasks: Vec::new() };
         fleet.gates = fleet.gates_of(config);
         fleet.members = config.backends.iter().map(|backend| fleet.member(backend)).collect();
+        fleet.tie_shares(config);
         fleet
     }
 
@@ -57,6 +63,20 @@ impl Fleet {
         let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
         let replay = Handle::new(config.replay.clone(), self.route_gates());
         Member { config: config.clone(), backend, health, replay, retire: watch::channel(None).0 }
+    }
+
+    /// Lets the backends know what an earlier run had learned of them.
+    pub(super) fn remember(&self, known: &Memories) {
+        for member in &self.members {
+            if let Some(memory) = known.get(&*member.config.name) {
+                member.health.remember(memory);
+            }
+        }
+    }
+
+    /// What a later run should know.
+    pub(super) fn memories(&self) -> Memories {
+        self.members.iter().map(|member| (member.config.name.to_string(), member.health.memory())).collect()
     }
 
     /// Starts replay and probes of every backend. Must be called within a runtime.
@@ -109,14 +129,20 @@ impl Fleet {
                     member
                 }
                 changed => {
-                    old.extend(changed);
                     let member = self.member(wanted);
+                    // Other servers, but the same work.
+                    let before = changed.as_ref().or_else(|| old.iter().find(|old| old.config.name == wanted.name));
+                    if let Some(before) = before {
+                        member.health.remember(&before.health.memory());
+                    }
+                    old.extend(changed);
                     self.tasks.extend(self.start_member(&member));
                     member
                 }
             };
             self.members.push(member);
         }
+        self.tie_shares(config);
         for member in old {
             tracing::info!(backend = %member.config.name, "the backend's old settings are retired; what is under way there is finished");
             member.retire.send_replace(Some(Instant::now() + config.drain_timeout));
@@ -148,6 +174,7 @@ impl Fleet {
                 upstream: member.upstream(self.clock.clone()),
                 gate: self.gates.get(&settings.name).map(|(_, gate)| gate.clone()),
                 metrics: self.metrics.route(&settings.backend, &settings.name),
+                kinds: (member.health.kind(&settings.name, true), member.health.kind(&settings.name, false)),
             }))
         });
         Site { routes: Table::new(routes), clients: config.proxy.clients.clone() }
@@ -180,14 +207,24 @@ impl Fleet {
         self.gates.iter().map(|(route, (_, gate))| (route.clone(), gate.clone())).collect()
     }
 
-    fn gates_of(&self, config: &Config) -> AHashMap<Name, (u32, Arc<Gate>)> {
-        let limited = config.proxy.routes.iter().filter_map(|route| Some((&route.name, route.concurrency?)));
-        limited
-            .map(|(route, limit)| {
-                let kept = self.gates.get(route).filter(|(kept, _)| *kept == limit).map(|(_, gate)| gate.clone());
-                (route.clone(), (limit, kept.unwrap_or_else(|| Gate::new(limit))))
+    fn gates_of(&self, config: &Config) -> AHashMap<Name, (Limits, Arc<Gate>)> {
+        let limits = config.proxy.routes.iter().map(|route| (&route.name, (route.concurrency, route.max_share)));
+        limits
+            .filter(|(_, limits)| *limits != (None, None))
+            .map(|(route, limits)| {
+                let kept = self.gates.get(route).filter(|(kept, _)| *kept == limits).map(|(_, gate)| gate.clone());
+                (route.clone(), (limits, kept.unwrap_or_else(|| Gate::new(limits.0.unwrap_or(1)))))
             })
             .collect()
+    }
+
+    /// Lets the gates of routes with a share follow their backend's limit.
+    fn tie_shares(&self, config: &Config) {
+        for member in &self.members {
+            let of_backend = config.proxy.routes.iter().filter(|route| route.backend == member.config.name);
+            let gates = of_backend.filter_map(|route| self.gates.get(&route.name));
+            member.health.set_shares(gates.filter_map(|((at_most, part), gate)| Some((gate.clone(), (*part)?, *at_most))));
+        }
     }
 }
 
@@ -226,5 +263,23 @@ impl QueueView for Queue {
 
     fn paused(&self) -> bool {
         self.replay.is_paused()
+    }
+
+    fn pace(&self) -> api::Replay {
+        let status = self.replay.status(self.clock.now());
+        api::Replay {
+            profile: status.profile.as_str().into(),
+            in_flight: status.in_flight,
+            window: status.window,
+            slow_start: status.slow_start,
+            ramp: status.ramp.as_str().into(),
+            hold: status.hold.as_str().into(),
+            held_until: status.held_until.map(|until| until.to_string()),
+            slowdown: status.slowdown,
+            growing: status.growing,
+            growing_keys: status.growing_keys,
+            auth_expired: status.auth_expired,
+            estimate_ratio: status.estimate_ratio,
+        }
     }
 }

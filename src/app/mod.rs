@@ -5,6 +5,7 @@
 //! admin listener) runs on the calling thread, so that it answers also when traffic keeps the workers busy.
 
 mod fleet;
+mod memory;
 mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use crate::{
 };
 
 use fleet::Fleet;
+use memory::Keeper;
 use workers::Workers;
 
 /// Time past the deadline of a stop in which the ends of attempts that were cut off are made durable.
@@ -69,6 +71,7 @@ pub struct App {
     shared: Shared,
     metrics: Arc<Metrics>,
     fleet: Fleet,
+    keeper: Keeper,
     sockets: Vec<Sockets>,
     admin_listener: std::net::TcpListener,
     admin_address: SocketAddr,
@@ -90,9 +93,11 @@ impl App {
             bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
         let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
+        let (keeper, known) = Keeper::open(&config.store.path);
+        fleet.remember(&known);
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));
         let shared = Shared { site, store, clock, access_log };
-        Ok(Self { config, shared, metrics, fleet, sockets, admin_listener, admin_address })
+        Ok(Self { config, shared, metrics, fleet, keeper, sockets, admin_listener, admin_address })
     }
 
     /// Where the proxy listens, with the ports that the system chose.
@@ -115,8 +120,16 @@ impl App {
         let workers = Workers::start(&self.shared, self.sockets, self.config.workers)?;
         let view = self.fleet.view(&self.config);
         let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view);
-        let control =
-            Control { config: self.config, shared: self.shared, metrics: self.metrics, fleet: self.fleet, admin, workers, orders };
+        let control = Control {
+            config: self.config,
+            shared: self.shared,
+            metrics: self.metrics,
+            fleet: self.fleet,
+            keeper: self.keeper,
+            admin,
+            workers,
+            orders,
+        };
         runtime.block_on(control.run(self.admin_listener))
     }
 }
@@ -127,6 +140,7 @@ struct Control {
     shared: Shared,
     metrics: Arc<Metrics>,
     fleet: Fleet,
+    keeper: Keeper,
     admin: Arc<AdminState>,
     workers: Workers,
     orders: mpsc::Receiver<Order>,
@@ -143,11 +157,16 @@ impl Control {
         let admin_task = tokio::spawn(served);
         self.fleet.start();
         self.admin.set_phase(Phase::Accepting);
+        let mut keep = tokio::time::interval(memory::INTERVAL);
+        keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            match self.orders.recv().await {
-                Some(Order::Reload(config)) => self.reload(*config),
-                Some(Order::ReloadFailed) => self.metrics.reloaded(false),
-                Some(Order::Stop) | None => break,
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::Reload(config)) => self.reload(*config),
+                    Some(Order::ReloadFailed) => self.metrics.reloaded(false),
+                    Some(Order::Stop) | None => break,
+                },
+                _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
             }
         }
         self.stop().await;
@@ -214,6 +233,7 @@ impl Control {
             () = again => tracing::warn!("stopped at once, as asked a second time"),
         }
         self.workers.end();
+        self.keeper.keep(self.fleet.memories()).await;
         self.shared.store.close().await;
         self.shared.access_log.flush(Duration::from_secs(1));
     }

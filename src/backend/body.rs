@@ -71,6 +71,11 @@ impl RequestBody {
         Self(Kind::Boxed(Box::pin(body)))
     }
 
+    /// Whether it comes from a client while it is sent.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.0, Kind::Streaming { .. })
+    }
+
     pub(super) fn pace(&self) -> Option<Arc<Pace>> {
         match &self.0 {
             Kind::Streaming { pace, .. } => Some(pace.clone()),

@@ -76,11 +76,12 @@ fn show(status: &Status, output: Output, alone: bool) -> io::Result<String> {
     }
 }
 
-const BACKENDS: [Column; 10] = [
+const BACKENDS: [Column; 11] = [
     ("BACKEND", Align::Left),
     ("STATE", Align::Left),
     ("SERVERS", Align::Right),
     ("IN FLIGHT", Align::Right),
+    ("SLOWDOWN", Align::Right),
     ("QUEUED", Align::Right),
     ("DELIVERING", Align::Right),
     ("DEAD", Align::Right),
@@ -110,7 +111,8 @@ fn page(status: &Status, colours: bool) -> String {
     let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
     let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
     let (books, store) = (books(&status.totals), store_line(&status.store));
-    format!("forebay {} is {phase} ({})\n\n{backends}\n{routes}\n{books}\n{store}\n", status.version, status.at)
+    let lines: String = status.backends.iter().flat_map(|backend| [limit_line(backend), replay_line(backend)]).flatten().collect();
+    format!("forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n", status.version, status.at)
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
@@ -127,6 +129,7 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         state,
         cell(format_args!("{up}/{}", backend.servers.len())),
         cell(format_args!("{}/{}", backend.in_flight, backend.concurrency_limit)),
+        cell(backend.slowdown.map_or_else(|| "-".to_owned(), |slowdown| format!("{slowdown:.1}x"))),
         cell(queue.queued),
         cell(queue.delivering),
         if queue.dead == 0 { cell(0) } else { coloured(queue.dead, Color::Red, colours) },
@@ -134,6 +137,54 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         cell(queue.oldest_age_seconds.map_or_else(|| "-".to_owned(), span)),
         cell(empty_in(queue, backend.state)),
     ]
+}
+
+/// Why the limit is what it is, and what it is compared with.
+fn limit_line(backend: &Backend) -> Option<String> {
+    let why = backend.concurrency_why.filter(|_| backend.concurrency_adaptive)?;
+    let bases: Vec<String> = backend
+        .base_latencies
+        .iter()
+        .map(|base| {
+            let methods = if base.safe { "reads" } else { "writes" };
+            format!("{} {methods} {:.3} s", base.route, base.seconds)
+        })
+        .collect();
+    let bases = if bases.is_empty() { String::new() } else { format!("; undisturbed: {}", bases.join(", ")) };
+    Some(format!("{}: limit {}, {why}{bases}\n", backend.name, backend.concurrency_limit))
+}
+
+/// How the replay of a queue finds its pace, where there is anything to say.
+fn replay_line(backend: &Backend) -> Option<String> {
+    let (queue, replay) = (&backend.queue, backend.queue.replay.as_ref()?);
+    if queue.queued + queue.delivering == 0 && !replay.auth_expired {
+        return None;
+    }
+    let mut line = format!("{}: replay {}, {} of {} under way", backend.name, replay.profile, replay.in_flight, replay.window);
+    let mut add = |text: String| line.extend([", ", &text]);
+    if replay.profile != "fixed" {
+        add(if replay.slow_start { "slow start".into() } else { format!("last {}", replay.ramp) });
+    }
+    add(format!("held by {}", replay.hold));
+    if let Some(until) = &replay.held_until {
+        add(format!("left alone until {until}"));
+    }
+    if let Some(slowdown) = replay.slowdown {
+        add(format!("backend {slowdown:.2} times as slow as at rest"));
+    }
+    if let Some(ratio) = replay.estimate_ratio {
+        add(format!("its last estimate was {ratio:.1} times the truth"));
+    }
+    if replay.growing {
+        add("ALARM: the backlog grows".into());
+    }
+    if replay.growing_keys > 0 {
+        add(format!("ALARM: the backlog of {} ordering keys grows", replay.growing_keys));
+    }
+    if replay.auth_expired {
+        add("ALARM: many are refused because what they carry has expired".into());
+    }
+    Some(line + "\n")
 }
 
 fn empty_in(queue: &Queue, state: Option<State>) -> String {

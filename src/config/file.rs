@@ -11,13 +11,13 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Host, Named, OrderBy, Profile, Size},
+    values::{Concurrency, Engine, Host, Named, OrderBy, Share, Size},
 };
 use crate::{
     backend::ServerAddress,
     envelope::{Delivery, Name, order::Rule},
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
-    replay::Rate,
+    replay::{Profile, Rate},
 };
 
 const KIB: u64 = 1 << 10;
@@ -35,7 +35,6 @@ const BYTE: Size = Size(1);
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 pub(super) const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 pub(super) const SPILL_MAX_BODY: Size = Size(64 * MIB);
-pub(super) const CONCURRENCY: u32 = 128;
 pub(super) const REPLAY_CONCURRENCY: u32 = 8;
 pub(super) const STORE_FILE: &str = "forebay.redb";
 
@@ -241,10 +240,11 @@ impl Section for Backend {
             concurrency: table.or(
                 key(
                     "concurrency",
-                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503.",
+                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503. \
+                     `adaptive` finds out how many from how long they take; or a number.",
                 )
-                .range(Concurrency(1), Concurrency(100_000)),
-                Concurrency(CONCURRENCY),
+                .range(Concurrency::Fixed(1), Concurrency::Fixed(100_000)),
+                Concurrency::Adaptive,
             ),
             health: table.maybe(key("health", Health::ABOUT)),
             replay: table.section("replay"),
@@ -277,7 +277,6 @@ impl Section for Health {
 
 #[derive(Debug)]
 pub(super) struct Replay {
-    #[expect(dead_code, reason = "read so that it is checked; there is one profile so far")]
     pub profile: At<Profile>,
     pub rate: Option<At<Rate>>,
     pub concurrency: Option<At<u32>>,
@@ -288,10 +287,17 @@ impl Section for Replay {
 
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
-            profile: table.or(key("profile", "How the pace is found: `fixed` is the rate and concurrency written here."), Profile::Fixed),
+            profile: table.or(
+                key(
+                    "profile",
+                    "How the pace is found: `gentle` takes what does not slow live traffic down, `fast` all that the backend's limit leaves, `fixed` \
+                     the rate and concurrency written here.",
+                ),
+                Profile::Gentle,
+            ),
             rate: table.maybe(key("rate", "Ceiling on the attempts started, such as `50/s`. Default: none.")),
             concurrency: table.maybe(
-                key("concurrency", "Replayed requests at the backend at once. Default: 8, or the backend's concurrency if that is less.")
+                key("concurrency", "Replayed requests at the backend at once, at most. Default: none, and 8 for `fixed`, or the backend's concurrency if that is less.")
                     .range(1, 100_000),
             ),
         }
@@ -305,6 +311,7 @@ pub(super) struct Route {
     pub host: Option<At<Host>>,
     pub backend: Option<At<Name>>,
     pub concurrency: Option<At<u32>>,
+    pub max_share: Option<At<Share>>,
     pub spill: Option<At<Spill>>,
 }
 
@@ -312,7 +319,6 @@ impl Section for Route {
     const ABOUT: &'static str = "One route: which requests go to which backend, and whether its writes are queued.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        table.later("max_share", "share of a backend's concurrency (use `concurrency`)");
         Self {
             name: table.need(key("name", "Its name in counts, logs and metrics; unique.")),
             path: table.need(key("path", "A prefix such as `/admin/orders/`, or one path such as `= /login`.")),
@@ -324,6 +330,13 @@ impl Section for Route {
                     "Requests of this route at the backend at once, live and replayed together; the rest is queued or refused.",
                 )
                 .range(1, 100_000),
+            ),
+            max_share: table.maybe(
+                key(
+                    "max_share",
+                    "At most this part of the backend's concurrency is this route's, such as 0.5, so that slow requests leave room for the others.",
+                )
+                .range(Share(0.01), Share(1.0)),
             ),
             spill: table.maybe(key("spill", Spill::ABOUT)),
         }

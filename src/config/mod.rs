@@ -29,7 +29,7 @@ pub use schema::schema;
 pub use source::{Flags, Source, SourceError};
 
 /// Everything that forebay is told, checked: what is here can be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Threads that carry traffic; at least 1.
     pub workers: usize,

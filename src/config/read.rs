@@ -66,6 +66,11 @@ pub(super) trait Value: Sized {
         Err(Wrong::because("this is an integer"))
     }
 
+    /// From a floating-point number.
+    fn float(_float: f64) -> Result<Self, Wrong> {
+        Err(Wrong::because("this is a float"))
+    }
+
     /// From any value. `None` means that a fault was noted.
     fn read(given: Given<'_>, faults: &mut Faults) -> Option<Self> {
         let read = match given.value.get_ref() {
@@ -73,6 +78,7 @@ pub(super) trait Value: Sized {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
                 .map_err(|_| Wrong::because("the number is too large"))
                 .and_then(Self::integer),
+            DeValue::Float(float) => float.as_str().parse().map_err(|_| Wrong::because("the number cannot be read")).and_then(Self::float),
             other => Err(Wrong::because(format!("this is {}", article(other.type_str())))),
         };
         read.map_err(|wrong| faults.wrong(Some(given.span()), given.path, Self::NOUN, wrong)).ok()

@@ -172,6 +172,7 @@ fn one_backend(said: &Said, file: &mut File, faults: &mut Faults) {
         host: None,
         backend: Some(At::nowhere(name.clone())),
         concurrency: None,
+        max_share: None,
         spill: Some(At::nowhere(Spill::keys(&mut Table::absent(faults)))),
     };
     file.backends = Some(At::nowhere(Named(vec![(At::nowhere(name), backend)])));

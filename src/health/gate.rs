@@ -16,7 +16,10 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire},
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::Duration,
 };
@@ -42,6 +45,8 @@ const REPLAY_WAITS: u64 = 1 << 63;
 #[derive(Debug)]
 pub struct Gate {
     word: AtomicU64,
+    /// Counts the changes of the limit.
+    epoch: AtomicU32,
     queue: Mutex<Queue>,
     freed: Notify,
     vacant: Notify,
@@ -52,6 +57,25 @@ pub struct Gate {
 #[must_use = "dropping a seat frees it"]
 pub struct Seat {
     gate: Arc<Gate>,
+    in_flight: u32,
+    epoch: u32,
+}
+
+impl Seat {
+    /// Seats that were taken when this one was given, itself included.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Changes of the limit before it was given.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Changes of the limit so far.
+    pub fn present_epoch(&self) -> u32 {
+        self.gate.epoch.load(Relaxed)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +143,13 @@ impl Gate {
     /// A gate with so many seats, at least 1 and at most [`LARGEST_LIMIT`].
     pub fn new(limit: u32) -> Arc<Self> {
         let word = Word(0).with_limit(limit.clamp(1, LARGEST_LIMIT));
-        Arc::new(Self { word: AtomicU64::new(word.0), queue: Mutex::default(), freed: Notify::new(), vacant: Notify::new() })
+        Arc::new(Self {
+            word: AtomicU64::new(word.0),
+            epoch: AtomicU32::new(0),
+            queue: Mutex::default(),
+            freed: Notify::new(),
+            vacant: Notify::new(),
+        })
     }
 
     /// A seat, if one is free and nobody waits for it.
@@ -179,7 +209,11 @@ impl Gate {
 
     /// Changes the number of seats: at least 1 and at most [`LARGEST_LIMIT`]. Opens the gate if it was closed. Who has a seat keeps it.
     pub fn set_limit(self: &Arc<Self>, limit: u32) {
-        self.update(|word| Some(word.with_limit(limit.clamp(1, LARGEST_LIMIT))));
+        let limit = limit.clamp(1, LARGEST_LIMIT);
+        let before = self.update(|word| Some(word.with_limit(limit)));
+        if before.is_none_or(|word| word.limit() != limit) {
+            self.epoch.fetch_add(1, Relaxed);
+        }
         self.hand_over();
         self.freed.notify_waiters();
         self.vacant.notify_waiters();
@@ -224,8 +258,8 @@ impl Gate {
     }
 
     fn take(self: &Arc<Self>, there_is_one: impl Fn(Word) -> bool) -> Option<Seat> {
-        self.update(|word| there_is_one(word).then_some(Word(word.0 + ONE_SEAT)))?;
-        Some(Seat { gate: Arc::clone(self) })
+        let before = self.update(|word| there_is_one(word).then_some(Word(word.0 + ONE_SEAT)))?;
+        Some(Seat { gate: Arc::clone(self), in_flight: before.in_flight() + 1, epoch: self.epoch.load(Relaxed) })
     }
 
     /// A seat or a place in the queue. Under the lock, so that nobody is handed a seat past one who is being queued.

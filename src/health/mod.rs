@@ -7,11 +7,17 @@
 //! What is called for each request costs a few atomic operations while all is well; the lock around the policy is taken for failures, for
 //! what follows them, and once a second.
 
+mod base;
 pub mod breaker;
 pub mod gate;
+mod limit;
+mod load;
+mod logs;
 mod policy;
 pub mod probe;
+mod samples;
 mod servers;
+mod share;
 mod window;
 
 use std::{
@@ -32,21 +38,34 @@ use tokio::{
 };
 
 pub use gate::{Gate, Seat};
+pub use limit::Why;
+pub use load::{Kind, LoadView, Memory, Quality, Remembered, Sample};
+pub use samples::{Slowdown, Tick};
 
 use crate::envelope::Name;
+use load::Load;
 use policy::{Event, Events, Policy};
-use servers::Moved;
+use share::Share;
 use window::Tally;
 
 /// One backend's limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Requests at the backend at once, live and replayed together; at least 1.
-    pub concurrency: u32,
-    /// How long a live request waits for a seat (at most twice `concurrency` of them do).
+    /// Requests at the backend at once, live and replayed together.
+    pub concurrency: Concurrency,
+    /// How long a live request waits for a seat (at most twice as many of them do as there are seats).
     pub wait: Duration,
     /// The active check; without one a server is asked only while it is out.
     pub check: Option<Check>,
+}
+
+/// How many requests may be at a backend at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as it can take, found out from how long they take.
+    Adaptive,
+    /// So many; at least 1.
+    Fixed(u32),
 }
 
 /// The active health check of a backend's servers.
@@ -143,7 +162,9 @@ pub struct Health {
     tally: Tally,
     /// Whether a success must be shown to the policy at once.
     suspicious: AtomicBool,
-    concurrency: AtomicU32,
+    load: Load,
+    /// Routes that may take only a part of the seats.
+    shares: Mutex<Vec<Share>>,
     wait_millis: AtomicU64,
     /// The next round of probes has moved.
     rescheduled: Notify,
@@ -162,18 +183,20 @@ impl Health {
     }
 
     fn with_random(name: Name, settings: Settings, servers: usize, random: fn() -> f64) -> Arc<Self> {
+        let load = Load::new(settings.concurrency);
         Arc::new(Self {
             name,
             start: Instant::now(),
             random,
-            gate: Gate::new(settings.concurrency),
+            gate: Gate::new(load.limit()),
+            load,
+            shares: Mutex::default(),
             policy: Mutex::new(Policy::new(servers, settings.check)),
             state: AtomicU8::new(State::Passing as u8),
             states: watch::Sender::new(State::Passing),
             weights: (0..servers).map(|_| AtomicU32::new(100)).collect(),
             tally: Tally::default(),
             suspicious: AtomicBool::new(false),
-            concurrency: AtomicU32::new(settings.concurrency),
             wait_millis: AtomicU64::new(millis(settings.wait)),
             rescheduled: Notify::new(),
         })
@@ -183,7 +206,7 @@ impl Health {
     pub fn reconfigure(&self, settings: Settings) {
         self.wait_millis.store(millis(settings.wait), Relaxed);
         let mut policy = self.policy.lock();
-        self.concurrency.store(settings.concurrency, Relaxed);
+        self.load.configure(settings.concurrency);
         policy.reconfigure(settings.check, self.now(), (self.random)());
         self.set_gate(policy.state());
         drop(policy);
@@ -212,7 +235,7 @@ impl Health {
     /// Takes a seat. Never waits for [`Class::Replay`]; for [`Class::Live`] as `Settings::wait` says.
     pub async fn seat(self: &Arc<Self>, class: Class) -> Result<Seat, NoSeat> {
         match class {
-            Class::Live => self.gate.seat(self.wait()).await,
+            Class::Live => self.live_seat().await,
             Class::Replay => self.gate.try_replay_seat().ok_or_else(|| self.gate.refusal()),
         }
     }
@@ -322,6 +345,9 @@ impl Health {
         for event in &events {
             if let Event::Backend(change) = event {
                 self.state.store(change.to as u8, Release);
+                if change.to == State::Probing {
+                    self.load.restart();
+                }
                 self.set_gate(change.to);
                 self.states.send_replace(change.to);
             }
@@ -331,43 +357,20 @@ impl Health {
         self.log(&events);
     }
 
+    /// Under the lock of the policy, so that the last one to set it is right.
     fn set_gate(&self, state: State) {
-        let concurrency = self.concurrency.load(Relaxed);
-        match state {
-            State::Passing => self.gate.set_limit(concurrency),
-            State::Probing => self.gate.set_limit(concurrency.min(breaker::PROBING_LIMIT)),
-            State::Shedding => self.gate.close(),
-        }
+        let limit = match state {
+            State::Shedding => return self.gate.close(),
+            State::Passing => self.load.limit(),
+            State::Probing => self.load.limit().min(breaker::PROBING_LIMIT),
+        };
+        self.gate.set_limit(limit);
+        self.shares.lock().iter().for_each(|share| share.apply(limit));
     }
 
     fn set_weights(&self, policy: &Policy, now: Duration) {
         for (index, weight) in self.weights.iter().enumerate() {
             weight.store(policy.servers().weight(index, now), Relaxed);
-        }
-    }
-
-    /// One line for each change. That the only server is out says no more than that the backend is.
-    fn log(&self, events: &Events) {
-        let backend = &self.name;
-        for event in events {
-            match event {
-                Event::Backend(change) if change.to == State::Shedding => {
-                    tracing::warn!(%backend, state = "shedding", "backend {backend}: shedding after {}", change.cause);
-                }
-                Event::Backend(change) if change.to == State::Probing => {
-                    tracing::info!(%backend, state = "probing", "backend {backend}: probing after {}", change.cause);
-                }
-                Event::Backend(change) => {
-                    tracing::info!(%backend, state = "passing", "backend {backend}: passing after {}", change.cause);
-                }
-                Event::Server(..) if self.weights.len() == 1 => {}
-                Event::Server(server, Moved::Out(evidence)) => {
-                    tracing::warn!(%backend, server, "backend {backend}: server {server} is out after {evidence}");
-                }
-                Event::Server(server, Moved::Back(evidence)) => {
-                    tracing::info!(%backend, server, "backend {backend}: server {server} is back after {evidence}");
-                }
-            }
         }
     }
 }

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::*;
 
 fn settings(concurrency: u32) -> Settings {
-    Settings { concurrency, wait: Duration::from_millis(250), check: None }
+    Settings { concurrency: Concurrency::Fixed(concurrency), wait: Duration::from_millis(250), check: None }
 }
 
 fn health(concurrency: u32, servers: usize) -> Arc<Health> {

@@ -43,7 +43,7 @@ enum Kind {
 /// What a request holds at the backend, to the end of its response.
 #[derive(Debug)]
 pub(super) struct Seats {
-    pub(super) _backend: Seat,
+    pub(super) backend: Seat,
     pub(super) _route: Option<Seat>,
 }
 
@@ -65,9 +65,9 @@ impl ClientBody {
         Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, watch: None, refusal: false }
     }
 
-    pub(super) fn passing(body: ResponseBody, seats: Seats) -> Self {
+    pub(super) fn passing(body: ResponseBody, seats: Option<Seats>) -> Self {
         // A response without a body is over with its head.
-        let seats = (!body.is_end_stream()).then_some(seats);
+        let seats = seats.filter(|_| !body.is_end_stream());
         Self { kind: Kind::Passing(body, seats), entry: None, watch: None, refusal: false }
     }
 

@@ -120,8 +120,8 @@ impl Exchange {
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
         let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
-        match forward::send(&self.worker.pool, route, Request::from_parts(head, body)).await {
-            Ok(reply) => passed(reply, seats),
+        match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
+            Ok((reply, seats)) => passed(reply, seats),
             Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
@@ -178,23 +178,23 @@ impl Exchange {
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
         };
-        let outcome = forward::send(&self.worker.pool, route, live_request(&write)).await;
+        let outcome = forward::send(&self.worker.pool, route, seats, live_request(&write)).await;
         let evidence = match &outcome {
-            Ok(reply) => Evidence::Answer { status: reply.response.status(), to_login: false },
+            Ok((reply, _)) => Evidence::Answer { status: reply.response.status(), to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
             Err(_) => Evidence::NotSent,
         };
         let may_be_resent = policy.delivery == Delivery::AtLeastOnce || write.head.method.is_idempotent();
         match (verdict::live(evidence, may_be_resent, health.failing()), outcome) {
             (Live::Spill, outcome) if !wishes.never_queue => {
-                drop(seats);
+                // The seats are free before the write is queued.
                 let failure = match outcome {
-                    Ok(reply) => Failure::Answer(reply.response.status()),
+                    Ok((reply, _seats)) => Failure::Answer(reply.response.status()),
                     Err(error) => Failure::NoAnswer(error.kind),
                 };
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
             }
-            (_, Ok(reply)) => passed(reply, seats),
+            (_, Ok((reply, seats))) => passed(reply, seats),
             (_, Err(error)) => refused(answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers))),
         }
     }
@@ -213,11 +213,11 @@ impl Exchange {
             Some(gate) => Some(gate.try_seat().ok_or(NoSeat::Full)?),
         };
         let of_backend = health.seat(Class::Live).await?;
-        Ok(Seats { _backend: of_backend, _route: of_route })
+        Ok(Seats { backend: of_backend, _route: of_route })
     }
 }
 
-fn passed(reply: Reply, seats: Seats) -> Answered {
+fn passed(reply: Reply, seats: Option<Seats>) -> Answered {
     (forward::passed(reply, seats), Verdict::PASSED)
 }
 

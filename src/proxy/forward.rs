@@ -17,6 +17,7 @@ use crate::{
 use super::{
     body::{ClientBody, Seats},
     client::VIA_US,
+    dispatch::UnderWay,
     route::Route,
     spill::Write,
 };
@@ -25,8 +26,15 @@ use super::{
 const MOST_SERVERS: u32 = 3;
 
 /// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another.
-pub(super) async fn send(pool: &Pool, route: &Route, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
+/// The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+pub(super) async fn send(
+    pool: &Pool,
+    route: &Route,
+    seats: Seats,
+    mut request: Request<RequestBody>,
+) -> Result<(Reply, Option<Seats>), SendError> {
     let backend = &route.upstream.backend;
+    let mut under_way = UnderWay::begin(route, seats, &request);
     let mut tried: u64 = 0;
     loop {
         let mut result = backend.send_avoiding(tried, pool, request).await;
@@ -39,8 +47,24 @@ pub(super) async fn send(pool: &Pool, route: &Route, mut request: Request<Reques
             _ => None,
         };
         match unsent {
-            Some(unsent) => request = *unsent,
-            None => return result,
+            Some(unsent) => {
+                request = *unsent;
+                under_way.begin_again();
+            }
+            None => return finish(under_way, result),
+        }
+    }
+}
+
+fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>) -> Result<(Reply, Option<Seats>), SendError> {
+    match result {
+        Ok(reply) => {
+            let seats = under_way.answered(reply.response.status());
+            Ok((reply, seats))
+        }
+        Err(error) => {
+            under_way.failed(&error);
+            Err(error)
         }
     }
 }
@@ -104,7 +128,7 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
 }
 
 /// The backend's own answer: nothing of ours but `Via`.
-pub(super) fn passed(reply: Reply, seats: Seats) -> Response<ClientBody> {
+pub(super) fn passed(reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
     let (mut head, body) = reply.response.into_parts();
     remove_hop_by_hop(&mut head.headers);
     head.headers.append(VIA, VIA_US);

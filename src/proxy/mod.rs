@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod client;
 mod decide;
+mod dispatch;
 mod exchange;
 mod forward;
 mod listener;

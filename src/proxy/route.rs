@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Uri, header::HOST};
 use crate::{
     backend::Backend,
     envelope::Name,
-    health::{Health, gate::Gate},
+    health::{Health, Kind, gate::Gate},
     telemetry::RouteMetrics,
 };
 
@@ -39,12 +39,19 @@ pub struct Route {
     pub gate: Option<Arc<Gate>>,
     /// Its counters.
     pub metrics: RouteMetrics,
+    /// The classes of its requests: with a safe method, and with another.
+    pub kinds: (Kind, Kind),
 }
 
 impl Route {
     /// How a request of that method spills on this route; none when it never does.
     pub(super) fn spill(&self, method: &Method) -> Option<&Spill> {
         self.settings.spill.as_ref().filter(|spill| spill.methods.contains(method))
+    }
+
+    /// The class of a request of that method.
+    pub(super) fn kind(&self, method: &Method) -> Kind {
+        if method.is_safe() { self.kinds.0 } else { self.kinds.1 }
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::envelope::{Delivery, Name, order::Rule};
 
 /// Everything that the proxy is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where it listens; at least one.
     pub listeners: Vec<ListenAddress>,
@@ -64,7 +64,7 @@ pub enum PathMatch {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
     /// Its name, unique.
     pub name: Name,
@@ -76,6 +76,8 @@ pub struct RouteSettings {
     pub backend: Name,
     /// Requests of this route at the backend at once, live and replayed together.
     pub concurrency: Option<u32>,
+    /// The part of the backend's concurrency that it may have at most, in 0..=1.
+    pub max_share: Option<f64>,
     /// Whether and how its writes spill.
     pub spill: Option<Spill>,
 }

@@ -17,11 +17,12 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use crate::{
     backend::{ErrorKind, SendError, letters},
     envelope::verdict,
-    health::Signal,
+    health::{Quality, Signal},
     store::{Answer, Claimed, Payload, Spooler, StoreError},
 };
 
@@ -67,6 +68,19 @@ pub(super) struct Attempted {
     pub(super) ended: Ended,
     /// What it says about which server.
     pub(super) signal: Option<(usize, Signal)>,
+    /// Time to the headers of the answer, if there was one.
+    pub(super) rtt: Option<Duration>,
+    /// What it says of how much the backend can take, if anything.
+    pub(super) quality: Option<Quality>,
+    /// No answer was waited for to the end: the backend may still work on it.
+    pub(super) given_up: bool,
+}
+
+impl Attempted {
+    /// An attempt that says nothing about the backend.
+    fn silent(ended: Ended) -> Self {
+        Self { ended, signal: None, rtt: None, quality: None, given_up: false }
+    }
 }
 
 /// Sends a request and reads its answer. When `cut` resolves first, an answer whose head is there counts, without its body.
@@ -75,12 +89,14 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
     let failure = Arc::default();
     let request = match request(claimed, &failure) {
         Ok(request) => request,
-        Err(error) => return Attempted { ended: Ended::Damaged { why: error.to_string() }, signal: None },
+        Err(error) => return Attempted::silent(Ended::Damaged { why: error.to_string() }),
     };
+    let began = Instant::now();
     let sent = tokio::select! {
         sent = courier.send(request) => sent,
-        () = &mut cut => return Attempted { ended: Ended::Interrupted, signal: None },
+        () = &mut cut => return Attempted { given_up: true, ..Attempted::silent(Ended::Interrupted) },
     };
+    let rtt = began.elapsed();
     let Answered { response, server } = match sent {
         Ok(answered) => answered,
         Err(error) => return unanswered(error, failure.get()),
@@ -90,8 +106,9 @@ pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &
         payload = keep(body, spooler) => payload,
         () = cut => Payload::from(Bytes::new()),
     };
-    let signal = Some((server, Signal::of_status(head.status.as_u16())));
-    Attempted { ended: answered(head, payload, claimed), signal }
+    let status = head.status.as_u16();
+    let (signal, quality) = (Some((server, Signal::of_status(status))), Some(Quality::of_status(status)));
+    Attempted { ended: answered(head, payload, claimed), signal, rtt: Some(rtt), quality, given_up: false }
 }
 
 fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
@@ -107,7 +124,9 @@ fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
     };
     // A body that we could not read is our fault, whatever the connection said about it.
     let signal = signal.filter(|_| failure.is_none());
-    Attempted { ended, signal: error.server.zip(signal) }
+    let signal = error.server.zip(signal);
+    let given_up = error.kind == ErrorKind::Timeout && failure.is_none();
+    Attempted { ended, signal, rtt: None, quality: signal.map(|_| Quality::Bad), given_up }
 }
 
 fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended {

@@ -19,7 +19,7 @@ use crate::{
     health::gate::Gate,
 };
 
-use super::Settings;
+use super::{Profile, Ramp, Settings};
 
 /// The limits of those routes that have one of their own, shared with the live traffic.
 pub type RouteGates = AHashMap<Name, Arc<Gate>>;
@@ -36,31 +36,111 @@ pub struct Handle {
     /// Notified when any of the above has changed.
     pub(super) changed: Notify,
     seen: Mutex<Seen>,
+    deliveries: Mutex<Deliveries>,
+}
+
+/// Why no further attempt is begun at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hold {
+    /// Nothing is due: the queue is empty, or all of it waits for a retry, or for earlier requests of its key.
+    #[default]
+    Queue,
+    /// All of the window is in use.
+    Window,
+    /// Four fifths of the backend's limit are taken.
+    Limit,
+    /// Live requests wait for a seat.
+    LiveWaits,
+    /// The ceiling on the rate is reached.
+    Rate,
+    /// What is due belongs to routes that are at their limit, or to heavy ones that have all of their share.
+    Route,
+    /// The backend sheds.
+    Shedding,
+    /// The backend asked to be left alone.
+    Asked,
+    /// A short pause shows how fast the backend is without replay.
+    Measuring,
+    /// A request that may have brought the backend down is to be alone.
+    Suspect,
+    /// An operator has stopped it.
+    Paused,
+    /// forebay stops.
+    Stopping,
+}
+
+impl Hold {
+    /// The name that users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Window => "window",
+            Self::Limit => "limit",
+            Self::LiveWaits => "live-waits",
+            Self::Rate => "rate",
+            Self::Route => "route",
+            Self::Shedding => "shedding",
+            Self::Asked => "asked",
+            Self::Measuring => "measuring",
+            Self::Suspect => "suspect",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 /// What is to be seen of a backend's replay.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Status {
+    /// How its pace is found.
+    pub profile: Profile,
     /// Attempts under way.
     pub in_flight: u32,
     /// How many may be.
     pub window: u32,
+    /// Whether the window still grows by half at a time.
+    pub slow_start: bool,
+    /// What the last tick did to the window, and why.
+    pub ramp: Ramp,
+    /// What keeps the next attempt.
+    pub hold: Hold,
+    /// Until when it leaves the backend alone because that asked for it.
+    pub held_until: Option<Timestamp>,
+    /// How many times slower than at rest the backend was in the last tick, if that was known.
+    pub slowdown: Option<f64>,
     /// Deliveries per second over the last 60 s, or since the first within them.
     pub rate: f64,
     /// Whether an operator has stopped it.
     pub paused: bool,
-    /// Until when it leaves the backend alone because that asked for it.
-    pub held_until: Option<Timestamp>,
+    /// Whether the backlog has been growing for 60 s although it is replayed.
+    pub growing: bool,
+    /// Ordering keys whose backlog has been growing for 60 s.
+    pub growing_keys: u32,
+    /// Whether many requests are given up because what they carry has expired.
+    pub auth_expired: bool,
+    /// How the estimates of the last drain compare with what it took: 2 is twice as long. The median; none before the first drain of 10 s.
+    pub estimate_ratio: Option<f64>,
 }
 
-#[derive(Debug, Default)]
-struct Seen {
-    in_flight: u32,
-    window: u32,
-    held_until: Option<Timestamp>,
-    /// Deliveries by second since the epoch, oldest first; seconds without one are absent.
-    deliveries: VecDeque<(u64, u32)>,
+/// What the loop shows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Seen {
+    pub(super) in_flight: u32,
+    pub(super) window: u32,
+    pub(super) slow_start: bool,
+    pub(super) ramp: Ramp,
+    pub(super) hold: Hold,
+    pub(super) held_until: Option<Timestamp>,
+    pub(super) slowdown: Option<f64>,
+    pub(super) growing: bool,
+    pub(super) growing_keys: u32,
+    pub(super) auth_expired: bool,
+    pub(super) estimate_ratio: Option<f64>,
 }
+
+/// Deliveries by second since the epoch, oldest first; seconds without one are absent.
+#[derive(Debug, Default)]
+struct Deliveries(VecDeque<(u64, u32)>);
 
 impl Handle {
     /// A handle with these settings, not paused.
@@ -71,6 +151,7 @@ impl Handle {
             paused: AtomicBool::new(false),
             changed: Notify::new(),
             seen: Mutex::default(),
+            deliveries: Mutex::default(),
         })
     }
 
@@ -94,13 +175,23 @@ impl Handle {
 
     /// How it goes at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
-        let mut seen = self.seen.lock();
+        let seen = *self.seen.lock();
+        let Seen { in_flight, window, slow_start, ramp, hold, slowdown, growing, growing_keys, auth_expired, estimate_ratio, .. } = seen;
         Status {
-            in_flight: seen.in_flight,
-            window: seen.window,
-            rate: seen.rate(now),
-            paused: self.is_paused(),
+            profile: self.settings.load().profile,
+            in_flight,
+            window,
+            slow_start,
+            ramp,
+            hold,
             held_until: seen.held_until.filter(|&until| until > now),
+            slowdown,
+            rate: self.deliveries.lock().rate(now),
+            paused: self.is_paused(),
+            growing,
+            growing_keys,
+            auth_expired,
+            estimate_ratio,
         }
     }
 
@@ -120,30 +211,29 @@ impl Handle {
         Duration::try_from_secs_f64(seconds).ok()?.checked_add(hold)
     }
 
-    pub(super) fn publish(&self, in_flight: u32, window: u32, held_until: Option<Timestamp>) {
-        let mut seen = self.seen.lock();
-        (seen.in_flight, seen.window, seen.held_until) = (in_flight, window, held_until);
+    pub(super) fn publish(&self, seen: Seen) {
+        *self.seen.lock() = seen;
     }
 
     pub(super) fn delivered(&self, now: Timestamp) {
-        self.seen.lock().count(now);
+        self.deliveries.lock().count(now);
     }
 }
 
-impl Seen {
+impl Deliveries {
     fn count(&mut self, now: Timestamp) {
         let second = now.as_millis() / 1000;
-        match self.deliveries.back_mut() {
+        match self.0.back_mut() {
             // A clock that stepped back counts into the newest second.
             Some((newest, count)) if *newest >= second => *count += 1,
-            _ => self.deliveries.push_back((second, 1)),
+            _ => self.0.push_back((second, 1)),
         }
         self.forget(second);
     }
 
     fn forget(&mut self, second: u64) {
-        while self.deliveries.front().is_some_and(|&(oldest, _)| oldest + RATE_SECONDS <= second) {
-            self.deliveries.pop_front();
+        while self.0.front().is_some_and(|&(oldest, _)| oldest + RATE_SECONDS <= second) {
+            self.0.pop_front();
         }
     }
 
@@ -151,8 +241,8 @@ impl Seen {
     fn rate(&mut self, now: Timestamp) -> f64 {
         let second = now.as_millis() / 1000;
         self.forget(second);
-        let Some(&(oldest, _)) = self.deliveries.front() else { return 0.0 };
-        let delivered: u64 = self.deliveries.iter().map(|&(_, count)| u64::from(count)).sum();
+        let Some(&(oldest, _)) = self.0.front() else { return 0.0 };
+        let delivered: u64 = self.0.iter().map(|&(_, count)| u64::from(count)).sum();
         delivered as f64 / (second.saturating_sub(oldest) + 1) as f64
     }
 }
@@ -162,7 +252,7 @@ mod tests {
     use super::*;
 
     fn handle() -> Arc<Handle> {
-        Handle::new(Settings { rate: None, concurrency: 8 }, RouteGates::default())
+        Handle::new(Settings { profile: Profile::Gentle, rate: None, concurrency: None }, RouteGates::default())
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -193,7 +283,7 @@ mod tests {
             handle.delivered(at(1000));
         }
         assert_eq!(handle.drained_in(10, at(1000)), Some(Duration::from_secs(2)));
-        handle.publish(0, 1, Some(at(1030)));
+        handle.publish(Seen { held_until: Some(at(1030)), ..Seen::default() });
         assert_eq!(handle.drained_in(10, at(1000)), Some(Duration::from_secs(32)));
         handle.set_paused(true);
         assert_eq!(handle.drained_in(10, at(1000)), None);
@@ -202,8 +292,9 @@ mod tests {
     #[test]
     fn a_pause_that_is_over_is_not_shown() {
         let handle = handle();
-        handle.publish(2, 3, Some(at(1030)));
+        handle.publish(Seen { in_flight: 2, window: 3, held_until: Some(at(1030)), ..Seen::default() });
         assert_eq!(handle.status(at(1029)).held_until, Some(at(1030)));
-        assert_eq!(handle.status(at(1030)), Status { in_flight: 2, window: 3, rate: 0.0, paused: false, held_until: None });
+        let status = handle.status(at(1030));
+        assert_eq!((status.in_flight, status.window, status.held_until), (2, 3, None));
     }
 }

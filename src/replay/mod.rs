@@ -3,17 +3,23 @@
 //! One [`Replay`] per backend takes requests out of the [`store`](crate::store) and sends them. Before each attempt it wants the backend's health to
 //! allow it, a seat, room in the window and under the ceiling ([`pace`]), and room in the request's route; only then is one request claimed, which
 //! makes the start of its attempt durable. It is sent ([`deliver`]), what came of it is judged by the domain's table, and that is made durable
-//! ([`settle`]). So nothing is claimed ahead: after a crash only what really was under way may have been executed.
+//! ([`settle`]). A request that was at the backend each time it went down is replayed alone ([`suspects`]). So nothing is claimed ahead: after a crash only what really was under way may have been executed.
 //!
 //! Time in which the backend is not passing costs a request nothing but age. Order among requests is the store's business, the health of
 //! the backend `health`'s, and what an outcome means `envelope`'s.
 
+mod attempt;
+mod backlog;
+mod classes;
 mod courier;
 mod deliver;
+mod estimates;
+mod flood;
 mod handle;
 mod pace;
 mod run;
 mod settle;
+mod suspects;
 mod wire;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -28,15 +34,41 @@ use crate::{
     telemetry::Metrics,
 };
 
-pub use handle::{Handle, RouteGates, Status};
+pub use handle::{Handle, Hold, RouteGates, Status};
+pub use pace::Ramp;
 
 /// How a backend's queue is replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// How the pace is found.
+    pub profile: Profile,
     /// Ceiling on attempts started, in requests per `per`; none for no ceiling.
     pub rate: Option<Rate>,
-    /// Replayed requests at the backend at once, at most.
-    pub concurrency: u32,
+    /// Replayed requests at the backend at once, at most; none for as many as live traffic leaves.
+    pub concurrency: Option<u32>,
+}
+
+/// How the pace of a replay is found. Whatever the profile, replay stops while the backend sheds or asked to be left alone, while a live request waits for a
+/// seat, and while four fifths of the backend's limit are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As much as does not slow live traffic down.
+    Gentle,
+    /// As much as the limit leaves, however slow live traffic gets.
+    Fast,
+    /// The configured rate and concurrency, nothing else.
+    Fixed,
+}
+
+impl Profile {
+    /// The name that users write.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gentle => "gentle",
+            Self::Fast => "fast",
+            Self::Fixed => "fixed",
+        }
+    }
 }
 
 /// So many per span of time.
@@ -74,14 +106,16 @@ pub struct Parts {
 }
 
 /// The replay of one backend's queue.
-pub struct Replay(run::Context);
+pub struct Replay(attempt::Context);
 
 impl Replay {
     /// A replay that has not begun.
     pub fn new(parts: Parts) -> Self {
         let Parts { name, backend, health, store, clock, metrics, handle } = parts;
         let courier = Box::new(wire::Wire::new(backend));
-        Self(run::Context { name, courier, health, store, clock, metrics, handle, random: fastrand::f64 })
+        let sight = attempt::sight_of(Arc::clone(&health));
+        let accounts = attempt::Accounts::new(Instant::now());
+        Self(attempt::Context { name, courier, health, store, clock, metrics, handle, sight, accounts, random: fastrand::f64 })
     }
 
     /// Replays until `shutdown` says when to stop.

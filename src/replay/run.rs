@@ -1,5 +1,7 @@
 //! The loop. All of a backend's attempts are futures of its one task, so that what they share needs no lock.
 
+mod lookout;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{
@@ -13,19 +15,20 @@ use tokio::{
 };
 
 use crate::{
-    envelope::{Clock, Name, Timestamp},
-    health::{Class, Gate, Health, NoSeat, Seat, State},
-    store::{Claim, Claimed, Outcome, Store, StoreError},
-    telemetry::{AttemptOutcome, Metrics},
+    envelope::Name,
+    health::{Class, Gate, NoSeat, Seat, State},
+    store::{Claimed, StoreError},
 };
 
 use super::{
-    Handle, Shutdown, asked_to_stop,
-    courier::Courier,
-    deadline, deliver,
-    pace::{Feedback, Pace},
-    settle::{self, Judgement},
+    Shutdown, asked_to_stop,
+    attempt::{ClaimEnded, Context, Report, Task, attempt, claim, condemn, give_back, is_trip},
+    classes::Classes,
+    handle::Hold,
+    pace::{Pace, Pause, Ramp, Sight},
+    suspects::{self, Suspects},
 };
+use lookout::Lookout;
 
 /// How long a store that cannot claim is left alone, and one that found nothing although something seemed due.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
@@ -34,26 +37,20 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 const LOST_SEAT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest sleep until something falls due: wall clocks are set now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Time between two sweeps of idle connections.
+/// Time between two sweeps of idle connections, and between two looks at how the backlog goes.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What the loop and its attempts share.
-pub(super) struct Context {
-    pub(super) name: Name,
-    pub(super) courier: Box<dyn Courier>,
-    pub(super) health: Arc<Health>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) handle: Arc<Handle>,
-    /// Gives numbers in 0..1.
-    pub(super) random: fn() -> f64,
-}
 
 struct Loop {
     context: Arc<Context>,
     shutdown: Shutdown,
     pace: Pace,
+    classes: Classes,
+    suspects: Suspects,
+    alone: Alone,
+    lookout: Lookout,
+    /// What the last tick saw, and what it did.
+    sight: Sight,
+    ramp: Ramp,
     claims: FuturesUnordered<BoxFuture<'static, ClaimEnded>>,
     attempts: FuturesUnordered<BoxFuture<'static, Option<Report>>>,
     state: watch::Receiver<State>,
@@ -64,22 +61,20 @@ struct Loop {
     stopping: bool,
 }
 
-/// A claim that has ended, and the seat that was taken for it.
-struct ClaimEnded {
-    seat: Seat,
-    result: Result<Option<Claimed>, StoreError>,
-}
-
-/// An attempt that was judged.
-struct Report {
-    began: Instant,
-    feedback: Feedback,
-    pause: Option<Option<Duration>>,
+/// Whether a suspect is to be, or is, alone at the backend as far as replay goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// One was claimed beside others. When these have ended, requests are claimed one by one until it comes again.
+    Wanted,
+    /// One is under way.
+    UnderWay,
 }
 
 /// What has to happen before another attempt can begin. Ends of attempts, changes of health and of the handle are always waited for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Obstacle {
+    hold: Hold,
     until: Option<Instant>,
     queue: bool,
     seat: bool,
@@ -87,14 +82,29 @@ struct Obstacle {
     routes: Vec<Arc<Gate>>,
 }
 
+impl Obstacle {
+    fn new(hold: Hold) -> Self {
+        Self { hold, until: None, queue: false, seat: false, routes: Vec::new() }
+    }
+
+    fn until(hold: Hold, until: Instant) -> Self {
+        Self { until: Some(until), ..Self::new(hold) }
+    }
+}
+
 /// Replays until `shutdown`.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown) {
     let state = context.health.subscribe();
     let last_state = *state.borrow();
-    let pace = Pace::new(&context.handle.settings.load(), Instant::now());
     let this = Loop {
         shutdown,
-        pace,
+        pace: Pace::new(&context.handle.settings.load(), Instant::now()),
+        classes: Classes::default(),
+        suspects: Suspects::default(),
+        alone: Alone::No,
+        lookout: Lookout::default(),
+        sight: Sight::default(),
+        ramp: Ramp::default(),
         claims: FuturesUnordered::new(),
         attempts: FuturesUnordered::new(),
         state,
@@ -114,11 +124,15 @@ impl Loop {
         let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.end_tick();
             let obstacle = self.begin_attempts().await;
-            self.publish();
+            self.rest(obstacle.hold);
+            self.publish(obstacle.hold);
             if self.stopping && self.in_flight() == 0 {
                 return;
             }
+            let tick = (self.in_flight() > 0).then(|| self.pace.next_tick());
+            let until = obstacle.until.into_iter().chain(tick).min();
             tokio::select! {
                 Some(claim) = self.claims.next() => self.claimed(claim),
                 Some(report) = self.attempts.next() => self.ended(report),
@@ -127,15 +141,23 @@ impl Loop {
                 () = wake.notified(), if obstacle.queue => self.no_claim_before = None,
                 () = context.health.seat_freed(), if obstacle.seat => {}
                 () = any_vacant(&obstacle.routes), if !obstacle.routes.is_empty() => {}
-                () = sleep_until(obstacle.until), if obstacle.until.is_some() => {}
+                () = sleep_until(until), if until.is_some() => {}
                 () = asked_to_stop(&mut self.shutdown), if !self.stopping => self.stopping = true,
-                _ = sweeps.tick() => context.courier.sweep(),
+                _ = sweeps.tick() => {
+                    context.courier.sweep();
+                    self.watch_backlog(obstacle.hold);
+                }
             }
         }
     }
 
     fn in_flight(&self) -> u32 {
         u32::try_from(self.claims.len() + self.attempts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Those of them that are not just claims.
+    fn attempting(&self) -> u32 {
+        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
     }
 
     /// Begins as many attempts as may be begun, and says what keeps the next one.
@@ -146,32 +168,47 @@ impl Loop {
             if let Err(obstacle) = self.may_begin(&full_routes, now) {
                 return obstacle;
             }
+            if self.pace.wakes(now) {
+                self.sight = (self.context.sight)();
+            }
             // For replay this never waits.
             let seat = match self.context.health.seat(Class::Replay).await {
                 Ok(seat) => seat,
-                Err(NoSeat::Full) => return Obstacle { seat: true, ..Obstacle::default() },
-                Err(NoSeat::Shedding) => return Obstacle::default(),
+                Err(NoSeat::Full) => {
+                    let hold = if self.context.health.waiting() > 0 { Hold::LiveWaits } else { Hold::Limit };
+                    return Obstacle { seat: true, ..Obstacle::new(hold) };
+                }
+                Err(NoSeat::Shedding) => return Obstacle::new(Hold::Shedding),
             };
             if let Err(until) = self.pace.take(now) {
-                return Obstacle { until: Some(until), ..Obstacle::default() };
+                return Obstacle::until(Hold::Rate, until);
             }
             self.claims.push(Box::pin(claim(Arc::clone(&self.context), seat, full_routes)));
         }
     }
 
     fn may_begin(&mut self, full_routes: &[Name], now: Instant) -> Result<(), Obstacle> {
-        let until = |until| Err(Obstacle { until: Some(until), ..Obstacle::default() });
-        if self.stopping || self.context.handle.is_paused() || self.context.health.state() == State::Shedding {
-            return Err(Obstacle::default());
+        if self.stopping {
+            return Err(Obstacle::new(Hold::Stopping));
         }
-        if let Some(held) = self.pace.held_until(now) {
-            return until(held);
+        if self.context.handle.is_paused() {
+            return Err(Obstacle::new(Hold::Paused));
         }
-        if self.in_flight() >= self.pace.window(now) || self.claims.len() >= self.claim_width {
-            return Err(Obstacle::default());
+        if self.context.health.state() == State::Shedding {
+            return Err(Obstacle::new(Hold::Shedding));
+        }
+        if let Some((pause, until)) = self.pace.pause(now) {
+            let hold = if pause == Pause::Asked { Hold::Asked } else { Hold::Measuring };
+            return Err(Obstacle::until(hold, until));
+        }
+        if self.alone != Alone::No && self.in_flight() > 0 {
+            return Err(Obstacle::new(Hold::Suspect));
+        }
+        if self.in_flight() >= self.pace.window(self.context.health.limit()) || self.claims.len() >= self.claim_width {
+            return Err(Obstacle::new(Hold::Window));
         }
         if let Some(moment) = self.no_claim_before.filter(|&moment| moment > now) {
-            return Err(Obstacle { until: Some(moment), queue: true, ..Obstacle::default() });
+            return Err(Obstacle { queue: true, ..Obstacle::until(Hold::Queue, moment) });
         }
         let Context { name, store, clock, .. } = &*self.context;
         let time = clock.now();
@@ -180,18 +217,21 @@ impl Loop {
             due => {
                 let pause = due.map(|due| due.since(time).min(LONGEST_SLEEP));
                 let full_ones_are_due = !full_routes.is_empty() && store.next_due(name, &[]).is_some_and(|due| due <= time);
-                let routes = if full_ones_are_due { self.gates_without_room() } else { Vec::new() };
-                Err(Obstacle { until: pause.map(|pause| now + pause), queue: true, routes, ..Obstacle::default() })
+                let (hold, routes) = if full_ones_are_due { (Hold::Route, self.gates_without_room()) } else { (Hold::Queue, Vec::new()) };
+                Err(Obstacle { until: pause.map(|pause| now + pause), queue: true, routes, ..Obstacle::new(hold) })
             }
         }
     }
 
-    /// Routes of which nothing may be claimed: full, or full if the claims under way are all theirs.
+    /// Routes of which nothing may be claimed: full, or full if the claims under way are all theirs; and those that have all that heavy
+    /// ones may have.
     fn full_routes(&self) -> Vec<Name> {
         let claiming = u32::try_from(self.claims.len()).unwrap_or(u32::MAX);
         let routes = self.context.handle.routes.load();
         let is_full = |gate: &Gate| gate.limit().saturating_sub(gate.in_flight()) <= claiming;
-        routes.iter().filter(|(_, gate)| is_full(gate)).map(|(name, _)| Arc::clone(name)).collect()
+        let mut full = self.classes.full(self.sight.rtt, self.context.health.limit(), claiming);
+        full.extend(routes.iter().filter(|(_, gate)| is_full(gate)).map(|(name, _)| Arc::clone(name)));
+        full
     }
 
     /// Those of the full routes that have no seat at all; of the others it is a claim under way that may take the last.
@@ -212,6 +252,8 @@ impl Loop {
             Ok(None) => {
                 self.claim_width = 1;
                 self.no_claim_before = Some(Instant::now() + CLAIM_PAUSE);
+                // The suspect is gone, or does not come for a while.
+                self.alone = Alone::No;
             }
             Err(StoreError::Closed) => self.stopping = true,
             Err(error) => {
@@ -223,43 +265,73 @@ impl Loop {
     }
 
     fn begin(&mut self, claimed: Claimed, seat: Seat) {
-        let context = Arc::clone(&self.context);
-        let shutdown = self.shutdown.clone();
+        let (context, shutdown) = (Arc::clone(&self.context), self.shutdown.clone());
+        let id = claimed.envelope.id;
+        let owed = self.suspects.take(id);
+        let trips = claimed.trips.saturating_add(owed);
+        if suspects::is_poison(trips) && !self.stopping {
+            return self.attempts.push(Box::pin(condemn(context, claimed, trips, shutdown)));
+        }
+        let is_suspect = suspects::is_suspect(trips);
         let routes = self.context.handle.routes.load();
         let future: BoxFuture<'static, Option<Report>> = match routes.get(&claimed.envelope.route).map(|gate| gate.try_seat()) {
-            _ if self.stopping => Box::pin(give_back(context, claimed, Duration::ZERO, "forebay is stopping", shutdown)),
+            _ if self.stopping => Box::pin(give_back(context, claimed, owed, Duration::ZERO, "forebay is stopping", shutdown)),
             // Live traffic was faster.
-            Some(None) => Box::pin(give_back(context, claimed, LOST_SEAT_PAUSE, "its route was full", shutdown)),
-            None => Box::pin(attempt(context, claimed, (seat, None), shutdown)),
-            Some(route_seat) => Box::pin(attempt(context, claimed, (seat, route_seat), shutdown)),
+            Some(None) => Box::pin(give_back(context, claimed, owed, LOST_SEAT_PAUSE, "its route was full", shutdown)),
+            _ if is_suspect && self.in_flight() > 0 => {
+                self.alone = Alone::Wanted;
+                Box::pin(give_back(context, claimed, owed, Duration::ZERO, "it is to be replayed alone", shutdown))
+            }
+            route_seat => {
+                if is_suspect || self.alone == Alone::Wanted {
+                    self.alone = Alone::UnderWay;
+                }
+                if is_suspect {
+                    tracing::info!(
+                        %id, backend = %context.name, route = %claimed.envelope.route, trips,
+                        "a request that was at the backend each time it went down is replayed alone"
+                    );
+                }
+                self.see_begin(&claimed);
+                Box::pin(attempt(context, Task { claimed, owed, seats: (seat, route_seat.flatten()) }, shutdown))
+            }
         };
         self.attempts.push(future);
+        self.pace.began(self.attempting(), self.context.health.limit(), Instant::now());
     }
 
     fn ended(&mut self, report: Option<Report>) {
-        let Some(Report { began, feedback, pause }) = report else { return };
+        if self.alone == Alone::UnderWay && self.in_flight() == 0 {
+            self.alone = Alone::No;
+        }
+        let Some(report) = report else { return };
         let now = Instant::now();
-        let in_flight = self.in_flight() + 1;
-        self.pace.ended(feedback, began, in_flight, now);
-        if let Some(asked) = pause {
-            self.pace.rejected(asked, now);
+        self.classes.ended(&report.route, report.rtt);
+        if report.unanswered {
+            self.suspects.unanswered(report.id, report.ended, self.pace.tripped_at());
+        }
+        let before = self.window();
+        if let Some(ramp) = self.pace.ended(report.feedback, report.began, now) {
+            self.moved(ramp, before, true);
+        }
+        if let Some(asked) = report.pause {
+            self.rejected(asked, now);
         }
     }
 
     fn health_changed(&mut self) {
         let state = *self.state.borrow_and_update();
-        let recovers = self.last_state == State::Shedding && state == State::Probing;
-        if state != self.last_state && state != State::Passing && !recovers {
-            self.pace.tripped(Instant::now());
+        if is_trip(std::mem::replace(&mut self.last_state, state), state) {
+            let now = Instant::now();
+            self.suspects.tripped(now);
+            self.tell_trip();
+            self.pace.tripped(now);
+            self.ramp = Ramp::Steady;
         }
-        self.last_state = state;
     }
 
-    fn publish(&mut self) {
-        let now = Instant::now();
-        let held_until = self.pace.held_until(now).map(|until| self.context.clock.now().after(until - now));
-        let window = self.pace.window(now);
-        self.context.handle.publish(self.in_flight(), window, held_until);
+    fn window(&self) -> u32 {
+        self.pace.window(self.context.health.limit())
     }
 }
 
@@ -272,64 +344,6 @@ async fn sleep_until(moment: Option<Instant>) {
 /// Resolves when one of the gates may have a seat.
 async fn any_vacant(gates: &[Arc<Gate>]) {
     select_all(gates.iter().map(|gate| Box::pin(gate.vacant()))).await;
-}
-
-async fn claim(context: Arc<Context>, seat: Seat, full_routes: Vec<Name>) -> ClaimEnded {
-    let claim = Claim { backend: &context.name, full_routes: &full_routes, max: 1, now: context.clock.now() };
-    let result = context.store.claim(claim).await.map(|claimed| claimed.into_iter().next());
-    ClaimEnded { seat, result }
-}
-
-/// One attempt, from its start to its durable end.
-async fn attempt(context: Arc<Context>, claimed: Claimed, seats: (Seat, Option<Seat>), shutdown: Shutdown) -> Option<Report> {
-    let began = Instant::now();
-    let cut = deadline(shutdown.clone());
-    let attempted = deliver::deliver(&*context.courier, &claimed, context.store.spooler(), cut).await;
-    // Before the seat is free for the next one: the breaker may be about to trip.
-    if let Some((server, signal)) = attempted.signal {
-        context.health.report(server, signal);
-    }
-    drop(seats);
-    let now = context.clock.now();
-    let Judgement { outcome, feedback, pause } =
-        settle::judge(attempted.ended, &claimed.envelope, claimed.failures, now, (context.random)());
-    match settle::settle(&*context.store, &context.clock, &claimed, &outcome, shutdown).await {
-        Ok(()) => record(&context, &claimed, &outcome, began.elapsed(), now),
-        Err(error) => tracing::error!(id = %claimed.envelope.id, %error, "the outcome of an attempt was not stored"),
-    }
-    Some(Report { began, feedback, pause })
-}
-
-/// Ends an attempt of which nothing was sent; the request is due again after `pause`.
-async fn give_back(context: Arc<Context>, claimed: Claimed, pause: Duration, why: &str, shutdown: Shutdown) -> Option<Report> {
-    let outcome = settle::give_back(context.clock.now().after(pause), why.to_owned());
-    if let Err(error) = settle::settle(&*context.store, &context.clock, &claimed, &outcome, shutdown).await {
-        tracing::error!(id = %claimed.envelope.id, %error, "a request that was not sent could not be given back");
-    }
-    None
-}
-
-/// Counts and logs what was settled.
-fn record(context: &Context, claimed: &Claimed, outcome: &Outcome, took: Duration, now: Timestamp) {
-    let envelope = &claimed.envelope;
-    let (id, backend, route, attempt) = (envelope.id, &context.name, &envelope.route, claimed.attempt);
-    let metrics = context.metrics.route(backend, route);
-    match outcome {
-        Outcome::Delivered(answer) => {
-            context.handle.delivered(now);
-            metrics.attempt(AttemptOutcome::Delivered, took);
-            tracing::debug!(%id, %backend, %route, attempt, status = answer.status, "request delivered");
-        }
-        Outcome::Again { due, why, .. } => {
-            metrics.attempt(AttemptOutcome::Again, took);
-            tracing::debug!(%id, %backend, %route, attempt, %due, why, "request will be tried again");
-        }
-        Outcome::Dead { reason, why, .. } => {
-            metrics.attempt(AttemptOutcome::Dead, took);
-            metrics.dead(*reason);
-            tracing::warn!(%id, %backend, %route, attempt, %reason, why, "request given up");
-        }
-    }
 }
 
 #[cfg(test)]

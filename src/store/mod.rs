@@ -102,6 +102,8 @@ pub struct Claimed {
     pub attempt: u32,
     /// Attempts that have failed and count against `max_attempts`, this one not included.
     pub failures: u32,
+    /// Trips of the breaker during which it was at the backend, as far as its attempts said so when they were settled.
+    pub trips: u32,
 }
 
 /// An answer of a backend that is kept for the client.
@@ -126,6 +128,8 @@ pub enum Outcome {
         due: Timestamp,
         /// Whether it counts against `max_attempts`.
         consumes_attempt: bool,
+        /// Trips of the breaker during which it was at the backend, to be added to those before.
+        trips: u32,
         /// What happened, for an operator, in a few words.
         why: String,
     },
@@ -309,7 +313,7 @@ pub trait Store: Send + Sync + 'static {
     /// Withdraws a queued request. [`StoreError::WrongState`] when it is anything else.
     fn cancel(&self, id: RequestId, at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Queues dead letters again, due at `at`, with all their attempts and their whole age anew; at most `limit` of them, oldest first. Returns how many.
+    /// Queues dead letters again, due at `at`, with all their attempts and their whole age anew, and no trips to their name; at most `limit` of them, oldest first. Returns how many.
     fn redrive(&self, filter: Filter, at: Timestamp, limit: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Throws dead letters away. Returns how many.
@@ -339,6 +343,9 @@ pub trait Store: Send + Sync + 'static {
     /// Notified (`notify_one`) whenever something of that backend may have become claimable other than by the passing of time:
     /// an append, a settlement, a redrive, the end of a live write that held back a key.
     fn wake(&self, backend: &str) -> Arc<Notify>;
+
+    /// Requests of an ordering key that pend: queued, being delivered, or dead and holding it. Those that are being appended do not count.
+    fn pending(&self, key: OrderKey) -> u32;
 
     /// When the next request of that backend falls due, if that is what it waits for. In the past when one is due now. Requests of `full_routes` and of keys that are under way do not count.
     fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp>;

@@ -203,6 +203,11 @@ impl Turns {
         self.shard(key).entry(key.as_u64()).or_default().stored += 1;
     }
 
+    /// How many stored requests of `key` pend.
+    pub(super) fn stored(&self, key: OrderKey) -> u32 {
+        self.shard(key).get(&key.as_u64()).map_or(0, |state| state.stored)
+    }
+
     /// A stored request pends no more.
     pub(super) fn remove_stored(&self, key: OrderKey) {
         self.change(key, |state| state.stored = state.stored.saturating_sub(1));

@@ -24,6 +24,9 @@ const DURATIONS: &[u64] = &[
 /// Bounds for the number of operations that ride in one commit.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 
+/// Bounds for ratios of an estimate to the truth, in thousandths: 1 is right, 2 is twice as much.
+const RATIOS: &[u64] = &[100, 250, 500, 667, 800, 909, 1_000, 1_100, 1_250, 1_500, 2_000, 4_000, 10_000];
+
 /// Counts of observations by size. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Histogram(Arc<Inner>);
@@ -54,6 +57,22 @@ impl Histogram {
     /// Of batch sizes, exposed as they are.
     pub fn of_batches() -> Self {
         Self::new(1.0, BATCHES)
+    }
+
+    /// Of how an estimate compares with the truth.
+    pub fn of_ratios() -> Self {
+        Self::new(1e3, RATIOS)
+    }
+
+    /// Counts one ratio, at a grain of a thousandth.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float that is no such number becomes the nearest that is"
+    )]
+    pub fn observe_ratio(&self, ratio: f64) {
+        // Beyond a million nobody reads it, and the sum would lose the others.
+        self.observe((ratio.min(1e6) * 1e3).round() as u64);
     }
 
     /// Counts one duration, at microsecond grain.

@@ -37,6 +37,7 @@ pub struct Metrics {
     spilled: Counters<3>,
     attempts: Counters<3>,
     attempt_duration: Histograms<2>,
+    estimates: Histograms<1>,
     dead: Counters<3>,
     store: StoreMetrics,
     access_log_dropped: Counter,
@@ -138,6 +139,7 @@ impl Metrics {
             spilled: Family::default(),
             attempts: Family::default(),
             attempt_duration: Family::new_with_constructor(durations),
+            estimates: Family::new_with_constructor(Histogram::of_ratios),
             dead: Family::default(),
             store: StoreMetrics { commit: Histogram::of_durations(), batch: Histogram::of_batches() },
             access_log_dropped: Counter::default(),
@@ -165,6 +167,8 @@ impl Metrics {
             Unit::Seconds,
             self.attempt_duration.clone(),
         );
+        let help = "Estimates of when a queue will be empty, as a multiple of the time that it took: 1 is right";
+        registry.register("replay_estimate_ratio", help, self.estimates.clone());
         registry.register("dead_letters", "Queued requests that replay gave up", self.dead.clone());
         registry.register_with_unit(
             "store_commit",
@@ -204,6 +208,11 @@ impl Metrics {
             attempt_duration: AttemptOutcome::ALL.map(|outcome| histogram(&self.attempt_duration, outcome.as_str())),
             dead: std::array::from_fn(|at| counter(&self.dead, "reason", DeadReason::ALL[at].as_str())),
         }))
+    }
+
+    /// A queue is empty that was expected to be so in `ratio` times the time that it took.
+    pub fn estimated(&self, backend: &Name, ratio: f64) {
+        self.estimates.get_or_create_owned(&[("backend", Name::clone(backend))]).observe_ratio(ratio);
     }
 
     /// The handles of the store.

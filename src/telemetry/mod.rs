@@ -14,4 +14,4 @@ pub use access::{AccessEntry, AccessLog, AccessTarget};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
-pub use scrape::{BackendGauges, Gauges, StoreGauges};
+pub use scrape::{BackendGauges, Gauges, ReplayGauges, StoreGauges};

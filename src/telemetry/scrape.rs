@@ -47,6 +47,33 @@ pub struct BackendGauges {
     pub concurrency_limit: Option<u32>,
     /// Requests at it; none for one that is no longer configured.
     pub in_flight: Option<u32>,
+    /// How many times as slow as undisturbed it is; none while that is not known.
+    pub slowdown: Option<f64>,
+    /// Undisturbed latency in seconds of each route's `safe` and `unsafe` methods, as far as it is known.
+    pub base_latencies: Vec<(Name, &'static str, f64)>,
+    /// Its replay; none for one that is no longer configured.
+    pub replay: Option<ReplayGauges>,
+}
+
+/// The replay of a backend's queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ReplayGauges {
+    /// How many replayed requests may be at the backend.
+    pub window: u32,
+    /// How many are.
+    pub in_flight: u32,
+    /// Whether the window still grows by half at a time.
+    pub slow_start: bool,
+    /// Whether the backend is left alone because it asked for that.
+    pub held: bool,
+    /// Whether the backlog has been growing for 60 s although it is replayed.
+    pub growing: bool,
+    /// Ordering keys whose backlog has been growing for 60 s.
+    pub growing_keys: u32,
+    /// Whether many requests become dead letters because what they carry has expired.
+    pub auth_expired: bool,
+    /// Seconds until the queue is empty, if that can be said.
+    pub drained_in: Option<f64>,
 }
 
 /// The store and its limits.
@@ -83,6 +110,7 @@ impl Gauges {
         let mut registry = Registry::with_prefix(PREFIX);
         register_queues(&mut registry, &self.backends);
         register_health(&mut registry, &self.backends);
+        register_replay(&mut registry, &self.backends);
         if let Some(store) = self.store {
             register_store(&mut registry, store);
         }
@@ -114,6 +142,8 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
     let breaker = Integers::<2>::default();
     let limit = Integers::<1>::default();
     let in_flight = Integers::<1>::default();
+    let slowdown = Seconds::default();
+    let base: Family<Labels<3>, Gauge<f64, AtomicU64>> = Family::default();
     for backend in backends {
         let name = || ("backend", backend.name.clone());
         for &(state, is_in_it) in &backend.breaker {
@@ -125,10 +155,43 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
         if let Some(value) = backend.in_flight {
             in_flight.get_or_create(&[name()]).set(value.into());
         }
+        if let Some(value) = backend.slowdown {
+            slowdown.get_or_create(&[name()]).set(value);
+        }
+        for (route, methods, seconds) in &backend.base_latencies {
+            base.get_or_create(&[name(), ("route", route.clone()), ("methods", (*methods).into())]).set(*seconds);
+        }
     }
     registry.register("breaker_state", "1 for the state that the backend is in, 0 for the others", breaker);
     registry.register("concurrency_limit", "The most requests that may be at the backend at once", limit);
     registry.register("in_flight", "Requests at the backend, live and replayed together", in_flight);
+    registry.register("slowdown_ratio", "Median latency of the last window, as a multiple of the undisturbed one", slowdown);
+    let help = "Undisturbed latency, by route and by whether the method is safe";
+    registry.register_with_unit("base_latency", help, Unit::Seconds, base);
+}
+
+fn register_replay(registry: &mut Registry, backends: &[BackendGauges]) {
+    let replays = || backends.iter().filter_map(|backend| Some((&backend.name, backend.replay?)));
+    let mut gauge = |name: &str, help: &str, value: fn(ReplayGauges) -> u32| {
+        let gauge = Integers::<1>::default();
+        replays().for_each(|(backend, replay)| {
+            gauge.get_or_create(&[("backend", backend.clone())]).set(value(replay).into());
+        });
+        registry.register(name, help, gauge);
+    };
+    gauge("replay_window", "How many replayed requests may be at the backend at once", |replay| replay.window);
+    gauge("replay_in_flight", "Replayed requests at the backend", |replay| replay.in_flight);
+    gauge("replay_slow_start", "Whether the window of replay still grows by half at a time (0 or 1)", |replay| replay.slow_start.into());
+    gauge("replay_held", "Whether replay leaves the backend alone because it asked for that (0 or 1)", |replay| replay.held.into());
+    gauge("queue_growing", "Alarm: the backlog has been growing for 60 s although it is replayed (0 or 1)", |replay| replay.growing.into());
+    gauge("queue_growing_keys", "Alarm: ordering keys whose backlog has been growing for 60 s", |replay| replay.growing_keys);
+    let help = "Alarm: many requests become dead letters because what they carry has expired (0 or 1)";
+    gauge("auth_expired_flood", help, |replay| replay.auth_expired.into());
+    let drained_in = Seconds::default();
+    for (backend, seconds) in replays().filter_map(|(backend, replay)| Some((backend, replay.drained_in?))) {
+        drained_in.get_or_create(&[("backend", backend.clone())]).set(seconds);
+    }
+    registry.register_with_unit("queue_drained_in", "Time until the queue is empty, as far as it can be said", Unit::Seconds, drained_in);
 }
 
 fn register_store(registry: &mut Registry, store: StoreGauges) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forebay::{
-    envelope::{DeadReason, Delivery, Envelope, RequestId, State},
+    envelope::{DeadReason, Delivery, Envelope, OrderKey, RequestId, State},
     store::{Filter, Limit, Outcome, StoreError, Totals},
 };
 use futures_util::future::join_all;
@@ -78,7 +78,7 @@ async fn an_attempt_is_settled_once_and_by_its_number() {
         let claimed = rig.claim(1).await;
         assert_eq!((claimed[0].attempt, claimed[0].failures), (2, 1));
         assert!(matches!(rig.settle(id, 1, delivered(b"")).await, Err(StoreError::WrongState(_))));
-        let free = Outcome::Again { due: rig.now(), consumes_attempt: false, why: "refused".into() };
+        let free = Outcome::Again { due: rig.now(), consumes_attempt: false, trips: 0, why: "refused".into() };
         rig.settle(id, 2, free).await.unwrap();
         let claimed = rig.claim(1).await;
         assert_eq!((claimed[0].attempt, claimed[0].failures), (3, 1));
@@ -86,6 +86,39 @@ async fn an_attempt_is_settled_once_and_by_its_number() {
         assert!(matches!(rig.settle(id, 3, delivered(b"")).await, Err(StoreError::WrongState(State::Delivered))));
         let stranger = RequestId::new();
         assert!(matches!(rig.settle(stranger, 1, delivered(b"")).await, Err(StoreError::NotFound)));
+    }
+}
+
+#[tokio::test]
+async fn trips_of_the_breaker_are_remembered_until_a_redrive() {
+    for rig in Rig::both() {
+        let id = rig.put(None).await;
+        assert_eq!(rig.claim(1).await[0].trips, 0);
+        let tripped = |trips| Outcome::Again { due: rig.now(), consumes_attempt: false, trips, why: "the backend went down".into() };
+        rig.settle(id, 1, tripped(1)).await.unwrap();
+        assert_eq!(rig.claim(1).await[0].trips, 1);
+        rig.settle(id, 2, tripped(2)).await.unwrap();
+        let rig = rig.reopen();
+        assert_eq!(rig.claim(1).await[0].trips, 3);
+        rig.settle(id, 3, dead(DeadReason::Poison)).await.unwrap();
+        assert_eq!(rig.store.redrive(Filter::default(), rig.now(), 1).await.unwrap(), 1);
+        assert_eq!(rig.claim(1).await[0].trips, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_key_knows_how_many_pend() {
+    for rig in Rig::both() {
+        let key = OrderKey::from_u64(7);
+        assert_eq!(rig.store.pending(key), 0);
+        let id = rig.put(Some(7)).await;
+        rig.put(Some(7)).await;
+        rig.put(Some(8)).await;
+        assert_eq!(rig.store.pending(key), 2);
+        rig.claim(1).await;
+        assert_eq!(rig.store.pending(key), 2);
+        rig.settle(id, 1, delivered(b"")).await.unwrap();
+        assert_eq!(rig.store.pending(key), 1);
     }
 }
 

@@ -175,7 +175,8 @@ impl Pair {
                 let (model, real) = (self.model.claim(claim).await.unwrap(), self.real().claim(claim).await.unwrap());
                 assert_eq!(model.len(), real.len());
                 for (model, real) in model.iter().zip(&real) {
-                    let told = |claimed: &forebay::store::Claimed| (claimed.envelope.clone(), claimed.attempt, claimed.failures);
+                    let told =
+                        |claimed: &forebay::store::Claimed| (claimed.envelope.clone(), claimed.attempt, claimed.failures, claimed.trips);
                     assert_eq!(told(model), told(real));
                     assert_eq!(read(&model.payload).await.unwrap(), read(&real.payload).await.unwrap());
                     self.flights.push((model.envelope.id, model.attempt));
@@ -186,7 +187,8 @@ impl Pair {
             }
             Step::Again { which, wait, consumes } => {
                 let due = now.after(Duration::from_millis(wait));
-                let outcome = |_| Outcome::Again { due, consumes_attempt: consumes, why: format!("wait {wait}") };
+                let outcome =
+                    |_| Outcome::Again { due, consumes_attempt: consumes, trips: u32::from(!consumes), why: format!("wait {wait}") };
                 self.settle(which, outcome, 0).await;
             }
             Step::Die { which, answered } => {

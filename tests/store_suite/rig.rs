@@ -205,7 +205,7 @@ pub(crate) fn delivered(body: &[u8]) -> Outcome {
 }
 
 pub(crate) fn again(due: Timestamp) -> Outcome {
-    Outcome::Again { due, consumes_attempt: true, why: "answered 503".into() }
+    Outcome::Again { due, consumes_attempt: true, trips: 0, why: "answered 503".into() }
 }
 
 pub(crate) fn name(text: &str) -> Name {

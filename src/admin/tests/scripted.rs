@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::super::{BackendView, HealthView, QueueView};
+use super::super::{BackendView, HealthView, QueueView, api::Replay};
 use crate::{
     envelope::{Delivery, Envelope, Field, Name, OrderKey, Reason, RequestId, State, Timestamp},
     health,
@@ -192,6 +192,10 @@ impl Store for Scripted {
         unreachable!()
     }
 
+    fn pending(&self, _: OrderKey) -> u32 {
+        unreachable!()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         unreachable!()
     }
@@ -215,6 +219,11 @@ impl HealthView for Sick {
     fn weights(&self) -> health::Weights {
         Arc::new([AtomicU32::new(0), AtomicU32::new(40)])
     }
+
+    fn load(&self) -> health::LoadView {
+        let bases = vec![health::Remembered { route: "order-upload".into(), safe: false, seconds: 2.5 }];
+        health::LoadView { adaptive: true, why: health::Why::Slow, slowdown: Some(2.25), bases }
+    }
 }
 
 struct Draining;
@@ -230,6 +239,10 @@ impl QueueView for Draining {
 
     fn paused(&self) -> bool {
         false
+    }
+
+    fn pace(&self) -> Replay {
+        Replay { profile: "gentle".into(), window: 7, ramp: "growing".into(), hold: "window".into(), ..Replay::default() }
     }
 }
 

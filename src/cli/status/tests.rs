@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::api::{Mode, Server};
+use crate::admin::api::{Mode, Replay, Server};
 
 fn status() -> Status {
     let totals = Totals { accepted: 61, queued: 3, delivering: 1, delivered: 50, dead: 2, cancelled: 1, discarded: 4 };
@@ -12,6 +12,15 @@ fn status() -> Status {
         replay_rate: 2.5,
         drained_in_seconds: Some(90.0),
         paused: false,
+        replay: Some(Replay {
+            profile: "gentle".into(),
+            in_flight: 1,
+            window: 7,
+            ramp: "growing".into(),
+            hold: "window".into(),
+            slowdown: Some(1.234),
+            ..Replay::default()
+        }),
     };
     let server = |up| Server { address: "http://127.0.0.1:9001".into(), up, weight: if up { 100 } else { 0 } };
     let backend = Backend {
@@ -21,6 +30,10 @@ fn status() -> Status {
         mode: Mode::Auto,
         in_flight: 2,
         concurrency_limit: 20,
+        concurrency_adaptive: true,
+        concurrency_why: Some(crate::health::Why::Growing),
+        slowdown: Some(1.04),
+        base_latencies: vec![crate::health::Remembered { route: "order-upload".into(), safe: false, seconds: 2.5 }],
         servers: vec![server(true), server(false)],
         queue,
     };
@@ -52,8 +65,10 @@ fn a_page_shows_exact_counts_and_when_each_queue_will_be_empty() {
     let expected = "\
 forebay 0.1.0 is accepting (2026-11-22T12:00:00.000Z)
 
-BACKEND  STATE    SERVERS  IN FLIGHT  QUEUED  DELIVERING  DEAD     SIZE      OLDEST  EMPTY IN
-admin    probing      1/2       2/20       3           1     2  4.0 KiB  1 min 16 s  1 min 30 s (at 2.5/s)
+BACKEND  STATE    SERVERS  IN FLIGHT  SLOWDOWN  QUEUED  DELIVERING  DEAD     SIZE      OLDEST  EMPTY IN
+admin    probing      1/2       2/20      1.0x       3           1     2  4.0 KiB  1 min 16 s  1 min 30 s (at 2.5/s)
+admin: limit 20, growing; undisturbed: order-upload writes 2.500 s
+admin: replay gentle, 1 of 7 under way, last growing, held by window, backend 1.23 times as slow as at rest
 
 ROUTE         BACKEND  ACCEPTED  QUEUED  DELIVERING  DELIVERED  DEAD  CANCELLED  DISCARDED
 order-upload  admin          61       3           1         50     2          1          4
@@ -77,6 +92,31 @@ fn what_keeps_a_queue_from_emptying_is_said() {
     assert_eq!(said(&|backend| backend.state = Some(State::Shedding)), "waits for the backend");
     assert_eq!(said(&|backend| backend.queue.drained_in_seconds = None), "not known yet");
     assert_eq!(said(&|backend| backend.state = None), "never: its backend is not configured");
+}
+
+#[test]
+fn what_replay_does_and_what_is_alarming_is_said_while_there_is_something_to_replay() {
+    let base = status().backends[0].clone();
+    let said = |change: &dyn Fn(&mut Queue, &mut Replay)| {
+        let mut backend = base.clone();
+        let mut replay = backend.queue.replay.take().unwrap();
+        change(&mut backend.queue, &mut replay);
+        backend.queue.replay = Some(replay);
+        replay_line(&backend).unwrap_or_default()
+    };
+    assert_eq!(said(&|queue, _| (queue.queued, queue.delivering) = (0, 0)), "");
+    let held = said(&|_, replay| {
+        (replay.slow_start, replay.slowdown, replay.hold) = (true, None, "asked".into());
+        (replay.held_until, replay.estimate_ratio) = (Some("2026-11-22T12:00:30.000Z".into()), Some(1.26));
+    });
+    let expected = "admin: replay gentle, 1 of 7 under way, slow start, held by asked, left alone until 2026-11-22T12:00:30.000Z, \
+                    its last estimate was 1.3 times the truth\n";
+    assert_eq!(held, expected);
+    let alarms = said(&|queue, replay| {
+        (queue.queued, queue.delivering) = (0, 0);
+        (replay.growing, replay.growing_keys, replay.auth_expired) = (true, 3, true);
+    });
+    assert_eq!(alarms.matches("ALARM").count(), 3, "{alarms}");
 }
 
 #[test]

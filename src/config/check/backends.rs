@@ -11,7 +11,7 @@ use crate::{
         fault::Faults,
         file::{self, Backend},
         read::At,
-        values::Named,
+        values::{Concurrency, Named},
     },
     envelope::Name,
     health, replay,
@@ -29,7 +29,10 @@ pub(super) fn settings(backends: Named<Backend>, faults: &mut Faults) -> Vec<Bac
 fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
     let Backend { servers, connect_timeout, response_timeout, concurrency, health, replay } = backend;
     let servers = servers.map_or_else(Vec::new, |servers| unique_servers(&name, servers, faults));
-    let limit = concurrency.value.0;
+    let limit = match concurrency.value {
+        Concurrency::Fixed(limit) => limit,
+        Concurrency::Adaptive => u32::MAX,
+    };
     if let Some(replayed) = replay.concurrency.as_ref().filter(|replayed| replayed.value > limit) {
         let title = format!("`backends.{name}.replay.concurrency` is more than the backend's own concurrency");
         let label = format!("at most {limit} requests are at this backend at once");
@@ -38,16 +41,23 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
             .also(concurrency.span, "by this")
             .help("live and replayed requests share the backend's concurrency");
     }
+    let profile = replay.profile.value;
+    // Nothing else bounds a pace that heeds nothing.
+    let alone = (profile == replay::Profile::Fixed).then(|| file::REPLAY_CONCURRENCY.min(limit));
     BackendConfig {
         backend: backend::Settings { servers, connect_timeout: connect_timeout.value, response_timeout: response_timeout.value },
         health: health::Settings {
-            concurrency: limit,
+            concurrency: match concurrency.value {
+                Concurrency::Fixed(limit) => health::Concurrency::Fixed(limit),
+                Concurrency::Adaptive => health::Concurrency::Adaptive,
+            },
             wait: SEAT_WAIT,
             check: health.and_then(|health| check(&name, health.value, faults)),
         },
         replay: replay::Settings {
+            profile,
             rate: replay.rate.map(|at| at.value),
-            concurrency: replay.concurrency.map_or(file::REPLAY_CONCURRENCY.min(limit), |at| at.value),
+            concurrency: replay.concurrency.map(|at| at.value).or(alone),
         },
         name,
     }

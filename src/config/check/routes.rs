@@ -11,7 +11,7 @@ use crate::{
         file::{self, Accepted, Backend, Route, Spill},
         read::{At, nearest},
         units::show_size,
-        values::{Named, OrderBy, Size},
+        values::{Concurrency, Named, OrderBy, Size},
     },
     envelope::order::Rule,
     proxy::{self, OnDeadLetter, RouteSettings},
@@ -38,7 +38,7 @@ pub(super) fn settings(
         if let Some(backends) = backends {
             leads_somewhere(&route.value, backends, faults);
         }
-        let Route { name, path, host, backend, concurrency, spill } = route.value;
+        let Route { name, path, host, backend, concurrency, max_share, spill } = route.value;
         // Before any `?`: a route without a name still shows what is wrong with its spilling.
         let spill = spill.map(|spill| spilling(spill.value, limits, faults));
         Some(RouteSettings {
@@ -47,6 +47,7 @@ pub(super) fn settings(
             host: host.map(|at| at.value.0),
             backend: backend?.value,
             concurrency: concurrency.map(|at| at.value),
+            max_share: max_share.map(|at| at.value.0),
             spill,
         })
     };
@@ -100,7 +101,7 @@ fn leads_somewhere(route: &Route, backends: &Named<Backend>, faults: &mut Faults
             .absence = true;
         return;
     };
-    let limit = backend.concurrency.value.0;
+    let Concurrency::Fixed(limit) = backend.concurrency.value else { return };
     if let Some(own) = route.concurrency.as_ref().filter(|own| own.value > limit) {
         let title = format!("the route's concurrency is more than that of its backend `{}`", wanted.value);
         let fault = faults.add(own.span.clone(), title, format!("at most {limit} requests are at this backend at once"));

@@ -11,21 +11,38 @@ use toml::de::DeValue;
 
 use super::{
     fault::Faults,
-    read::{At, Given, Section, Value, article},
+    read::{At, Given, Section, Value, article, nearest},
     units::{self, Wrong},
 };
 use crate::{envelope::Name, replay::Rate};
 
 pub(super) use http::{Host, OrderBy};
-pub(super) use words::{Engine, Profile};
+pub(super) use words::Engine;
 
 /// Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub u64);
 
-/// A backend's concurrency: a number so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Concurrency(pub u32);
+/// A backend's concurrency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concurrency {
+    Adaptive,
+    Fixed(u32),
+}
+
+/// Only numbers can be too small or too large.
+impl PartialOrd for Concurrency {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        match (self, other) {
+            (Self::Fixed(left), Self::Fixed(right)) => left.partial_cmp(right),
+            _ => None,
+        }
+    }
+}
+
+/// A part of a whole.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(super) struct Share(pub f64);
 
 /// Tables that are named by the operator, in the order of the file.
 #[derive(Debug)]
@@ -146,7 +163,34 @@ impl Value for Concurrency {
     const NOUN: &'static str = "a number of requests";
 
     fn schema() -> Json {
-        json!({ "type": "integer" })
+        json!({ "anyOf": [{ "type": "integer" }, { "const": "adaptive" }] })
+    }
+
+    fn show(&self) -> Json {
+        match self {
+            Self::Adaptive => "adaptive".into(),
+            Self::Fixed(number) => (*number).into(),
+        }
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "adaptive" => Ok(Self::Adaptive),
+            _ if nearest(text, ["adaptive"]).is_some() => Err(Wrong::because("did you mean \"adaptive\"?")),
+            _ => quoted(text),
+        }
+    }
+
+    fn integer(integer: i64) -> Result<Self, Wrong> {
+        count(integer).map(Self::Fixed)
+    }
+}
+
+impl Value for Share {
+    const NOUN: &'static str = "a part of a whole";
+
+    fn schema() -> Json {
+        json!({ "type": "number", "examples": [0.5] })
     }
 
     fn show(&self) -> Json {
@@ -154,15 +198,19 @@ impl Value for Concurrency {
     }
 
     fn text(text: &str) -> Result<Self, Wrong> {
-        match text {
-            "adaptive" => Err(Wrong::later("\"adaptive\" is not supported yet")
-                .help("write a number: as many requests as the backend can work on at once")),
-            _ => quoted(text),
-        }
+        let wrong = Wrong::because("this is a string");
+        Err(match text.strip_suffix('%').map(|number| number.trim().parse::<f64>()) {
+            Some(Ok(percent)) => wrong.help(format!("write {} for {percent}%", percent / 100.0)),
+            _ => wrong.help("write 0.5 for a half"),
+        })
     }
 
     fn integer(integer: i64) -> Result<Self, Wrong> {
-        count(integer).map(Self)
+        Ok(Self(integer as f64))
+    }
+
+    fn float(float: f64) -> Result<Self, Wrong> {
+        if float.is_finite() { Ok(Self(float)) } else { Err(Wrong::because("this is no number")) }
     }
 }
 

@@ -13,18 +13,13 @@ use crate::{
     },
     envelope::Delivery,
     proxy::{OnDeadLetter, When},
+    replay::Profile,
 };
 
 /// The engine of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum Engine {
     Redb,
-}
-
-/// How replay paces itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Profile {
-    Fixed,
 }
 
 /// The name that a text is chosen from, or the nearest of the names.
@@ -53,7 +48,7 @@ const WHEN: &[(&str, When)] = &[("needed", When::Needed), ("always", When::Alway
 const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce), ("at-most-once", Delivery::AtMostOnce)];
 const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
 const ENGINE: &[(&str, Engine)] = &[("redb", Engine::Redb)];
-const PROFILE: &[(&str, Profile)] = &[("fixed", Profile::Fixed)];
+const PROFILE: &[(&str, Profile)] = &[("gentle", Profile::Gentle), ("fast", Profile::Fast), ("fixed", Profile::Fixed)];
 const LEVEL: &[(&str, LevelFilter)] = &[
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
@@ -146,10 +141,6 @@ impl Value for Profile {
     }
 
     fn text(text: &str) -> Result<Self, Wrong> {
-        if matches!(text, "gentle" | "fast") {
-            let why = format!("the profile \"{text}\" is not supported yet");
-            return Err(Wrong::later(why).help("write \"fixed\", and set `rate` and `concurrency`"));
-        }
         choose(text, PROFILE)
     }
 }

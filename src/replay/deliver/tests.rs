@@ -88,7 +88,7 @@ fn claimed(headers: Vec<Field>, trailers: Vec<Field>, payload: &'static [u8]) ->
         order_key: None,
         hold_key_when_dead: false,
     };
-    Claimed { envelope, payload: Payload::from(Bytes::from_static(payload)), attempt: 3, failures: 1 }
+    Claimed { envelope, payload: Payload::from(Bytes::from_static(payload)), attempt: 3, failures: 1, trips: 0 }
 }
 
 fn spooler() -> Spooler {
@@ -174,8 +174,13 @@ async fn names_go_out_in_the_letters_in_which_they_came() {
 async fn the_answer_is_kept_as_it_came_without_its_framing() {
     let fields = [("content-length", "5"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("location", "/marks/7")];
     let courier = OneAnswer::with(response(201, &fields, body(vec![Ok(b"he"), Ok(b"llo")])));
-    let Attempted { ended: Ended::Answered { answer, to_login, retry_after }, signal } =
-        send(&courier, &claimed(vec![], vec![], b"")).await
+    let Attempted {
+        ended: Ended::Answered { answer, to_login, retry_after },
+        signal,
+        rtt: Some(_),
+        quality: Some(Quality::Good),
+        given_up: false,
+    } = send(&courier, &claimed(vec![], vec![], b"")).await
     else {
         panic!("an answer came")
     };
@@ -250,9 +255,22 @@ fn what_kept_a_body_from_being_read_decides_over_what_the_connection_said() {
     let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(1), detail: "x".into(), unsent: None };
     let damaged = StoreError::Damaged(RequestId::new());
     let attempted = unanswered(error(ErrorKind::RequestBody, true), Some(&damaged));
-    assert!(matches!(attempted, Attempted { ended: Ended::Damaged { .. }, signal: None }));
+    assert!(matches!(attempted, Attempted { ended: Ended::Damaged { .. }, signal: None, quality: None, .. }));
     let attempted = unanswered(error(ErrorKind::Reset, true), Some(&StoreError::Failed("disk".into())));
-    assert!(matches!(attempted, Attempted { ended: Ended::Unreadable { maybe_sent: true, .. }, signal: None }));
+    assert!(matches!(attempted, Attempted { ended: Ended::Unreadable { maybe_sent: true, .. }, signal: None, quality: None, .. }));
+}
+
+#[test]
+fn the_limit_hears_how_it_ended_and_whether_the_backend_may_still_work_on_it() {
+    let told = |kind, server| {
+        let attempted = unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), unsent: None }, None);
+        (attempted.quality, attempted.given_up)
+    };
+    assert_eq!(told(ErrorKind::Connect, Some(0)), (Some(Quality::Bad), false));
+    assert_eq!(told(ErrorKind::Reset, Some(0)), (Some(Quality::Bad), false));
+    assert_eq!(told(ErrorKind::Timeout, Some(0)), (Some(Quality::Bad), true));
+    assert_eq!(told(ErrorKind::RequestBody, Some(0)), (None, false));
+    assert_eq!(told(ErrorKind::Connect, None), (None, false));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod bench;
 mod flaky;
+mod governed;
+mod script;
 
 use std::num::NonZeroU32;
 
@@ -9,12 +11,14 @@ use super::*;
 use crate::{
     envelope::{DeadReason, Delivery},
     replay::{Rate, RouteGates, Settings},
+    store::Store,
 };
-use bench::{Bench, Step, fast, new, secs};
+use bench::{Bench, gentle, new, secs};
+use script::Step;
 
 #[tokio::test(start_paused = true)]
 async fn a_queued_request_is_delivered_and_its_answer_kept() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     let id = bench.append(new("/marks/1")).await;
     bench.drained().await;
     assert_eq!(bench.paths(), ["/marks/1"]);
@@ -24,7 +28,7 @@ async fn a_queued_request_is_delivered_and_its_answer_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_backend_sheds_and_that_costs_no_attempt() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.trip();
     let id = bench.append(new("/marks/1").attempts(1)).await;
     bench.pass(secs(3600)).await;
@@ -37,7 +41,7 @@ async fn nothing_is_sent_while_the_backend_sheds_and_that_costs_no_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trip_while_the_queue_drains_stops_it_and_starts_it_anew_from_one() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.default_step(Step::answer(200).after(secs(1)));
     bench.append_many("/marks", 100).await;
     bench.until("the window is open", |bench| bench.courier.now_at_backend() == 8).await;
@@ -55,7 +59,7 @@ async fn a_trip_while_the_queue_drains_stops_it_and_starts_it_anew_from_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_attempts_are_used_up_is_given_up_with_its_last_answer() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.default_step(Step::answer(500));
     let id = bench.append(new("/marks/1").attempts(3)).await;
     bench.drained().await;
@@ -66,7 +70,7 @@ async fn a_request_whose_attempts_are_used_up_is_given_up_with_its_last_answer()
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_holds_the_whole_backend() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.script([Step::answer(503).field("retry-after", "120")]);
     bench.append(new("/marks/1")).await;
     bench.append(new("/marks/2")).await;
@@ -80,7 +84,7 @@ async fn retry_after_holds_the_whole_backend() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_of_one_key_arrive_in_order_one_at_a_time_whatever_fails() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.script([Step::answer(500), Step::answer(500)]);
     for number in 0..4 {
         bench.append(new(&format!("/a/{number}")).key(7)).await;
@@ -92,7 +96,7 @@ async fn requests_of_one_key_arrive_in_order_one_at_a_time_whatever_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_waits_for_its_retry_holds_back_nobody_else() {
-    let bench = Bench::new(fast(1));
+    let bench = Bench::new(gentle(1));
     bench.script([Step::answer(500)]);
     bench.append(new("/a/0").key(7)).await;
     bench.append(new("/a/1").key(7)).await;
@@ -106,7 +110,7 @@ async fn a_key_that_waits_for_its_retry_holds_back_nobody_else() {
 async fn a_route_at_its_limit_waits_while_others_go_on() {
     let gate = crate::health::gate::Gate::new(2);
     let routes = RouteGates::from_iter([(Name::from("sheets"), Arc::clone(&gate))]);
-    let bench = Bench::with(fast(8), routes);
+    let bench = Bench::with(gentle(8), routes);
     bench.default_step(Step::answer(200).after(secs(10)));
     for number in 0..10 {
         bench.append(new(&format!("/sheets/{number}")).route("sheets")).await;
@@ -123,7 +127,7 @@ async fn a_route_at_its_limit_waits_while_others_go_on() {
 #[tokio::test(start_paused = true)]
 async fn a_route_that_live_traffic_fills_is_left_alone_until_it_has_room() {
     let gate = crate::health::gate::Gate::new(1);
-    let bench = Bench::with(fast(8), RouteGates::from_iter([(Name::from("sheets"), Arc::clone(&gate))]));
+    let bench = Bench::with(gentle(8), RouteGates::from_iter([(Name::from("sheets"), Arc::clone(&gate))]));
     let live = gate.try_seat().unwrap();
     bench.append(new("/sheets/1").route("sheets")).await;
     // Not at a moment at which the loop wakes up for something else.
@@ -138,7 +142,7 @@ async fn a_route_that_live_traffic_fills_is_left_alone_until_it_has_room() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_not_sent_uses_none_up() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.script((0..20).map(|_| Step::not_sent()));
     let id = bench.append(new("/marks/1").attempts(1).delivery(Delivery::AtMostOnce)).await;
     bench.drained().await;
@@ -148,7 +152,7 @@ async fn an_attempt_that_was_not_sent_uses_none_up() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_executed_is_sent_again_only_where_the_route_allows_it() {
-    let bench = Bench::new(fast(1));
+    let bench = Bench::new(gentle(1));
     bench.script([Step::lost(), Step::lost()]);
     let once = bench.append(new("/once").delivery(Delivery::AtMostOnce)).await;
     let more = bench.append(new("/more").delivery(Delivery::AtLeastOnce)).await;
@@ -160,7 +164,7 @@ async fn what_may_have_been_executed_is_sent_again_only_where_the_route_allows_i
 
 #[tokio::test(start_paused = true)]
 async fn the_window_opens_one_by_one_and_never_past_the_setting() {
-    let bench = Bench::new(fast(5));
+    let bench = Bench::new(gentle(5));
     bench.default_step(Step::answer(200).after(secs(1)));
     bench.append_many("/marks", 60).await;
     bench.until("the first is sent", |bench| !bench.paths().is_empty()).await;
@@ -173,7 +177,7 @@ async fn the_window_opens_one_by_one_and_never_past_the_setting() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_halve_the_window() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.default_step(Step::answer(200).after(secs(1)));
     bench.append_many("/marks", 200).await;
     bench.until("the window is open", |bench| bench.status().window == 8).await;
@@ -186,7 +190,7 @@ async fn failures_halve_the_window() {
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_never_exceeded() {
     let rate = Rate { count: NonZeroU32::new(10).unwrap(), per: secs(1) };
-    let bench = Bench::new(Settings { rate: Some(rate), concurrency: 8 });
+    let bench = Bench::new(Settings { rate: Some(rate), ..gentle(8) });
     bench.append_many("/marks", 31).await;
     bench.drained().await;
     let times = bench.times();
@@ -197,7 +201,7 @@ async fn the_rate_is_never_exceeded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_replay_sends_nothing_until_it_is_resumed() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.handle.set_paused(true);
     bench.append(new("/marks/1")).await;
     bench.pass(secs(600)).await;
@@ -209,18 +213,18 @@ async fn a_paused_replay_sends_nothing_until_it_is_resumed() {
 
 #[tokio::test(start_paused = true)]
 async fn new_settings_hold_from_now_on() {
-    let bench = Bench::new(fast(2));
+    let bench = Bench::new(gentle(2));
     bench.default_step(Step::answer(200).after(secs(1)));
     bench.append_many("/marks", 100).await;
     bench.until("the window is open", |bench| bench.courier.now_at_backend() == 2).await;
-    bench.handle.configure(fast(6), RouteGates::default());
+    bench.handle.configure(gentle(6), RouteGates::default());
     bench.drained().await;
     assert_eq!(bench.courier.most_at_backend(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_finishes_what_is_under_way_and_begins_nothing() {
-    let mut bench = Bench::new(fast(1));
+    let mut bench = Bench::new(gentle(1));
     bench.default_step(Step::answer(200).after(secs(5)));
     bench.append_many("/marks", 3).await;
     bench.until("one is sent", |bench| !bench.paths().is_empty()).await;
@@ -232,7 +236,7 @@ async fn a_stop_finishes_what_is_under_way_and_begins_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_of_a_stop_leaves_nothing_half_claimed() {
-    let mut bench = Bench::new(fast(2));
+    let mut bench = Bench::new(gentle(2));
     bench.script([Step::answer(200)]);
     bench.default_step(Step::silent());
     bench.append(new("/first")).await;
@@ -248,7 +252,7 @@ async fn the_deadline_of_a_stop_leaves_nothing_half_claimed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_ends_after_the_stop_began_is_given_back_unsent() {
-    let mut bench = Bench::new(fast(1));
+    let mut bench = Bench::new(gentle(1));
     let once = bench.append(new("/once").delivery(Delivery::AtMostOnce)).await;
     // The loop has not run yet: it sees the stop first, or its claim ends after it.
     bench.stop(secs(30)).await;
@@ -258,7 +262,7 @@ async fn a_claim_that_ends_after_the_stop_began_is_given_back_unsent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_settled_only_once_although_the_store_fails_for_a_while() {
-    let bench = Bench::new(fast(1));
+    let bench = Bench::new(gentle(1));
     let id = bench.append(new("/once").delivery(Delivery::AtMostOnce)).await;
     bench.store.fail_settling(5);
     bench.drained().await;
@@ -268,7 +272,7 @@ async fn a_request_is_settled_only_once_although_the_store_fails_for_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_claim_for_a_while_is_asked_again() {
-    let bench = Bench::new(fast(8));
+    let bench = Bench::new(gentle(8));
     bench.store.fail_claiming(3);
     bench.append(new("/marks/1")).await;
     bench.drained().await;
@@ -277,7 +281,7 @@ async fn a_store_that_cannot_claim_for_a_while_is_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn pruning_goes_on_until_the_stop() {
-    let mut bench = Bench::new(fast(8));
+    let mut bench = Bench::new(gentle(8));
     bench.handle.set_paused(true);
     let id = bench.append(new("/marks/1")).await;
     let (store, clock, shutdown) = (bench.store.clone(), bench.clock.clone(), bench.shutdown());

@@ -56,8 +56,10 @@ fn short(outcome: &Outcome) -> Short {
     }
 }
 
+const CALM: Circumstances = Circumstances { failures: 0, trips: 0, owed: 0, tripped: 0, passing: true, now: NOW, unit: 1.0 };
+
 fn judged(ended: Ended, delivery: Delivery, failures: u32) -> Judgement {
-    judge(ended, &envelope(delivery), failures, NOW, 1.0)
+    judge(ended, &envelope(delivery), Circumstances { failures, ..CALM })
 }
 
 #[test]
@@ -120,9 +122,9 @@ fn the_pace_hears_what_shows_the_strength_of_the_backend() {
 fn a_request_past_its_age_is_given_up_as_expired() {
     let old = Envelope { expires_at: NOW, ..envelope(Delivery::AtLeastOnce) };
     for ended in [answered(503, None), unanswered(false)] {
-        assert_eq!(short(&judge(ended, &old, 0, NOW, 1.0).outcome), Short::Dead(DeadReason::Expired));
+        assert_eq!(short(&judge(ended, &old, CALM).outcome), Short::Dead(DeadReason::Expired));
     }
-    assert_eq!(short(&judge(answered(200, None), &old, 0, NOW, 1.0).outcome), Short::Delivered);
+    assert_eq!(short(&judge(answered(200, None), &old, CALM).outcome), Short::Delivered);
 }
 
 #[test]
@@ -134,5 +136,68 @@ fn the_last_answer_is_kept_with_a_dead_letter() {
         };
         assert_eq!(answer.status, status);
         assert!(why.starts_with(&status.to_string()), "{why}");
+    }
+}
+
+#[test]
+fn what_fails_because_the_backend_is_down_uses_up_no_attempt() {
+    let short_of = |ended, passing| {
+        let circumstances = Circumstances { failures: 2, passing, ..CALM };
+        short(&judge(ended, &envelope(Delivery::AtLeastOnce), circumstances).outcome)
+    };
+    for status in [429, 502, 503, 504] {
+        assert_eq!(short_of(answered(status, None), true), Short::Dead(DeadReason::AttemptsExhausted), "{status}");
+        assert_eq!(short_of(answered(status, None), false), Short::Uncounted(4000), "{status}");
+    }
+    assert_eq!(short_of(unanswered(true), true), Short::Dead(DeadReason::AttemptsExhausted));
+    assert_eq!(short_of(unanswered(true), false), Short::Uncounted(4000));
+    // What the application itself says counts at any time, or a request that it cannot digest would be sent for ever.
+    for status in [408, 423, 425, 500, 507] {
+        assert_eq!(short_of(answered(status, None), false), Short::Dead(DeadReason::AttemptsExhausted), "{status}");
+    }
+    assert_eq!(short_of(answered(422, None), false), Short::Dead(DeadReason::Refused));
+}
+
+#[test]
+fn a_request_that_was_there_at_three_trips_is_poison_and_one_that_was_not_sent_is_innocent() {
+    let short_of = |ended, trips, owed, tripped| {
+        let circumstances = Circumstances { trips, owed, tripped, passing: false, ..CALM };
+        match judge(ended, &envelope(Delivery::AtLeastOnce), circumstances).outcome {
+            Outcome::Again { trips, .. } => Ok(trips),
+            other => Err(short(&other)),
+        }
+    };
+    // The end, trips that the store knows of, those that it does not, those of this attempt, and what the store is told.
+    for (sent, trips, owed, tripped, expected) in [
+        (true, 0, 0, 0, Ok(0)),
+        (true, 0, 0, 1, Ok(1)),
+        (true, 0, 1, 1, Ok(2)),
+        (true, 1, 0, 1, Ok(1)),
+        (true, 2, 0, 0, Ok(0)),
+        (true, 2, 0, 1, Err(Short::Dead(DeadReason::Poison))),
+        (true, 1, 1, 1, Err(Short::Dead(DeadReason::Poison))),
+        (true, 1, 0, 2, Err(Short::Dead(DeadReason::Poison))),
+        (false, 2, 0, 1, Ok(0)),
+        (false, 1, 1, 1, Ok(1)),
+    ] {
+        assert_eq!(short_of(unanswered(sent), trips, owed, tripped), expected, "{sent} {trips} {owed} {tripped}");
+    }
+    assert_eq!(short_of(answered(200, None), 2, 0, 1), Err(Short::Delivered));
+    assert_eq!(short_of(answered(422, None), 2, 0, 1), Err(Short::Dead(DeadReason::Refused)));
+}
+
+#[test]
+fn a_retry_is_what_follows_something_that_was_sent() {
+    for (ended, sent, nothing_came) in [
+        (answered(503, None), true, false),
+        (answered(502, None), true, true),
+        (answered(504, None), true, true),
+        (answered(500, None), true, false),
+        (unanswered(true), true, true),
+        (unanswered(false), false, false),
+        (Ended::Interrupted, false, false),
+    ] {
+        let judgement = judged(ended, Delivery::AtLeastOnce, 0);
+        assert_eq!((judgement.sent, judgement.unanswered), (sent, nothing_came), "{:?}", judgement.outcome);
     }
 }

@@ -266,6 +266,10 @@ impl Store for MemoryStore {
         self.wakes.of(backend)
     }
 
+    fn pending(&self, key: OrderKey) -> u32 {
+        self.turns.stored(key)
+    }
+
     fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp> {
         let model = self.model.lock();
         let model = model.as_ref()?;

@@ -30,6 +30,7 @@ pub(super) struct Entry {
     body_bytes: u64,
     attempts: u32,
     failures: u32,
+    trips: u32,
     dead_reason: Option<DeadReason>,
     last_outcome: String,
     /// When its age began to count anew.
@@ -50,6 +51,7 @@ impl Entry {
             state: State::Queued,
             attempts: 0,
             failures: 0,
+            trips: 0,
             dead_reason: None,
             last_outcome: String::new(),
             redriven_at: None,
@@ -110,7 +112,7 @@ impl Entry {
         self.become_at(State::Delivering, now);
         self.attempts += 1;
         let payload = self.payload.clone()?;
-        Some(Claimed { envelope: self.envelope_now(), payload, attempt: self.attempts, failures: self.failures })
+        Some(Claimed { envelope: self.envelope_now(), payload, attempt: self.attempts, failures: self.failures, trips: self.trips })
     }
 
     pub(super) fn settle(&mut self, attempt: u32, at: Timestamp, outcome: Outcome) -> Result<(), StoreError> {
@@ -124,10 +126,11 @@ impl Entry {
                 self.answer = Some(answer);
                 self.payload = None;
             }
-            Outcome::Again { due, consumes_attempt, why } => {
+            Outcome::Again { due, consumes_attempt, trips, why } => {
                 self.become_at(State::Queued, at);
                 self.due = due;
                 self.failures += u32::from(consumes_attempt);
+                self.trips = self.trips.saturating_add(trips);
                 self.last_outcome = why;
             }
             Outcome::Dead { reason, why, answer } => {
@@ -152,7 +155,7 @@ impl Entry {
         self.become_at(State::Queued, at);
         self.due = at;
         self.redriven_at = Some(at);
-        self.failures = 0;
+        (self.failures, self.trips) = (0, 0);
         self.dead_reason = None;
         self.answer = None;
     }

@@ -104,7 +104,7 @@ pub(super) struct StoredAnswer {
 #[derive(Debug)]
 pub(super) enum End {
     Delivered,
-    Again { due: Timestamp, consumes_attempt: bool, why: String },
+    Again { due: Timestamp, consumes_attempt: bool, trips: u32, why: String },
     Dead { reason: DeadReason, why: String },
 }
 

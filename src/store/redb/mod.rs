@@ -172,7 +172,7 @@ impl RedbStore {
         let is_damaged = matches!(outcome, Outcome::Dead { reason: DeadReason::Damaged, .. });
         let (end, answer) = match outcome {
             Outcome::Delivered(answer) => (End::Delivered, Some(answer)),
-            Outcome::Again { due, consumes_attempt, why } => (End::Again { due, consumes_attempt, why }, None),
+            Outcome::Again { due, consumes_attempt, trips, why } => (End::Again { due, consumes_attempt, trips, why }, None),
             Outcome::Dead { reason, why, answer } => (End::Dead { reason, why }, answer),
         };
         let answer = match answer {
@@ -236,7 +236,9 @@ fn read_rows(shared: &Shared, rows: &[(Position, Row)]) -> Result<ReadRows, Stor
     let (mut whole, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
     for (_, row) in rows {
         match shared.request(row) {
-            Ok((envelope, payload)) => whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures }),
+            Ok((envelope, payload)) => {
+                whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures, trips: row.trips });
+            }
             // A request that is being delivered keeps its bytes: where they are gone, something else took them.
             Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
             Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
@@ -313,6 +315,10 @@ impl Store for RedbStore {
 
     fn wake(&self, backend: &str) -> Arc<Notify> {
         self.shared.wakes.of(backend)
+    }
+
+    fn pending(&self, key: OrderKey) -> u32 {
+        self.shared.turns.stored(key)
     }
 
     fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp> {

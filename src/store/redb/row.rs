@@ -131,6 +131,9 @@ pub(super) struct Row {
     pub(super) dead_reason: String,
     #[prost(string, tag = "23")]
     pub(super) last_outcome: String,
+    /// Trips of the breaker during which it was at the backend.
+    #[prost(uint32, tag = "24")]
+    pub(super) trips: u32,
 }
 
 impl Row {

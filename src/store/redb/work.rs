@@ -144,9 +144,10 @@ impl Work<'_, '_> {
                 row.last_outcome = format!("answered {}", row.answer_status);
                 let_body_go(&mut row, head);
             }
-            End::Again { due, consumes_attempt, why } => {
+            End::Again { due, consumes_attempt, trips, why } => {
                 row.queue_again(settle.at, *due);
                 row.failures += u32::from(*consumes_attempt);
+                row.trips = row.trips.saturating_add(*trips);
                 row.last_outcome = std::mem::take(why);
             }
             End::Dead { reason, why } => {
@@ -175,7 +176,7 @@ impl Work<'_, '_> {
             let mut row = before.clone();
             row.queue_again(dead.at, dead.at);
             row.redriven_at = dead.at.as_millis();
-            row.failures = 0;
+            (row.failures, row.trips) = (0, 0);
             row.dead_reason.clear();
             (row.answer, row.answer_file, row.answer_status) = (None, 0, 0);
             work.change(position, Some(before), Some(&row))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::{BackendGauges, StoreGauges};
+use crate::telemetry::{BackendGauges, ReplayGauges, StoreGauges};
 
 fn value<'a>(text: &'a str, series: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
@@ -16,6 +16,9 @@ fn gauges() -> Gauges {
         breaker: vec![("passing", false), ("shedding", true), ("probing", false)],
         concurrency_limit: Some(20),
         in_flight: Some(1),
+        slowdown: Some(2.25),
+        base_latencies: vec![("order-upload".into(), "unsafe", 2.5)],
+        replay: Some(ReplayGauges { window: 7, in_flight: 1, growing_keys: 3, drained_in: Some(90.0), ..ReplayGauges::default() }),
     };
     let store = StoreGauges { requests: 4, max_requests: u64::MAX, free_disk: Some(9), ..StoreGauges::default() };
     Gauges { backends: vec![backend], store: Some(store) }
@@ -30,6 +33,7 @@ fn every_name_of_the_contract_is_exposed() {
     route.attempt(AttemptOutcome::Again, Duration::from_millis(3));
     route.dead(DeadReason::Expired);
     metrics.store().committed(8, Duration::from_millis(2));
+    metrics.estimated(&"admin".into(), 1.2);
     let text = metrics.encode(&gauges()).unwrap();
     let there = [
         ("forebay_requests_total{backend=\"admin\",route=\"order-upload\",outcome=\"passed\"}", "1"),
@@ -49,6 +53,19 @@ fn every_name_of_the_contract_is_exposed() {
         ("forebay_breaker_state{backend=\"admin\",state=\"passing\"}", "0"),
         ("forebay_concurrency_limit{backend=\"admin\"}", "20"),
         ("forebay_in_flight{backend=\"admin\"}", "1"),
+        ("forebay_slowdown_ratio{backend=\"admin\"}", "2.25"),
+        ("forebay_base_latency_seconds{backend=\"admin\",route=\"order-upload\",methods=\"unsafe\"}", "2.5"),
+        ("forebay_replay_window{backend=\"admin\"}", "7"),
+        ("forebay_replay_in_flight{backend=\"admin\"}", "1"),
+        ("forebay_replay_slow_start{backend=\"admin\"}", "0"),
+        ("forebay_replay_held{backend=\"admin\"}", "0"),
+        ("forebay_queue_growing{backend=\"admin\"}", "0"),
+        ("forebay_queue_growing_keys{backend=\"admin\"}", "3"),
+        ("forebay_auth_expired_flood{backend=\"admin\"}", "0"),
+        ("forebay_queue_drained_in_seconds{backend=\"admin\"}", "90.0"),
+        ("forebay_replay_estimate_ratio_bucket{le=\"1.1\",backend=\"admin\"}", "0"),
+        ("forebay_replay_estimate_ratio_bucket{le=\"1.25\",backend=\"admin\"}", "1"),
+        ("forebay_replay_estimate_ratio_sum{backend=\"admin\"}", "1.2"),
         ("forebay_store_commit_seconds_count", "1"),
         ("forebay_store_batch_size_sum", "8.0"),
         ("forebay_store_requests", "4"),

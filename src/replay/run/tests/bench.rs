@@ -1,26 +1,23 @@
 //! What the tests of the loop run it on.
 
-use std::{
-    collections::VecDeque,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::Method;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::{super::*, flaky::Flaky};
+use super::{
+    super::*,
+    flaky::Flaky,
+    script::{Script, Step},
+};
 use crate::{
-    backend::{ErrorKind, SendError},
-    envelope::{DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId},
-    health::{self, Signal, probe},
-    replay::{
-        RouteGates, Settings, Status,
-        courier::{Answered, Outgoing},
-    },
-    store::{Filter, NewRequest, Payload, Totals, Turn, memory::MemoryStore},
+    envelope::{Clock, DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId, Timestamp},
+    health::{self, Health, Signal, probe},
+    replay::{Handle, Profile, RouteGates, Settings, Status, attempt::Accounts},
+    store::{Filter, NewRequest, Payload, Store, Totals, Turn, memory::MemoryStore},
+    telemetry::Metrics,
 };
 
 /// Age at which the tests' requests are given up.
@@ -30,143 +27,14 @@ pub(super) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// A backend of so many seats.
+pub(super) fn seats(concurrency: u32) -> health::Settings {
+    health::Settings { concurrency: health::Concurrency::Fixed(concurrency), wait: Duration::ZERO, check: None }
+}
+
 /// Settings without a rate.
-pub(super) fn fast(concurrency: u32) -> Settings {
-    Settings { rate: None, concurrency }
-}
-
-/// What the backend does with a request.
-#[derive(Clone)]
-pub(super) struct Step {
-    after: Duration,
-    does: Does,
-}
-
-#[derive(Clone)]
-enum Does {
-    Answer(u16, Vec<(&'static str, &'static str)>),
-    Fail { maybe_sent: bool },
-    Nothing,
-}
-
-impl Step {
-    pub(super) fn answer(status: u16) -> Self {
-        Self { after: Duration::ZERO, does: Does::Answer(status, Vec::new()) }
-    }
-
-    /// No server is up.
-    pub(super) fn not_sent() -> Self {
-        Self { after: Duration::ZERO, does: Does::Fail { maybe_sent: false } }
-    }
-
-    /// The connection breaks after the request.
-    pub(super) fn lost() -> Self {
-        Self { after: Duration::ZERO, does: Does::Fail { maybe_sent: true } }
-    }
-
-    /// Nothing comes back, ever.
-    pub(super) fn silent() -> Self {
-        Self { after: Duration::ZERO, does: Does::Nothing }
-    }
-
-    pub(super) fn after(self, after: Duration) -> Self {
-        Self { after, ..self }
-    }
-
-    pub(super) fn field(mut self, name: &'static str, value: &'static str) -> Self {
-        if let Does::Answer(_, fields) = &mut self.does {
-            fields.push((name, value));
-        }
-        self
-    }
-}
-
-/// A backend that does what it is told, and keeps what it saw.
-pub(super) struct Script {
-    steps: Mutex<VecDeque<Step>>,
-    default: Mutex<Step>,
-    began: Instant,
-    sent: Mutex<Vec<(Duration, String)>>,
-    present: Mutex<Present>,
-}
-
-#[derive(Default)]
-struct Present {
-    paths: Vec<String>,
-    most: usize,
-    most_of: Vec<(String, usize)>,
-}
-
-/// A request at the backend, until dropped.
-struct Presence<'a>(&'a Script, String);
-
-impl Script {
-    fn enter(&self, path: String) -> Presence<'_> {
-        self.sent.lock().push((self.began.elapsed(), path.clone()));
-        let mut present = self.present.lock();
-        present.paths.push(path.clone());
-        present.most = present.most.max(present.paths.len());
-        let prefix = prefix(&path);
-        let now = present.paths.iter().filter(|other| other.starts_with(&prefix)).count();
-        match present.most_of.iter_mut().find(|(known, _)| *known == prefix) {
-            Some((_, most)) => *most = now.max(*most),
-            None => present.most_of.push((prefix, now)),
-        }
-        Presence(self, path)
-    }
-
-    pub(super) fn now_at_backend(&self) -> usize {
-        self.present.lock().paths.len()
-    }
-
-    pub(super) fn most_at_backend(&self) -> usize {
-        self.present.lock().most
-    }
-
-    pub(super) fn most_at_backend_of(&self, prefix: &str) -> usize {
-        self.present.lock().most_of.iter().find(|(known, _)| known == prefix).map_or(0, |&(_, most)| most)
-    }
-}
-
-impl Drop for Presence<'_> {
-    fn drop(&mut self) {
-        let mut present = self.0.present.lock();
-        if let Some(at) = present.paths.iter().position(|path| *path == self.1) {
-            present.paths.swap_remove(at);
-        }
-    }
-}
-
-/// The first segment of a path.
-fn prefix(path: &str) -> String {
-    path.split('/').take(2).collect::<Vec<_>>().join("/")
-}
-
-impl Courier for Arc<Script> {
-    fn send(&self, request: Request<Outgoing>) -> BoxFuture<'_, Result<Answered, SendError>> {
-        Box::pin(async move {
-            let _presence = self.enter(request.uri().to_string());
-            let step = self.steps.lock().pop_front().unwrap_or_else(|| self.default.lock().clone());
-            tokio::time::sleep(step.after).await;
-            match step.does {
-                Does::Answer(status, fields) => {
-                    let mut response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());
-                    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-                    for (name, value) in fields {
-                        response.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
-                    }
-                    Ok(Answered { response, server: 0 })
-                }
-                Does::Fail { maybe_sent } => {
-                    let kind = if maybe_sent { ErrorKind::Reset } else { ErrorKind::Connect };
-                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into(), unsent: None })
-                }
-                Does::Nothing => std::future::pending().await,
-            }
-        })
-    }
-
-    fn sweep(&self) {}
+pub(super) fn gentle(concurrency: u32) -> Settings {
+    Settings { profile: Profile::Gentle, rate: None, concurrency: Some(concurrency) }
 }
 
 /// A request to be queued.
@@ -215,7 +83,9 @@ pub(super) struct Bench {
     pub(super) handle: Arc<Handle>,
     pub(super) courier: Arc<Script>,
     pub(super) clock: Clock,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
+    /// What is seen of the backend at the end of each tick.
+    pub(super) sight: Arc<Mutex<Sight>>,
     /// Whether a probe passes.
     server_is_up: Arc<AtomicBool>,
     stop: watch::Sender<Option<Instant>>,
@@ -239,19 +109,15 @@ impl Bench {
             keep_dead: secs(3600 * 24 * 14),
         };
         let store = Flaky::new(MemoryStore::new(limits, clock.clone()));
-        let health = Health::new("app".into(), health::Settings { concurrency: 100, wait: Duration::ZERO, check: None }, 1);
+        let health = Health::new("app".into(), seats(100), 1);
         let server_is_up = Arc::new(AtomicBool::new(false));
         let up = Arc::clone(&server_is_up);
         let asked: probe::Probe = Arc::new(move |_| Box::pin(std::future::ready(up.load(Ordering::Relaxed))));
         tokio::spawn(probe::run(Arc::clone(&health), asked, std::future::pending()));
-        let courier = Arc::new(Script {
-            steps: Mutex::default(),
-            default: Mutex::new(Step::answer(200)),
-            began,
-            sent: Mutex::default(),
-            present: Mutex::default(),
-        });
+        let courier = Script::new(Arc::clone(&health));
         let handle = Handle::new(settings, routes);
+        let sight = Arc::new(Mutex::new(Sight { limit: 100, ..Sight::default() }));
+        let looked_at = Arc::clone(&sight);
         let (stop, shutdown) = watch::channel(None);
         let context = Context {
             name: "app".into(),
@@ -261,10 +127,12 @@ impl Bench {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             handle: Arc::clone(&handle),
+            sight: Box::new(move || *looked_at.lock()),
+            accounts: Accounts::new(began),
             random: || 0.5,
         };
         let task = Some(tokio::spawn(run(Arc::new(context), shutdown)));
-        Self { store, handle, courier, clock, health, server_is_up, stop, task }
+        Self { store, handle, courier, clock, health, sight, server_is_up, stop, task }
     }
 
     pub(super) async fn append(&self, new: New) -> RequestId {

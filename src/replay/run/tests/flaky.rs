@@ -102,6 +102,9 @@ impl Store for Flaky {
     fn wake(&self, backend: &str) -> Arc<Notify> {
         self.store.wake(backend)
     }
+    fn pending(&self, key: OrderKey) -> u32 {
+        self.store.pending(key)
+    }
     fn next_due(&self, backend: &str, full_routes: &[Name]) -> Option<Timestamp> {
         self.store.next_due(backend, full_routes)
     }

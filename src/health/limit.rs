@@ -1,0 +1,372 @@
+//! How many requests a backend can take at once, found out from how long they take. Policy alone: a window of finished requests comes in with the
+//! time, a limit comes out. What is counted into a window is [`samples`](super::samples)'s business, what a class's undisturbed latency is, [`base`](super::base)'s.
+//!
+//! `x`, the slowdown, is the median of `rtt / base`; `a` the mean of requests in flight when each was admitted. Little's law makes
+//! `q = a * (1 - 1/x)` the part of `a` that only stands in a queue at the backend. The limit is to keep a little in that queue and no more:
+//!
+//! ```text
+//! >= 3 and > 10% bad      L = 0.7 * min(L, a)
+//! x > 2                   L = min(L, max(1.1 a, L/2)) * max(0.7, 2/x)       and, from the third cut on, was it us at all?
+//! q > max(6, 0.30 L)      L -= 5%
+//! q < max(3, 0.15 L)      if the limit bounds the traffic: L *= 1.5 (slow start), += 10%, or += 1
+//! else                    if it bounds the traffic for long: try 1.25 L
+//! ```
+//!
+//! A backend that became slower for good looks overloaded. Two questions tell them apart, both by the elasticity `e = ln(x ratio) / ln(a ratio)`:
+//! latency that is made by our concurrency moves with it (e about 1), and latency that is not stays where it is (e about 0). After three cuts
+//! in a row with `e < 0.3` the slowness is taken for the new normal, and so it is after five windows at the least limit, where
+//! nothing is left to cut. Where the limit is held down between the two thresholds by a base that is too low, the trial with a quarter more finds it.
+//!
+//! No decay while the traffic, and not the limit, bounds what is in flight: an idle night must not end with a small limit. Sources: the
+//! queue estimate is that of TCP Vegas (Brakmo and Peterson, 1995); thresholds relative to the limit keep it fair to small and large backends.
+
+use std::{fmt, time::Duration};
+
+/// The limit of a backend that nothing is known of.
+pub(super) const FIRST: f64 = 20.0;
+/// The least limit: below it a window takes too long to fill.
+pub(super) const LEAST: f64 = 4.0;
+/// The largest limit that is found by itself.
+pub(super) const MOST: f64 = 512.0;
+/// Bad requests that a window needs before they count.
+const LEAST_BAD: u32 = 3;
+/// Slowdown past which the limit is cut at once.
+const TOO_SLOW: f64 = 2.0;
+/// Below it, latency does not depend on our concurrency.
+const INELASTIC: f64 = 0.3;
+/// Cuts in a row before it is asked whether they help.
+const CUTS: u32 = 3;
+/// Windows at the least limit after which slowness is taken for normal.
+const FLOOR_WINDOWS: u32 = 5;
+/// A trial raises the limit to so much of itself.
+const TRIAL: f64 = 1.25;
+/// Requests, or time, that a trial lasts.
+const TRIAL_REQUESTS: u32 = 200;
+const TRIAL_SPAN: Duration = Duration::from_secs(3);
+/// Time for which the limit bounds the traffic before a trial; doubled after each that finds nothing.
+const TRIAL_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(60);
+
+/// What a window of finished requests showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    /// How many, good or bad.
+    pub(super) requests: u32,
+    /// Timeouts, failed connects, resets, 502, 503, 504, 429.
+    pub(super) bad: u32,
+    /// Median slowdown of the good ones; none if they are too few, or of classes whose base is not known.
+    pub(super) slowdown: Option<f64>,
+    /// Mean of the requests in flight at admission, the admitted one included.
+    pub(super) in_flight: f64,
+    /// The most of them.
+    pub(super) most_in_flight: u32,
+    /// Whether a live request found no seat meanwhile.
+    pub(super) rejected: bool,
+}
+
+/// What follows from a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Verdict {
+    /// What was done and why.
+    pub(super) why: Why,
+    /// Every base is to be multiplied by this: slowness that we do not cause is the new normal.
+    pub(super) rebase: Option<f64>,
+}
+
+/// Why the limit is what it is. Printed, it completes "limit 20: …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It is what the configuration says.
+    Fixed,
+    /// Nothing is known yet.
+    Unknown,
+    /// It was remembered from an earlier run.
+    Remembered,
+    /// The backend came back, and is tried with a few.
+    Probing,
+    /// It grows fast, as nothing is in its way.
+    SlowStart,
+    /// It grows.
+    Growing,
+    /// The traffic does not use it up.
+    Enough,
+    /// It is right, as far as can be seen.
+    Settled,
+    /// A queue stands at the backend.
+    Queueing,
+    /// The backend is more than twice as slow as it can be.
+    Slow,
+    /// The backend fails too often.
+    Failing,
+    /// Less concurrency did not make it faster: it has become slower for other reasons.
+    NotOurs,
+    /// A quarter more is tried.
+    Trial,
+    /// A quarter more did not make it slower.
+    TrialKept,
+    /// A quarter more made it slower.
+    TrialEnded,
+}
+
+impl Why {
+    /// A sentence for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed => "as configured",
+            Self::Unknown => "nothing is known yet",
+            Self::Remembered => "remembered from an earlier run",
+            Self::Probing => "the backend came back and is tried with a few",
+            Self::SlowStart => "growing fast",
+            Self::Growing => "growing",
+            Self::Enough => "not used up",
+            Self::Settled => "settled",
+            Self::Queueing => "a queue stands at the backend",
+            Self::Slow => "the backend is more than twice as slow as it can be",
+            Self::Failing => "the backend fails too often",
+            Self::NotOurs => "slower for reasons other than concurrency",
+            Self::Trial => "trying a quarter more",
+            Self::TrialKept => "a quarter more did not make it slower",
+            Self::TrialEnded => "a quarter more made it slower",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The limit of one backend.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: f64,
+    slow_start: bool,
+    why: Why,
+    /// Where the cuts that are under way began, and how many they are.
+    cuts: Option<(Point, u32)>,
+    floor_windows: u32,
+    /// Since when the limit bounds the traffic without growing, and what was seen since.
+    bound: Option<(Duration, Mean)>,
+    trial_wait: Duration,
+    trial: Option<Trial>,
+}
+
+/// A slowdown at a concurrency, under a limit.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    slowdown: f64,
+    in_flight: f64,
+    limit: f64,
+}
+
+/// A mean over windows, weighted by their requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    requests: u32,
+    slowdown: f64,
+    in_flight: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    before: Point,
+    began: Duration,
+    seen: Mean,
+    /// The first of two looks showed nothing against it.
+    once: bool,
+}
+
+impl Limiter {
+    /// The limit of a backend that nothing is known of.
+    pub(super) fn new() -> Self {
+        Self {
+            limit: FIRST,
+            slow_start: true,
+            why: Why::Unknown,
+            cuts: None,
+            floor_windows: 0,
+            bound: None,
+            trial_wait: TRIAL_WAIT,
+            trial: None,
+        }
+    }
+
+    /// A limit that held in an earlier run.
+    pub(super) fn remembered(limit: f64) -> Self {
+        let limit = if limit.is_finite() { limit.clamp(LEAST, MOST) } else { FIRST };
+        Self { limit, slow_start: false, why: Why::Remembered, ..Self::new() }
+    }
+
+    /// A backend that came back: few at first, then up again.
+    pub(super) fn restart(&mut self) {
+        *self = Self { limit: 2.0 * LEAST, why: Why::Probing, ..Self::new() };
+    }
+
+    /// Requests that may be in flight.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit as u32
+    }
+
+    /// The same, with what is still too little for a seat.
+    pub(super) fn exactly(&self) -> f64 {
+        self.limit
+    }
+
+    /// Why it is what it is.
+    pub(super) fn why(&self) -> Why {
+        self.why
+    }
+
+    /// A window has closed; `random` is in 0..1.
+    pub(super) fn window(&mut self, seen: Seen, now: Duration, random: f64) -> Verdict {
+        let verdict = self.judge(seen, now, random);
+        self.limit = self.limit.clamp(LEAST, MOST);
+        self.why = verdict.why;
+        verdict
+    }
+
+    fn judge(&mut self, seen: Seen, now: Duration, random: f64) -> Verdict {
+        if seen.bad >= LEAST_BAD && seen.bad * 10 > seen.requests {
+            self.calm();
+            self.limit = 0.7 * self.limit.min(seen.in_flight);
+            return because(Why::Failing);
+        }
+        match seen.slowdown {
+            None => because(self.why),
+            Some(slowdown) if slowdown > TOO_SLOW => self.cut(slowdown, seen.in_flight),
+            Some(slowdown) => self.steady(slowdown, seen, now, random),
+        }
+    }
+
+    fn cut(&mut self, slowdown: f64, in_flight: f64) -> Verdict {
+        self.calm();
+        if self.limit <= LEAST {
+            self.floor_windows += 1;
+            if self.floor_windows >= FLOOR_WINDOWS {
+                self.accept(2.0 * LEAST);
+                return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
+            }
+        }
+        let here = Point { slowdown, in_flight, limit: self.limit };
+        let (first, cuts) = self.cuts.map_or((here, 1), |(first, cuts)| (first, cuts + 1));
+        if cuts > CUTS && in_flight <= 0.75 * first.in_flight && elasticity(first, slowdown, in_flight) < INELASTIC {
+            self.accept(first.limit.max(1.25 * first.in_flight));
+            return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
+        }
+        self.cuts = Some((first, cuts));
+        // At most the half at once: with little in flight, one slow window proves little.
+        let used = self.limit.min((1.1 * in_flight).max(self.limit / 2.0));
+        self.limit = used * (TOO_SLOW / slowdown).max(0.7);
+        because(Why::Slow)
+    }
+
+    /// The slowness is not made by us.
+    fn accept(&mut self, limit: f64) {
+        self.limit = limit;
+        self.cuts = None;
+        self.floor_windows = 0;
+        self.slow_start = true;
+    }
+
+    fn steady(&mut self, slowdown: f64, seen: Seen, now: Duration, random: f64) -> Verdict {
+        self.cuts = None;
+        self.floor_windows = 0;
+        if self.trial.is_some() {
+            return self.on_trial(slowdown, seen, now);
+        }
+        let queue = seen.in_flight * (1.0 - 1.0 / slowdown);
+        let bound = seen.rejected || f64::from(seen.most_in_flight) >= 0.75 * self.limit;
+        if queue > (0.3 * self.limit).max(6.0) {
+            self.calm();
+            self.limit -= (0.05 * self.limit).max(1.0);
+            return because(Why::Queueing);
+        }
+        if !bound {
+            self.bound = None;
+            return because(Why::Enough);
+        }
+        if queue < (0.15 * self.limit).max(3.0) {
+            self.bound = None;
+            self.trial_wait = TRIAL_WAIT;
+            return because(self.grow(slowdown));
+        }
+        let (since, mut mean) = self.bound.unwrap_or((now, Mean::default()));
+        mean.add(slowdown, seen);
+        self.bound = Some((since, mean));
+        if now.saturating_sub(since) >= self.trial_wait.mul_f64(0.75 + random / 2.0) {
+            let before = Point { slowdown: mean.slowdown, in_flight: mean.in_flight, limit: self.limit };
+            self.trial = Some(Trial { before, began: now, seen: Mean::default(), once: false });
+            self.limit *= TRIAL;
+            return because(Why::Trial);
+        }
+        because(Why::Settled)
+    }
+
+    fn grow(&mut self, slowdown: f64) -> Why {
+        if self.slow_start && slowdown < 1.25 {
+            self.limit *= 1.5;
+            return Why::SlowStart;
+        }
+        self.slow_start = false;
+        self.limit += if slowdown < 1.1 { (0.1 * self.limit).max(1.0) } else { 1.0 };
+        Why::Growing
+    }
+
+    fn on_trial(&mut self, slowdown: f64, seen: Seen, now: Duration) -> Verdict {
+        let Some(mut trial) = self.trial.take() else { return because(self.why) };
+        trial.seen.add(slowdown, seen);
+        if trial.seen.requests < TRIAL_REQUESTS && now.saturating_sub(trial.began) < TRIAL_SPAN {
+            self.trial = Some(trial);
+            return because(Why::Trial);
+        }
+        let Mean { slowdown, in_flight, .. } = trial.seen;
+        // Without more in flight nothing was tried.
+        let more = in_flight > 1.1 * trial.before.in_flight;
+        if !more || elasticity(trial.before, slowdown, in_flight) >= INELASTIC {
+            self.limit = trial.before.limit;
+            self.bound = None;
+            self.trial_wait = (2 * self.trial_wait).min(LONGEST_TRIAL_WAIT);
+            return because(Why::TrialEnded);
+        }
+        if !trial.once {
+            self.trial = Some(Trial { began: now, seen: Mean::default(), once: true, ..trial });
+            return because(Why::Trial);
+        }
+        self.bound = None;
+        self.trial_wait = TRIAL_WAIT;
+        Verdict { why: Why::TrialKept, rebase: Some(slowdown.max(1.0)) }
+    }
+
+    /// The time of growth without a question is over; a trial too.
+    fn calm(&mut self) {
+        self.slow_start = false;
+        self.bound = None;
+        self.trial_wait = TRIAL_WAIT;
+        if let Some(trial) = self.trial.take() {
+            self.limit = self.limit.min(trial.before.limit);
+        }
+    }
+}
+
+impl Mean {
+    fn add(&mut self, slowdown: f64, seen: Seen) {
+        self.requests += seen.requests;
+        let part = f64::from(seen.requests) / f64::from(self.requests.max(1));
+        self.slowdown += part * (slowdown - self.slowdown);
+        self.in_flight += part * (seen.in_flight - self.in_flight);
+    }
+}
+
+/// How much of a change of concurrency the latency followed: 1 all of it, 0 nothing.
+fn elasticity(before: Point, slowdown: f64, in_flight: f64) -> f64 {
+    (slowdown / before.slowdown).ln() / (in_flight / before.in_flight).ln()
+}
+
+fn because(why: Why) -> Verdict {
+    Verdict { why, rebase: None }
+}
+
+#[cfg(test)]
+mod tests;
