@@ -16,7 +16,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     sync::{oneshot, watch},
-    time::Instant,
 };
 
 use super::common::{message_length, runtime};
@@ -63,7 +62,7 @@ struct State {
 
 impl Backend {
     pub fn start(nature: Nature) -> Arc<Self> {
-        let (send, receive) = std::sync::mpsc::channel();
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             runtime().block_on(async move {
                 let socket = bound(None);
