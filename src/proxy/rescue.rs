@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use tokio::time::timeout;
 
 use crate::store::{Payload, Store, StoreError};
@@ -40,12 +42,12 @@ pub(super) struct Limits {
 
 /// Reads a body. With `must_queue`, nothing but the queue is left for it, so that the queue's room is asked as it grows.
 pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn Store, must_queue: bool) -> Result<Whole, Failed> {
-    let mut whole = Whole { payload: Payload::from(bytes::Bytes::new()), trailers: None };
+    let mut whole = Whole { payload: Payload::from(Bytes::new()), trailers: None };
     if incoming.is_end_stream() {
         return Ok(whole);
     }
     let mut spool = store.spooler().begin(incoming.size_hint().exact());
-    while let Some(frame) = timeout(limits.stall, incoming.frame()).await.map_err(|_| Failed::Stalled)? {
+    while let Some(frame) = next(&mut incoming, limits.stall).await? {
         match frame.map_err(|_| Failed::Client)?.into_data() {
             Ok(data) => {
                 if spool.len() + data.len() as u64 > limits.bytes {
@@ -61,4 +63,12 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
     }
     whole.payload = spool.finish().await.map_err(Failed::Store)?;
     Ok(whole)
+}
+
+/// The next frame. What has come already, as most small bodies have with their head, needs no timer.
+async fn next(incoming: &mut Incoming, stall: Duration) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failed> {
+    if let Some(come) = incoming.frame().now_or_never() {
+        return Ok(come);
+    }
+    timeout(stall, incoming.frame()).await.map_err(|_| Failed::Stalled)
 }
