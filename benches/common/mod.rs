@@ -21,7 +21,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
 };
 
 /// What one measurement gave.
@@ -123,19 +123,21 @@ pub fn dead_port() -> SocketAddr {
 
 /// A backend that reads a request and answers 200 at once, on a thread of its own.
 pub fn backend() -> SocketAddr {
-    let listener = StdListener::bind("127.0.0.1:0").expect("the loopback has a port");
-    let address = listener.local_addr().expect("it is bound");
-    listener.set_nonblocking(true).expect("a socket can be non-blocking");
+    let (send, address) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         runtime().block_on(async move {
-            let listener = TcpListener::from_std(listener).expect("it is non-blocking");
+            let socket = TcpSocket::new_v4().expect("there are sockets");
+            socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("the loopback has a port");
+            // Room for all connections of a load at once: where it is short, connects time out, and the breaker rightly sheds.
+            let listener = socket.listen(4096).expect("it is bound");
+            send.send(listener.local_addr().expect("it is bound")).expect("somebody asked for it");
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 tokio::spawn(answer_all(stream));
             }
         });
     });
-    address
+    address.recv().expect("the backend starts")
 }
 
 async fn answer_all(mut stream: TcpStream) {
