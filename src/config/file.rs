@@ -2,6 +2,8 @@
 //!
 //! What stands here is what the file says, faults left out; what is true is said by `check`. The descriptions are those of the JSON Schema.
 
+mod backends;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderValue, Method};
@@ -19,6 +21,8 @@ use crate::{
     proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
     replay::{Profile, Rate},
 };
+
+pub(super) use backends::{Backend, Health};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -209,97 +213,6 @@ impl Section for Log {
         Self {
             level: table.or(key("level", "The least severe event that is logged to stderr."), LevelFilter::INFO),
             access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessTarget::Off),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Backend {
-    pub servers: Option<At<Vec<At<ServerAddress>>>>,
-    pub connect_timeout: At<Duration>,
-    pub response_timeout: At<Duration>,
-    pub concurrency: At<Concurrency>,
-    pub health: Option<At<Health>>,
-    pub replay: Replay,
-}
-
-impl Section for Backend {
-    const ABOUT: &'static str = "One backend: servers that do the same work, and what they can take.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        Self {
-            servers: table.need(
-                key("servers", "Addresses such as `http://127.0.0.1:9001` or `unix:/PATH`; several are balanced by least load of two.")
-                    .not_empty(),
-            ),
-            connect_timeout: table.or(key("connect_timeout", "Time to connect to a server.").range(MS, 60 * SECOND), SECOND),
-            response_timeout: table.or(
-                key("response_timeout", "Time from the whole request being sent to the headers of the response.").range(MS, DAY),
-                30 * SECOND,
-            ),
-            concurrency: table.or(
-                key(
-                    "concurrency",
-                    "Requests at the backend at once, live and replayed together; what is more waits a moment, then spills or gets 503. \
-                     `adaptive` finds out how many from how long they take; or a number.",
-                )
-                .range(Concurrency::Fixed(1), Concurrency::Fixed(100_000)),
-                Concurrency::Adaptive,
-            ),
-            health: table.maybe(key("health", Health::ABOUT)),
-            replay: table.section("replay"),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Health {
-    pub path: Option<At<String>>,
-    pub interval: At<Duration>,
-    pub timeout: At<Duration>,
-    pub fall: At<u32>,
-    pub rise: At<u32>,
-}
-
-impl Section for Health {
-    const ABOUT: &'static str = "The active check of each server. Without it a server is asked only while it is out.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        Self {
-            path: table.need(key("path", "What is asked for with GET, path and query.")),
-            interval: table.or(key("interval", "Time between two checks of one server.").range(100 * MS, HOUR), 2 * SECOND),
-            timeout: table.or(key("timeout", "Time for the whole answer; not longer than the interval.").range(MS, HOUR), SECOND),
-            fall: table.or(key("fall", "Failures in a row that take a server out.").range(1, 1000), 3),
-            rise: table.or(key("rise", "Passes in a row that bring it back.").range(1, 1000), 2),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Replay {
-    pub profile: At<Profile>,
-    pub rate: Option<At<Rate>>,
-    pub concurrency: Option<At<u32>>,
-}
-
-impl Section for Replay {
-    const ABOUT: &'static str = "How what is queued goes to the backend once it can take it.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        Self {
-            profile: table.or(
-                key(
-                    "profile",
-                    "How the pace is found: `gentle` takes what does not slow live traffic down, `fast` all that the backend's limit leaves, `fixed` \
-                     the rate and concurrency written here.",
-                ),
-                Profile::Gentle,
-            ),
-            rate: table.maybe(key("rate", "Ceiling on the attempts started, such as `50/s`. Default: none.")),
-            concurrency: table.maybe(
-                key("concurrency", "Replayed requests at the backend at once, at most. Default: none, and 8 for `fixed`, or the backend's concurrency if that is less.")
-                    .range(1, 100_000),
-            ),
         }
     }
 }
