@@ -39,7 +39,8 @@ where
         http1::Builder::new().preserve_header_case(true).title_case_headers(true).handshake(TokioIo::new(Gather(stream))).await?;
     tokio::spawn(async move {
         // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
-        let _closed = connection.await;
+        let ended = connection.await;
+        tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
     });
     Ok(sender)
 }
