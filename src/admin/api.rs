@@ -57,7 +57,7 @@ pub struct Backend {
     /// What it is fit for; none when not configured.
     pub state: Option<health::State>,
     /// What decides that.
-    pub mode: Mode,
+    pub mode: health::Mode,
     /// Requests at it, live and replayed.
     pub in_flight: u32,
     /// The most that may be at it.
@@ -74,14 +74,6 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// What waits for it.
     pub queue: Queue,
-}
-
-/// What decides a backend's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Its health.
-    Auto,
 }
 
 /// One server of a backend.
@@ -133,7 +125,7 @@ pub struct Replay {
     /// and the window was cut), `live-waited`, `failing`, `still`, `fixed`.
     pub ramp: String,
     /// What keeps the next request: `queue` (nothing is due), `window`, `limit`, `live-waits`, `rate`, `route`, `shedding`, `asked`, `measuring`, `suspect`,
-    /// `paused`, `stopping`.
+    /// `paused`, `mode` (every write is to be queued), `stopping`.
     pub hold: String,
     /// Until when the backend is left alone, as it asked.
     pub held_until: Option<String>,

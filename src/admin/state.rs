@@ -24,6 +24,10 @@ use crate::{
 pub trait HealthView: Send + Sync {
     /// What it is fit for now.
     fn state(&self) -> health::State;
+    /// Who decides that.
+    fn mode(&self) -> health::Mode;
+    /// From now on that decides.
+    fn set_mode(&self, mode: health::Mode);
     /// Requests at it now.
     fn in_flight(&self) -> u32;
     /// The most that may be at it now.
@@ -37,6 +41,14 @@ pub trait HealthView: Send + Sync {
 impl HealthView for Health {
     fn state(&self) -> health::State {
         self.state()
+    }
+
+    fn mode(&self) -> health::Mode {
+        self.mode()
+    }
+
+    fn set_mode(&self, mode: health::Mode) {
+        self.set_mode(mode);
     }
 
     fn in_flight(&self) -> u32 {

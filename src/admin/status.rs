@@ -14,7 +14,7 @@ use axum::{
 
 use super::{
     AdminState, BackendView, Phase, Problem,
-    api::{self, Backend, Mode, Queue, Route, Server, Status, Store, Totals},
+    api::{self, Backend, Queue, Route, Server, Status, Store, Totals},
 };
 use crate::{
     envelope::{Name, Timestamp},
@@ -82,7 +82,7 @@ fn configured(backend: &BackendView, queue: Queue) -> Backend {
         name: backend.name.to_string(),
         configured: true,
         state: Some(backend.health.state()),
-        mode: Mode::Auto,
+        mode: backend.health.mode(),
         in_flight: backend.health.in_flight(),
         concurrency_limit: backend.health.limit(),
         concurrency_adaptive: load.adaptive,
@@ -99,7 +99,7 @@ fn unconfigured(name: &Name, queue: Queue) -> Backend {
         name: name.to_string(),
         configured: false,
         state: None,
-        mode: Mode::Auto,
+        mode: health::Mode::Auto,
         in_flight: 0,
         concurrency_limit: 0,
         concurrency_adaptive: false,

@@ -93,11 +93,11 @@ fn write(path: &Path, file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Remembered;
+    use crate::health::{Mode, Remembered};
 
     fn memories() -> Memories {
         let bases = vec![Remembered { route: "marks".into(), safe: false, seconds: 0.08 }];
-        BTreeMap::from([("app".to_owned(), Memory { limit: Some(32.0), bases })])
+        BTreeMap::from([("app".to_owned(), Memory { limit: Some(32.0), bases, mode: Mode::Spill })])
     }
 
     #[tokio::test]

@@ -15,9 +15,9 @@ use super::{
 use crate::{
     admin::{
         self, Phase,
-        api::{Backend, Queue, Route, Status, Store, Totals},
+        api::{Backend, Route, Status, Store, Totals},
     },
-    health::State,
+    health::{Mode, State},
 };
 
 /// Time between two looks of `--watch`.
@@ -116,11 +116,16 @@ fn page(status: &Status, colours: bool) -> String {
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
-    let state = match backend.state {
-        Some(State::Passing) => coloured("passing", Color::Green, colours),
-        Some(State::Shedding) => coloured("shedding", Color::Red, colours),
-        Some(State::Probing) => coloured("probing", Color::Yellow, colours),
-        None => cell("not configured"),
+    let (state, colour) = match backend.state {
+        Some(State::Passing) => ("passing", Color::Green),
+        Some(State::Shedding) => ("shedding", Color::Red),
+        Some(State::Probing) => ("probing", Color::Yellow),
+        None => ("not configured", Color::Reset),
+    };
+    let state = match backend.mode {
+        Mode::Auto => coloured(state, colour, colours),
+        // What an operator forces must not be overlooked.
+        forced => coloured(format_args!("{state}, mode {}", forced.as_str()), Color::Yellow, colours),
     };
     let up = backend.servers.iter().filter(|server| server.up).count();
     let queue = &backend.queue;
@@ -135,7 +140,7 @@ fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
         if queue.dead == 0 { cell(0) } else { coloured(queue.dead, Color::Red, colours) },
         cell(size(queue.bytes)),
         cell(queue.oldest_age_seconds.map_or_else(|| "-".to_owned(), span)),
-        cell(empty_in(queue, backend.state)),
+        cell(empty_in(backend)),
     ]
 }
 
@@ -187,10 +192,12 @@ fn replay_line(backend: &Backend) -> Option<String> {
     Some(line + "\n")
 }
 
-fn empty_in(queue: &Queue, state: Option<State>) -> String {
-    match (queue.drained_in_seconds, state) {
+fn empty_in(backend: &Backend) -> String {
+    let queue = &backend.queue;
+    match (queue.drained_in_seconds, backend.state) {
         _ if queue.queued + queue.delivering == 0 => "empty".into(),
         _ if queue.paused => "paused".into(),
+        _ if backend.mode == Mode::Spill => "waits for the mode".into(),
         (_, None) => "never: its backend is not configured".into(),
         (_, Some(State::Shedding)) => "waits for the backend".into(),
         (Some(seconds), _) => format!("{} (at {:.1}/s)", span(seconds), queue.replay_rate),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Class, Concurrency, Health, NoSeat, Seat,
+    Class, Concurrency, Health, Mode, NoSeat, Seat,
     base::Base,
     limit::{Limiter, Seen, Why},
     samples::{End, Tick, Ticking, Window},
@@ -71,6 +71,9 @@ pub struct Memory {
     pub limit: Option<f64>,
     /// Base latencies.
     pub bases: Vec<Remembered>,
+    /// What an operator said.
+    #[serde(default)]
+    pub mode: Mode,
 }
 
 /// The base latency of one class.
@@ -259,8 +262,8 @@ impl Health {
     pub fn sample(&self, seat: &Seat, sample: Sample) {
         if let Some(change) = self.load.sample(seat, sample, self.now(), self.random) {
             if change.before != change.after {
-                let policy = self.policy.lock();
-                self.set_gate(policy.state());
+                let _policy = self.policy.lock();
+                self.set_gate();
             }
             self.log_change(&change);
         }
@@ -306,7 +309,7 @@ impl Health {
     pub fn memory(&self) -> Memory {
         let measure = self.load.measure.lock();
         let known = measure.limiter.as_ref().filter(|limiter| limiter.why() != Why::Unknown);
-        Memory { limit: known.map(|limiter| limiter.limit().into()), bases: measure.remembered() }
+        Memory { limit: known.map(|limiter| limiter.limit().into()), bases: measure.remembered(), mode: self.mode() }
     }
 
     /// What an earlier run knew. To be called before anything is sent.
@@ -321,8 +324,7 @@ impl Health {
             self.load.limit.store(limiter.limit(), Relaxed);
         }
         drop(measure);
-        let policy = self.policy.lock();
-        self.set_gate(policy.state());
+        self.set_mode(memory.mode);
     }
 
     pub(super) async fn live_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {

@@ -13,6 +13,7 @@ pub mod gate;
 mod limit;
 mod load;
 mod logs;
+mod mode;
 mod policy;
 pub mod probe;
 mod samples;
@@ -40,6 +41,7 @@ use tokio::{
 pub use gate::{Gate, Seat};
 pub use limit::Why;
 pub use load::{Kind, LoadView, Memory, Quality, Remembered, Sample};
+pub use mode::Mode;
 pub use samples::{Slowdown, Tick};
 
 use crate::envelope::Name;
@@ -156,7 +158,9 @@ pub struct Health {
     random: fn() -> f64,
     gate: Arc<Gate>,
     policy: Mutex<Policy>,
+    /// What it is fit for: what the breaker says, or the mode over it.
     state: AtomicU8,
+    mode: AtomicU8,
     states: watch::Sender<State>,
     weights: Weights,
     tally: Tally,
@@ -193,6 +197,7 @@ impl Health {
             shares: Mutex::default(),
             policy: Mutex::new(Policy::new(servers, settings.check)),
             state: AtomicU8::new(State::Passing as u8),
+            mode: AtomicU8::new(Mode::Auto as u8),
             states: watch::Sender::new(State::Passing),
             weights: (0..servers).map(|_| AtomicU32::new(100)).collect(),
             tally: Tally::default(),
@@ -208,7 +213,7 @@ impl Health {
         let mut policy = self.policy.lock();
         self.load.configure(settings.concurrency);
         policy.reconfigure(settings.check, self.now(), (self.random)());
-        self.set_gate(policy.state());
+        self.set_gate();
         drop(policy);
         self.rescheduled.notify_one();
     }
@@ -344,12 +349,10 @@ impl Health {
         self.set_weights(&policy, now);
         for event in &events {
             if let Event::Backend(change) = event {
-                self.state.store(change.to as u8, Release);
                 if change.to == State::Probing {
                     self.load.restart();
                 }
-                self.set_gate(change.to);
-                self.states.send_replace(change.to);
+                self.apply(change.to);
             }
         }
         drop(policy);
@@ -358,8 +361,8 @@ impl Health {
     }
 
     /// Under the lock of the policy, so that the last one to set it is right.
-    fn set_gate(&self, state: State) {
-        let limit = match state {
+    fn set_gate(&self) {
+        let limit = match self.state() {
             State::Shedding => return self.gate.close(),
             State::Passing => self.load.limit(),
             State::Probing => self.load.limit().min(breaker::PROBING_LIMIT),
@@ -369,8 +372,10 @@ impl Health {
     }
 
     fn set_weights(&self, policy: &Policy, now: Duration) {
+        // Where nothing but the mode speaks for a backend, all its servers are as good as one another.
+        let forced = self.mode() == Mode::Pass && policy.servers().all_out();
         for (index, weight) in self.weights.iter().enumerate() {
-            weight.store(policy.servers().weight(index, now), Relaxed);
+            weight.store(if forced { 100 } else { policy.servers().weight(index, now) }, Relaxed);
         }
     }
 }

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::{
     envelope::Reason,
-    health::{NoSeat, State},
+    health::{Mode, NoSeat, State},
 };
 
 use super::settings::When;
@@ -63,12 +63,14 @@ pub(super) enum Decision {
     Refuse(Reason),
 }
 
-/// Decides over a write that may be queued. `stands_behind` when an earlier one of its ordering key is pending.
-pub(super) fn decide(when: When, wishes: Wishes, stands_behind: bool, state: State) -> Decision {
+/// Decides over a write that may be queued. `stands_behind` when an earlier one of its ordering key is pending; `mode` and `state` are the backend's.
+pub(super) fn decide(when: When, wishes: Wishes, stands_behind: bool, (mode, state): (Mode, State)) -> Decision {
     let reason = if wishes.queue {
         Reason::Asked
     } else if when == When::Always {
         Reason::Always
+    } else if mode == Mode::Spill {
+        Reason::Mode
     } else if state == State::Shedding {
         Reason::Down
     } else if stands_behind {
@@ -96,23 +98,31 @@ mod tests {
 
     #[test]
     fn every_combination_is_decided_as_the_contract_says() {
+        use Mode::{Auto, Pass, Spill};
         use State::{Passing, Probing, Shedding};
         let ask = Wishes { queue: true, ..NONE };
         let never = Wishes { never_queue: true, ..NONE };
-        for (when, wishes, behind, state, expected) in [
-            (When::Needed, NONE, false, Passing, Decision::Pass),
-            (When::Needed, NONE, false, Probing, Decision::Pass),
-            (When::Needed, NONE, false, Shedding, Decision::Queue(Reason::Down)),
-            (When::Needed, NONE, true, Passing, Decision::Queue(Reason::Order)),
-            (When::Needed, NONE, true, Shedding, Decision::Queue(Reason::Down)),
-            (When::Needed, ask, false, Passing, Decision::Queue(Reason::Asked)),
-            (When::Always, NONE, false, Passing, Decision::Queue(Reason::Always)),
-            (When::Always, never, false, Passing, Decision::Refuse(Reason::Always)),
-            (When::Needed, never, false, Passing, Decision::Pass),
-            (When::Needed, never, true, Passing, Decision::Refuse(Reason::Order)),
-            (When::Needed, never, false, Shedding, Decision::Refuse(Reason::Down)),
+        for (when, wishes, behind, mode, state, expected) in [
+            (When::Needed, NONE, false, Auto, Passing, Decision::Pass),
+            (When::Needed, NONE, false, Auto, Probing, Decision::Pass),
+            (When::Needed, NONE, false, Auto, Shedding, Decision::Queue(Reason::Down)),
+            (When::Needed, NONE, true, Auto, Passing, Decision::Queue(Reason::Order)),
+            (When::Needed, NONE, true, Auto, Shedding, Decision::Queue(Reason::Down)),
+            (When::Needed, ask, false, Auto, Passing, Decision::Queue(Reason::Asked)),
+            (When::Always, NONE, false, Auto, Passing, Decision::Queue(Reason::Always)),
+            (When::Always, never, false, Auto, Passing, Decision::Refuse(Reason::Always)),
+            (When::Needed, never, false, Auto, Passing, Decision::Pass),
+            (When::Needed, never, true, Auto, Passing, Decision::Refuse(Reason::Order)),
+            (When::Needed, never, false, Auto, Shedding, Decision::Refuse(Reason::Down)),
+            (When::Needed, NONE, false, Spill, Passing, Decision::Queue(Reason::Mode)),
+            (When::Needed, NONE, true, Spill, Shedding, Decision::Queue(Reason::Mode)),
+            (When::Needed, ask, false, Spill, Passing, Decision::Queue(Reason::Asked)),
+            (When::Always, NONE, false, Spill, Passing, Decision::Queue(Reason::Always)),
+            (When::Needed, never, false, Spill, Passing, Decision::Refuse(Reason::Mode)),
+            (When::Needed, NONE, false, Pass, Passing, Decision::Pass),
+            (When::Needed, NONE, true, Pass, Passing, Decision::Queue(Reason::Order)),
         ] {
-            assert_eq!(decide(when, wishes, behind, state), expected, "{when:?} {wishes:?} behind={behind} {state:?}");
+            assert_eq!(decide(when, wishes, behind, (mode, state)), expected, "{when:?} {wishes:?} behind={behind} {mode:?} {state:?}");
         }
     }
 

@@ -138,7 +138,7 @@ impl Exchange {
     ) -> Result<Whole, Response<ClientBody>> {
         let store = &*self.worker.shared.store;
         // An upload that can only be queued is refused before it is read where the queue has no room for it.
-        let must_queue = decide(policy.when, wishes, false, route.upstream.health.state()) != Decision::Pass;
+        let must_queue = decide(policy.when, wishes, false, route.upstream.health.standing()) != Decision::Pass;
         if must_queue && let Err(error) = store.room(declared_length(&head.headers).unwrap_or(0)) {
             return Err(answer::store_failed(&error, &head.headers));
         }
@@ -160,7 +160,7 @@ impl Exchange {
         let order_key = order::key(&route.upstream.name, &policy.order_by, subject);
         let write = Write { head, payload: whole.payload, trailers: whole.trailers, order_key };
         let turn = store.turn(order_key);
-        match (decide(policy.when, wishes, matches!(turn, Turn::Queued(_)), health.state()), turn) {
+        match (decide(policy.when, wishes, matches!(turn, Turn::Queued(_)), health.standing()), turn) {
             (Decision::Pass, Turn::Live(turn)) => self.try_live(route, policy, wishes, write, turn).await,
             (Decision::Pass, Turn::Queued(turn)) => self.queue(route, policy, write, turn, Reason::Order).await,
             (Decision::Queue(reason), Turn::Live(turn)) => self.queue(route, policy, write, turn.into_queued(), reason).await,

@@ -65,6 +65,8 @@ pub enum Hold {
     Suspect,
     /// An operator has stopped it.
     Paused,
+    /// An operator wants every write queued.
+    Mode,
     /// forebay stops.
     Stopping,
 }
@@ -84,6 +86,7 @@ impl Hold {
             Self::Measuring => "measuring",
             Self::Suspect => "suspect",
             Self::Paused => "paused",
+            Self::Mode => "mode",
             Self::Stopping => "stopping",
         }
     }
@@ -196,13 +199,13 @@ impl Handle {
     }
 
     /// How long until `queued` requests will have been delivered at the rate of the last 60 s, and after the pause that the backend asked
-    /// for. None when that cannot be said: nothing has been delivered of late, or an operator has stopped it.
+    /// for. None when that cannot be said: nothing has been delivered of late, or an operator holds it.
     pub fn drained_in(&self, queued: u64, now: Timestamp) -> Option<Duration> {
         if queued == 0 {
             return Some(Duration::ZERO);
         }
         let status = self.status(now);
-        if status.paused || status.rate <= 0.0 {
+        if status.paused || status.hold == Hold::Mode || status.rate <= 0.0 {
             return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     envelope::Name,
-    health::{Class, Gate, NoSeat, Seat, State},
+    health::{Class, Gate, Mode, NoSeat, Seat, State},
     store::{Claimed, StoreError},
 };
 
@@ -193,6 +193,9 @@ impl Loop {
         }
         if self.context.handle.is_paused() {
             return Err(Obstacle::new(Hold::Paused));
+        }
+        if self.context.health.mode() == Mode::Spill {
+            return Err(Obstacle::new(Hold::Mode));
         }
         if self.context.health.state() == State::Shedding {
             return Err(Obstacle::new(Hold::Shedding));

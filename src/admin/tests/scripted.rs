@@ -208,6 +208,12 @@ impl HealthView for Sick {
         health::State::Shedding
     }
 
+    fn mode(&self) -> health::Mode {
+        health::Mode::Auto
+    }
+
+    fn set_mode(&self, _: health::Mode) {}
+
     fn in_flight(&self) -> u32 {
         2
     }

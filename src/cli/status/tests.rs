@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::api::{Mode, Replay, Server};
+use crate::admin::api::{Queue, Replay, Server};
 
 fn status() -> Status {
     let totals = Totals { accepted: 61, queued: 3, delivering: 1, delivered: 50, dead: 2, cancelled: 1, discarded: 4 };
@@ -85,10 +85,11 @@ fn what_keeps_a_queue_from_emptying_is_said() {
     let said = |change: &dyn Fn(&mut Backend)| {
         let mut backend = base.clone();
         change(&mut backend);
-        empty_in(&backend.queue, backend.state)
+        empty_in(&backend)
     };
     assert_eq!(said(&|backend| (backend.queue.queued, backend.queue.delivering) = (0, 0)), "empty");
     assert_eq!(said(&|backend| backend.queue.paused = true), "paused");
+    assert_eq!(said(&|backend| backend.mode = Mode::Spill), "waits for the mode");
     assert_eq!(said(&|backend| backend.state = Some(State::Shedding)), "waits for the backend");
     assert_eq!(said(&|backend| backend.queue.drained_in_seconds = None), "not known yet");
     assert_eq!(said(&|backend| backend.state = None), "never: its backend is not configured");
@@ -124,6 +125,13 @@ fn a_store_that_fails_says_so_first() {
     let mut store = status().store;
     store.failing = Some("no space\u{1b}[2J".into());
     assert!(store_line(&store).starts_with("store: FAILS, writes cannot be queued: no space\\u{1b}[2J; 4 of"), "{}", store_line(&store));
+}
+
+#[test]
+fn a_mode_that_an_operator_forces_stands_beside_the_state() {
+    let mut status = status();
+    status.backends[0].mode = Mode::Spill;
+    assert!(page(&status, false).contains("probing, mode spill"), "{}", page(&status, false));
 }
 
 #[test]

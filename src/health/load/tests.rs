@@ -115,7 +115,7 @@ async fn what_was_learned_is_known_to_the_next_run() {
 #[tokio::test(start_paused = true)]
 async fn a_configured_number_is_not_overruled_by_what_was_learned() {
     let health = health(Concurrency::Fixed(6));
-    health.remember(&Memory { limit: Some(100.0), bases: Vec::new() });
+    health.remember(&Memory { limit: Some(100.0), ..Memory::default() });
     assert_eq!(health.limit(), 6);
     health.reconfigure(Settings { concurrency: Concurrency::Adaptive, wait: Duration::ZERO, check: None });
     assert_eq!(health.limit(), 20);

@@ -83,7 +83,8 @@ impl Loop {
             tracing::warn!(%backend, count, "backend {backend}: no more dead letters for expired credentials; there were {count}");
         }
         let backlog = self.backlog();
-        let replayed = self.context.health.state() != State::Shedding && !matches!(hold, Hold::Paused | Hold::Asked | Hold::Stopping);
+        let replayed =
+            self.context.health.state() != State::Shedding && !matches!(hold, Hold::Paused | Hold::Mode | Hold::Asked | Hold::Stopping);
         let alarm = if replayed { self.lookout.backlogs.see(backlog, now) } else { self.lookout.backlogs.stands() };
         self.tell(alarm);
         let alarm = self.lookout.backlogs.forget(now);

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     envelope::{DeadReason, RequestId},
+    health::Mode,
     replay::{
         Profile, Settings,
         pace::{Sight, Slowness},
@@ -67,6 +68,28 @@ async fn the_fixed_profile_begins_with_all_that_is_configured() {
     bench.until("the window is open", |bench| bench.courier.now_at_backend() == 16).await;
     assert!(bench.times().last().unwrap() <= &Duration::from_millis(20), "with the first of them");
     assert_eq!(bench.status().ramp, Ramp::Steady, "no tick yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_replayed_while_an_operator_wants_every_write_queued() {
+    let bench = Bench::new(gentle(16));
+    bench.health.set_mode(Mode::Spill);
+    bench.append_many("/marks", 3).await;
+    bench.pass(secs(3600)).await;
+    assert_eq!((bench.paths().len(), bench.status().hold), (0, Hold::Mode));
+    bench.health.set_mode(Mode::Auto);
+    bench.drained().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_an_operator_vouches_for_is_replayed_to_although_its_breaker_sheds() {
+    let bench = Bench::new(gentle(16));
+    bench.trip();
+    bench.append_many("/marks", 3).await;
+    bench.pass(secs(60)).await;
+    assert_eq!((bench.paths().len(), bench.status().hold), (0, Hold::Shedding));
+    bench.health.set_mode(Mode::Pass);
+    bench.drained().await;
 }
 
 #[tokio::test(start_paused = true)]
