@@ -50,7 +50,9 @@ impl Program {
     pub fn start(folder: &Path, config: &str) -> Self {
         let file = folder.join("config.toml");
         std::fs::write(&file, config).expect("the folder is writable");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        // Another build of it can be measured with the same benchmark.
+        let program = std::env::var("FOREBAY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forebay").to_owned());
+        let mut child = Command::new(program)
             .args(["run", "-c"])
             .arg(&file)
             .stdin(Stdio::null())

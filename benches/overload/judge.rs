@@ -1,25 +1,42 @@
-//! From what happened to figures.
+//! From what happened to figures, each held against its line.
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     time::Duration,
 };
 
 use super::{
-    Look,
     load::{Done, Fate},
-    plot::{self, Panel},
+    look::Look,
+    policy::Policy,
     scenarios::{Line, Scenario},
 };
 
 /// What one policy made of a scenario.
 pub struct Outcome {
+    pub policy: Policy,
     pub done: Vec<Done>,
     pub looks: Vec<Look>,
     pub drained: Option<Duration>,
+    /// How often the program was killed.
+    pub kills: u32,
+    /// How often the backend crashed.
     pub crashes: u32,
+    /// How often each numbered write was executed.
     pub executed: HashMap<u64, u32>,
+    /// The numbered writes that ended as dead letters.
+    pub dead: HashSet<u64>,
+}
+
+/// One figure, and whether it keeps to its line, if it has one.
+struct Figure(String, Option<bool>);
+
+fn figure(text: impl Into<String>) -> Figure {
+    Figure(text.into(), None)
+}
+
+fn held(text: impl Into<String>, held: bool) -> Figure {
+    Figure(text.into(), Some(held))
 }
 
 impl Outcome {
@@ -28,7 +45,7 @@ impl Outcome {
     }
 
     /// Good answers that came in a span, per second.
-    fn goodput(&self, from: f64, to: f64) -> f64 {
+    pub fn goodput(&self, from: f64, to: f64) -> f64 {
         let came = |done: &&Done| (from..to).contains(&(done.due + done.took).as_secs_f64());
         self.done.iter().filter(|done| done.fate == Fate::Good).filter(came).count() as f64 / (to - from)
     }
@@ -48,124 +65,135 @@ impl Outcome {
         all.clone().filter(|done| fates.contains(&done.fate)).count() as f64 / all.count().max(1) as f64
     }
 
-    /// Acknowledged writes that were neither executed nor kept as dead letters, and writes that were executed more than once.
-    fn books(&self) -> (i64, usize) {
-        let acknowledged: HashSet<u64> =
-            self.done.iter().filter(|done| matches!(done.fate, Fate::Queued | Fate::Good)).filter_map(|done| done.number).collect();
-        let missing = acknowledged.iter().filter(|number| !self.executed.contains_key(number)).count() as i64;
-        let last = self.looks.last().copied().unwrap_or_default();
-        let kept = (last.dead + last.queued + last.delivering) as i64;
-        // What is dead may have been executed all the same: then fewer than the dead are missing.
-        ((missing - kept).max(0), self.executed.values().filter(|times| **times > 1).count())
+    /// Acknowledged writes that were neither executed nor kept, and writes that were executed more than once.
+    fn books(&self) -> (usize, usize) {
+        let acknowledged = self.done.iter().filter(|done| matches!(done.fate, Fate::Queued | Fate::Good)).filter_map(|done| done.number);
+        let missing = acknowledged.filter(|number| !self.executed.contains_key(number) && !self.dead.contains(number)).count();
+        (missing.saturating_sub(self.left()), self.executed.values().filter(|times| **times > 1).count())
+    }
+
+    /// What is still in the queue.
+    fn left(&self) -> usize {
+        self.looks.last().map_or(0, |look| (look.queued + look.delivering) as usize)
+    }
+
+    /// How often the breaker tripped after this moment.
+    fn trips(&self, after: f64) -> usize {
+        let later = self.looks.iter().filter(|look| look.at > after).map(|look| look.sheds).collect::<Vec<_>>();
+        later.windows(2).filter(|pair| !pair[0] && pair[1]).count()
+    }
+
+    /// Writes whose clients were told that they failed, or nothing.
+    fn failed_writes(&self) -> usize {
+        self.done.iter().filter(|done| done.number.is_some() && matches!(done.fate, Fate::Refused | Fate::Failed)).count()
     }
 }
 
-/// The figures of one policy, in one line.
-fn figures(scenario: &Scenario, outcome: &Outcome) -> String {
+/// The figures of one policy.
+fn figures(scenario: &Scenario, outcome: &Outcome) -> Vec<Figure> {
     let end = scenario.end().as_secs_f64();
     match scenario.line {
-        Line::Goodput { from, capacity, p99, .. } => {
-            let phases: Vec<String> = (from..scenario.phases.len())
-                .map(|number| {
-                    let (begin, end) = scenario.phase(number);
-                    format!("{:.2}", outcome.goodput(begin, end) / capacity)
-                })
-                .collect();
-            let begin = scenario.phase(from).0;
-            let first = scenario.phase(0).1;
-            let p99 = if p99 {
-                format!(
-                    "; p99 {:.2} s (unloaded {:.2}, line {:.2})",
-                    outcome.latency(begin, end, 0.99),
-                    outcome.latency(3.0, first, 0.99),
-                    1.5 * outcome.latency(3.0, first, 0.99) + 0.25
-                )
-            } else {
-                String::new()
-            };
-            format!("goodput {}{p99}; crashes {}", phases.join(", "), outcome.crashes)
-        }
-        Line::Drain { ideal, .. } => drain(scenario, outcome, ideal),
-        Line::Classes { phase, .. } => {
+        Line::Goodput { from, capacity, least, p99 } => goodput(scenario, outcome, (from, capacity, least, p99)),
+        Line::Drain { ideal, times, live_p50 } => drain(scenario, outcome, ideal, times, live_p50),
+        Line::Classes { phase, reads, uploads } => {
             let (begin, end) = scenario.phase(phase);
             let served = |slow: bool| {
                 let of_class = outcome.between(begin, end).filter(move |done| done.slow == slow);
                 of_class.clone().filter(|done| done.fate == Fate::Good).count() as f64 / of_class.count().max(1) as f64
             };
-            format!("reads {:.2}, uploads {:.2}", served(false), served(true))
+            let class = |name: &str, slow, least| held(format!("{name} {:.2}", served(slow)), served(slow) >= least);
+            vec![class("reads", false, reads), class("uploads", true, uploads)]
         }
-        Line::Refused { after, .. } => {
-            let refused = outcome.part(after, end, &[Fate::Refused, Fate::Failed]);
-            format!("refused {:.2}% (in all {:.2}%)", refused * 100.0, outcome.part(0.0, end, &[Fate::Refused, Fate::Failed]) * 100.0)
+        Line::Refused { after, most } => {
+            let refused = |after| outcome.part(after, end, &[Fate::Refused, Fate::Failed]);
+            let judged = held(format!("refused {:.2}%", refused(after) * 100.0), refused(after) <= most);
+            vec![judged, figure(format!("in all {:.2}%", refused(0.0) * 100.0))]
         }
-        Line::Brownout { phase, capacity, .. } => {
+        Line::Brownout { phase, capacity, least, recovered } => {
             let (begin, end) = scenario.phase(phase);
             let offered = scenario.phases[phase + 1].rate;
-            let whole = (0..50).map(|half| end + f64::from(half) / 2.0).find(|at| outcome.goodput(*at, at + 1.0) >= 0.95 * offered);
-            let recovered = whole.map_or_else(|| "never".into(), |at| format!("{:.1} s", at - end));
-            format!("goodput {:.2} of 0.3 C; recovered in {recovered}", outcome.goodput(begin + 3.0, end) / capacity)
+            let goodput = outcome.goodput(begin + 3.0, end) / capacity;
+            let whole = (0..100).map(|half| end + f64::from(half) / 2.0).find(|at| outcome.goodput(*at, at + 1.0) >= 0.95 * offered);
+            let took = whole.map(|at| at - end);
+            let said = took.map_or_else(|| "never".into(), |took| format!("in {took:.1} s"));
+            vec![
+                held(format!("goodput {goodput:.2} of 0.3 C"), goodput >= least),
+                held(format!("recovered {said}"), took.is_some_and(|took| took <= recovered)),
+            ]
         }
         Line::Exactly => {
             let (lost, twice) = outcome.books();
-            let last = outcome.looks.last().copied().unwrap_or_default();
-            format!("lost {lost}, twice {twice}; dead letters {}; left {}", last.dead, last.queued + last.delivering)
+            let figures = vec![
+                held(format!("lost {lost}"), lost == 0),
+                held(format!("twice {twice}"), twice == 0),
+                figure(format!("kills {}", outcome.kills)),
+                figure(format!("dead letters {}", outcome.dead.len())),
+                figure(format!("left {}", outcome.left())),
+            ];
+            figures.into_iter().chain(failed_writes(outcome)).collect()
         }
     }
 }
 
-fn drain(scenario: &Scenario, outcome: &Outcome, ideal: f64) -> String {
-    let back = scenario.drain_from.unwrap_or_default();
-    let took = outcome.drained.map(|drained| drained.saturating_sub(back).as_secs_f64());
-    let backlog = outcome.looks.iter().map(|look| look.queued + look.delivering).fold(0.0, f64::max);
-    let (from, to) = (back.as_secs_f64(), back.as_secs_f64() + took.unwrap_or(60.0));
-    let before = outcome.latency(2.0, scenario.acts[0].0.as_secs_f64(), 0.5);
-    let (lost, twice) = outcome.books();
-    format!(
-        "{} ({}, backlog {backlog:.0}); live p50 {:.2}x, failed {:.1}%, queued {:.1}%; lost {lost}, twice {twice}; crashes {}",
-        took.map_or_else(|| "never drained".into(), |took| format!("drained in {took:.0} s")),
-        took.map_or_else(|| "-".into(), |took| format!("{:.2}x", took / ideal)),
-        outcome.latency(from, to, 0.5) / before,
-        outcome.part(from, to, &[Fate::Refused, Fate::Failed]) * 100.0,
-        outcome.part(from, to, &[Fate::Queued]) * 100.0,
-        outcome.crashes
-    )
+fn failed_writes(outcome: &Outcome) -> Option<Figure> {
+    let failed = outcome.failed_writes();
+    (failed > 0).then(|| figure(format!("{failed} writes not taken")))
 }
 
-/// Prints a scenario with its optimum, its line, and every policy.
+fn goodput(scenario: &Scenario, outcome: &Outcome, (from, capacity, least, p99): (usize, f64, f64, bool)) -> Vec<Figure> {
+    let of_phase = |number| {
+        let (begin, end) = scenario.phase(number);
+        outcome.goodput(begin, end) / capacity
+    };
+    let phases: Vec<f64> = (from..scenario.phases.len()).map(of_phase).collect();
+    let shown: Vec<String> = phases.iter().map(|goodput| format!("{goodput:.2}")).collect();
+    let mut figures = vec![held(format!("goodput {}", shown.join(", ")), phases.iter().all(|goodput| *goodput >= least))];
+    if p99 {
+        let unloaded = outcome.latency(3.0, scenario.phase(0).1, 0.99);
+        let admitted = outcome.latency(scenario.phase(from).0, scenario.end().as_secs_f64(), 0.99);
+        let line = 1.5 * unloaded + 0.25;
+        figures.push(held(format!("p99 {admitted:.2} s (line {line:.2})"), admitted <= line));
+    }
+    figures.push(held(format!("crashes {}", outcome.crashes), outcome.crashes == 0));
+    figures
+}
+
+fn drain(scenario: &Scenario, outcome: &Outcome, ideal: f64, times: f64, live_p50: f64) -> Vec<Figure> {
+    let back = scenario.drain_from.unwrap_or_default();
+    let took = outcome.drained.map(|drained| drained.saturating_sub(back).as_secs_f64());
+    let (from, to) = (back.as_secs_f64(), back.as_secs_f64() + took.unwrap_or(60.0).max(20.0));
+    let before = outcome.latency(2.0, scenario.acts[0].0.as_secs_f64(), 0.5);
+    let p50 = outcome.latency(from, to, 0.5) / before;
+    let failed = outcome.part(from, to, &[Fate::Refused, Fate::Failed]);
+    let (lost, twice) = outcome.books();
+    let mut figures = vec![match took {
+        _ if outcome.policy == Policy::Nothing => figure("no queue"),
+        Some(took) => held(format!("drained in {took:.0} s ({:.2}x)", took / ideal), took <= ideal * times),
+        None => held("never drained", false),
+    }];
+    let outages = outcome.crashes as usize + outcome.trips(back.as_secs_f64() + 1.0);
+    figures.extend([
+        held(format!("outages {outages}"), outages == 0),
+        held(format!("live p50 {p50:.2}x"), p50 <= live_p50),
+        held(format!("failed {:.1}%", failed * 100.0), failed <= 0.01),
+        held(format!("lost {lost}"), lost == 0),
+        held(format!("twice {twice}"), twice == 0),
+    ]);
+    figures.extend(failed_writes(outcome));
+    figures
+}
+
+/// Prints a scenario with its optimum, its line, and every policy. An exclamation mark stands behind what misses its line.
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
-pub fn print(scenario: &Scenario, outcomes: &[Outcome], names: &[&str]) {
+pub fn print(scenario: &Scenario, outcomes: &[Outcome]) {
     println!("{}: {}", scenario.name, scenario.what);
     println!("  {:<16}{}", "optimum", scenario.optimum);
     println!("  {:<16}{}", "accepted", scenario.accept);
-    for (outcome, name) in outcomes.iter().zip(names) {
-        println!("  {name:<16}{}", figures(scenario, outcome));
+    for outcome in outcomes {
+        let figures = figures(scenario, outcome);
+        let mark = |held: Option<bool>| if held == Some(false) { " !" } else { "" };
+        let text: Vec<String> = figures.iter().map(|Figure(text, held)| format!("{text}{}", mark(*held))).collect();
+        println!("  {:<16}{}", outcome.policy.name(), text.join("; "));
     }
     println!();
-}
-
-/// Goodput, limit, window and backlog over time.
-pub fn draw(scenario: &Scenario, outcomes: &[Outcome], names: &[&str]) {
-    let of_looks = |title: &str, value: fn(&Look) -> f64| Panel {
-        title: title.to_owned(),
-        lines: outcomes.iter().map(|outcome| outcome.looks.iter().map(|look| (look.at, value(look))).collect()).collect(),
-    };
-    let until = outcomes.iter().filter_map(|outcome| outcome.looks.last()).map(|look| look.at).fold(0.0, f64::max);
-    let goodput =
-        |outcome: &Outcome| (0..until as u32).map(|at| (f64::from(at) + 0.5, outcome.goodput(at.into(), f64::from(at) + 1.0))).collect();
-    let panels = [
-        Panel { title: "good answers per second".into(), lines: outcomes.iter().map(goodput).collect() },
-        // What is as good as no limit would hide the others.
-        of_looks("limit", |look| if look.limit > 1000.0 { 0.0 } else { look.limit }),
-        of_looks("at the backend", |look| look.at_backend),
-        of_looks("being replayed", |look| look.delivering),
-        of_looks("queued", |look| look.queued),
-    ];
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target")).join("overload");
-    let file = folder.join(format!("{}.svg", scenario.name));
-    let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| plot::write(&file, &format!("{}: {}", scenario.name, scenario.what), names, &panels));
-    match written {
-        Ok(()) => eprintln!("{}", file.display()),
-        Err(error) => eprintln!("no picture: {error}"),
-    }
 }
