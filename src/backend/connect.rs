@@ -35,8 +35,13 @@ where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     // Names go out in the letters in which they came; those that we add get capitals, as most servers of old expect.
-    let (sender, connection) =
-        http1::Builder::new().preserve_header_case(true).title_case_headers(true).handshake(TokioIo::new(Gather(stream))).await?;
+    // A space before a colon has to go on the way (RFC 9112 section 5.1); that is all that is forgiven.
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .handshake(TokioIo::new(Gather(stream)))
+        .await?;
     tokio::spawn(async move {
         // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
         let ended = connection.await;

@@ -1,8 +1,8 @@
 //! Fields that must not cross a proxy.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -35,6 +35,8 @@ fn remove_present(headers: &mut HeaderMap) {
         && te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        // It is meant for the next hop only, which has to be told so.
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
 }
 
@@ -42,9 +44,8 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // "Connection: close, host" must not take away what the request cannot be understood without.
         .filter(|name| !matches!(*name, http::header::HOST | http::header::CONTENT_LENGTH))
         .collect();
@@ -54,6 +55,36 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         }
     }
     headers.remove(CONNECTION);
+}
+
+/// What makes the end of a backend's response uncertain, so that another reader could take the rest for the answer to another request (RFC 9112
+/// sections 6.1 and 6.3): more than one length, a length beside chunks, a coding that is not just `chunked`. Also an upgrade that nobody asked for.
+pub fn fault_of<B>(response: &Response<B>) -> Option<&'static str> {
+    let (mut lengths, mut codings) = (0, 0);
+    for (name, value) in response.headers() {
+        match (name.as_str().len(), name.as_str().as_bytes().first()) {
+            (14, Some(b'c')) if *name == CONTENT_LENGTH => {
+                lengths += 1;
+                if value.as_bytes().contains(&b',') {
+                    return Some("its Content-Length is a list");
+                }
+            }
+            (17, Some(b't')) if *name == TRANSFER_ENCODING => {
+                codings += 1;
+                if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Some("its transfer coding is not chunked");
+                }
+            }
+            _ => {}
+        }
+    }
+    match (lengths, codings) {
+        _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Some("it switches to a protocol that was not asked for"),
+        (0 | 1, 0) | (0, 1) => None,
+        (_, 0) => Some("it has more than one Content-Length"),
+        (0, _) => Some("it has more than one Transfer-Encoding"),
+        (_, _) => Some("it has a Content-Length beside its Transfer-Encoding"),
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +128,34 @@ mod tests {
 
     #[test]
     fn the_wish_for_trailers_is_passed_on() {
-        assert_eq!(left(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]), ["te: trailers"]);
+        assert_eq!(left(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]), ["connection: TE", "te: trailers"]);
+    }
+
+    #[test]
+    fn a_response_whose_end_is_in_doubt_has_a_fault() {
+        let fault = |fields: &[(&'static str, &'static str)]| {
+            let mut response = Response::new(());
+            for &(name, value) in fields {
+                response.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+            fault_of(&response)
+        };
+        for sound in [&[][..], &[("content-length", "3")], &[("transfer-encoding", "Chunked")], &[("trailer", "x"), ("x-content-len", "y")]]
+        {
+            assert_eq!(fault(sound), None, "{sound:?}");
+        }
+        for bad in [
+            &[("content-length", "3"), ("content-length", "3")][..],
+            &[("content-length", "3, 3")],
+            &[("content-length", "3"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        ] {
+            assert!(fault(bad).is_some(), "{bad:?}");
+        }
+        let mut switched = Response::new(());
+        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        assert!(fault_of(&switched).is_some());
     }
 }

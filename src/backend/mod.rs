@@ -204,6 +204,9 @@ impl Backend {
             let outcome = body::with_response_timeout(attempt, self.settings.response_timeout, pace).await;
             let mut error = match outcome {
                 Ok(Ok(response)) => {
+                    if let Some(fault) = headers::fault_of(&response) {
+                        return Err(fail(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}")));
+                    }
                     let response = response.map(|incoming| ResponseBody::new(incoming, sender, shelf, load));
                     return Ok(Reply { response, server });
                 }

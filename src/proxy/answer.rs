@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     body::ClientBody,
-    client::Malformed,
+    inspect::Malformed,
     page,
     proxy_status::{self, Failure, PROXY_STATUS},
     settings::{Accepted, Spill},
@@ -162,11 +162,16 @@ pub(super) fn too_large(limit: u64, headers: &HeaderMap) -> Response<ClientBody>
     refuse(StatusCode::PAYLOAD_TOO_LARGE, &detail, headers)
 }
 
-/// The request parsed but may not be understood: 400, and the connection closes (RFC 9112 section 11.2).
+/// The request parsed but may not be understood or served: 400 for most, and the connection closes (RFC 9112 section 11.2).
 pub(super) fn malformed(what: Malformed, headers: &HeaderMap) -> Response<ClientBody> {
-    // RFC 9112 section 6.1 has a status of its own for codings.
-    let status = if what == Malformed::Coding { StatusCode::NOT_IMPLEMENTED } else { StatusCode::BAD_REQUEST };
-    refuse(status, what.as_str(), headers)
+    let mut response = refuse(what.status(), what.as_str(), headers);
+    set(response.headers_mut(), PROXY_STATUS, &format!("forebay; error={}", what.error()));
+    response
+}
+
+/// An OPTIONS that is meant for the last proxy that it may reach (RFC 9110 section 7.6.2): 200 and nothing else to say.
+pub(super) fn options() -> Response<ClientBody> {
+    Response::new(ClientBody::full(Bytes::new()))
 }
 
 /// The client stopped sending its body: 408, and the connection closes. Nothing was queued or sent.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
@@ -21,9 +21,10 @@ use super::{
     access::{Entry, Verdict},
     answer,
     body::{ClientBody, Seats},
-    client::{self, Client, Seen},
+    client::Client,
     decide::{Decision, Wishes, decide, reason_of},
     forward::{self, live_request},
+    inspect::{Seen, inspect, is_asterisk},
     outcome,
     proxy_status::Failure,
     rescue::{self, Failed, Limits, Whole},
@@ -61,9 +62,12 @@ impl Exchange {
             let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
             Entry::begin(&shared.access_log, &shared.clock, began, client, &request)
         });
-        let inspected = client::inspect(&request);
-        let (response, verdict) = match (inspected, site.routes.find(request.uri(), request.headers())) {
+        let inspected = inspect(&request);
+        // What is for the server as a whole goes where its root goes.
+        let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
+        let (response, verdict) = match (inspected, site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers())) {
             (Err(what), _) => refused(answer::malformed(what, request.headers())),
+            (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
             _ if request.uri().path().starts_with(outcome::RESERVED) => {
                 let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
                 (outcome::serve(&*shared.store, shared.clock.now(), method, path, headers).await, Verdict::REFUSED)

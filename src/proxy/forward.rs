@@ -3,7 +3,7 @@
 use std::io;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, VIA},
 };
 use http_body_util::{BodyExt, Full};
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     body::{ClientBody, Seats},
-    client::VIA_US,
+    client::via,
     dispatch::UnderWay,
     route::Route,
     spill::Write,
@@ -131,7 +131,11 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
 pub(super) fn passed(reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
     let (mut head, body) = reply.response.into_parts();
     remove_hop_by_hop(&mut head.headers);
-    head.headers.append(VIA, VIA_US);
+    if head.status == StatusCode::NO_CONTENT {
+        // Where there is never a body there must not be a length (RFC 9110 section 8.6), and some clients would wait for it.
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    head.headers.append(VIA, via(head.version));
     head.version = Version::HTTP_11;
     Response::from_parts(head, ClientBody::passing(body, seats))
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -197,6 +197,12 @@ impl Service<Request<Incoming>> for Requests {
         let commitment = Commitment::default();
         let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
         let watch = self.watch.clone();
-        Committed::new(commitment, async move { Ok(exchange.answer(request).await.map(|body| body.then_idle(watch))) })
+        Committed::new(commitment, async move {
+            let response = exchange.answer(request).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                watch.hand_over();
+            }
+            Ok(response.map(|body| body.then_idle(watch)))
+        })
     }
 }

@@ -11,6 +11,7 @@ mod decide;
 mod dispatch;
 mod exchange;
 mod forward;
+mod inspect;
 mod listener;
 mod outcome;
 mod page;
@@ -21,6 +22,7 @@ mod settings;
 mod sockets;
 mod spill;
 mod stream;
+mod strict;
 mod watch;
 
 use std::sync::Arc;

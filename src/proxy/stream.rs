@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::watch::Watch;
+use super::{strict::Strict, watch::Watch};
 use crate::backend::gather::Gather;
 
 /// A client's socket.
@@ -27,10 +27,11 @@ pub(super) enum Stream {
 /// How long what a client still sends is read and thrown away after an answer that refused it.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A client's socket that notes when bytes arrive.
+/// A client's socket that notes when bytes arrive, and sees that they are in order.
 pub(super) struct Watched {
     stream: Gather<Stream>,
     watch: Arc<Watch>,
+    strict: Strict,
     /// Whether the client has said anything, its end included.
     heard: bool,
     /// Runs once our side is closed and the client's is waited for.
@@ -39,16 +40,25 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
-        Self { stream: Gather(stream), watch, heard: false, linger: None }
+        Self { stream: Gather(stream), watch, strict: Strict::default(), heard: false, linger: None }
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let this = &mut *self;
+        if this.strict.spoil(buffer) {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if polled.is_ready() {
-            self.heard = true;
-            self.watch.received();
+            this.heard = true;
+            this.watch.received();
+            if this.watch.was_handed_over() {
+                this.strict.give_up();
+            }
+            this.strict.look(buffer, before);
         }
         polled
     }

@@ -32,12 +32,19 @@ pub(super) struct Watch {
     word: AtomicU64,
     /// The connection ends although its client has more to say.
     refused: AtomicBool,
+    /// The connection speaks another protocol from now on.
+    handed_over: AtomicBool,
 }
 
 impl Watch {
     /// A connection that has just been accepted: the head of its first request is due.
     pub(super) fn begin() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), word: AtomicU64::new(Phase::Head as u64), refused: AtomicBool::new(false) })
+        Arc::new(Self {
+            began: Instant::now(),
+            word: AtomicU64::new(Phase::Head as u64),
+            refused: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+        })
     }
 
     /// Enters a phase. When it began is noted by [`stamp`](Self::stamp), once the connection has nothing more to do for now: most phases are
@@ -56,6 +63,16 @@ impl Watch {
     /// The answer that ends is one that refuses what its client may still be sending.
     pub(super) fn refuse(&self) {
         self.refused.store(true, Relaxed);
+    }
+
+    /// Both sides have agreed on another protocol (101), and what follows is not HTTP/1.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Relaxed);
+    }
+
+    /// Whether what follows is not HTTP/1.
+    pub(super) fn was_handed_over(&self) -> bool {
+        self.handed_over.load(Relaxed)
     }
 
     /// Whether the client may still be sending what nobody reads: it was refused by us, or by hyper in the middle of a head.

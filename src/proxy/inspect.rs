@@ -1,0 +1,381 @@
+//! Looking at a request before anything is done about it, so that one that two readers could understand differently gets nowhere.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA},
+};
+
+use crate::backend::headers::may_be_hop_by_hop;
+
+use super::client::{OUR_PREFIX, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+
+/// Times that a request may have come through a forebay: more is a circle, and no chain of proxies.
+const MOST_ROUNDS: u32 = 10;
+
+/// What is wrong with a request that parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// RFC 9112 section 3.2: a server must answer 400 to a request without exactly one `Host`, or with one that names no host.
+    Host,
+    /// RFC 9112 section 6.3: two lengths are a smuggling attempt or a broken sender.
+    Length,
+    /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
+    Target,
+    /// RFC 9110 section 4.2.4: a name and password before the host serve nobody but who wants to mislead.
+    UserInfo,
+    /// RFC 9112 section 6.1: it has a transfer coding that we cannot undo, so that we could not tell the backend what the body is.
+    Coding,
+    /// RFC 9110 section 7.6.1: `Connection` names a field that is meant for the server, to have it taken out on the way.
+    Connection,
+    /// A field that a server which knows no hyphens takes for the length or the coding.
+    Lookalike,
+    /// RFC 9110 section 10.1.1: it expects something else than 100-continue.
+    Expectation,
+    /// RFC 9110 section 7.6.2: its `Max-Forwards` is no number.
+    MaxForwards,
+    /// RFC 9110 section 9.3.8: a `TRACE` would show the client what proxies have added.
+    Trace,
+    /// RFC 9110 section 7.6.3: it has come through here before.
+    Loop,
+}
+
+impl Malformed {
+    /// What is wrong, in words.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "an HTTP/1.1 request needs exactly one Host field, with a host name or address and perhaps a port",
+            Self::Length => "the request has more than one Content-Length",
+            Self::Target => "the request target must be a path",
+            Self::UserInfo => "the request target must not have a user name",
+            Self::Coding => "the only transfer coding that is understood here is chunked",
+            Self::Connection => "Connection names a field that is meant for the server, or is no list of names",
+            Self::Lookalike => "the request has a field that can be taken for its length or its transfer coding",
+            Self::Expectation => "the only expectation that can be met here is 100-continue",
+            Self::MaxForwards => "Max-Forwards must be a number",
+            Self::Trace => "TRACE is not served here",
+            Self::Loop => "the request goes round in circles: a backend of this proxy leads back to it",
+        }
+    }
+
+    /// The status that says so.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::Coding | Self::Trace => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Loop => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Its error type (RFC 9209 section 2.3).
+    pub(super) const fn error(self) -> &'static str {
+        match self {
+            Self::Loop => "proxy_loop_detected",
+            Self::Trace => "http_request_denied",
+            _ => "http_request_error",
+        }
+    }
+}
+
+/// What one pass over the names tells: a look-up of each field that is nearly never there would cost more.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    hosts: u32,
+    bad_host: bool,
+    lengths: u32,
+    codings: u32,
+    unknown_coding: bool,
+    connection: bool,
+    bad_expectation: bool,
+    bad_lookalike: bool,
+    rounds: u32,
+    /// For how many proxies more an OPTIONS is meant (RFC 9110 section 7.6.2).
+    pub(super) max_forwards: Option<u64>,
+    pub(super) hop_by_hop: bool,
+    pub(super) expect: bool,
+    pub(super) forwarded: bool,
+    pub(super) ours: bool,
+    /// A field that a server which knows no hyphens takes for one that we write.
+    pub(super) lookalike: bool,
+    prefer: bool,
+}
+
+impl Seen {
+    fn look(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            let text = name.as_str();
+            match (text.len(), text.as_bytes().first()) {
+                (4, Some(b'h')) if *name == HOST => {
+                    seen.hosts += 1;
+                    seen.bad_host |= !is_host(value.as_bytes());
+                }
+                (14, Some(b'c')) => match *name == CONTENT_LENGTH {
+                    true => seen.lengths += 1,
+                    false => seen.bad_lookalike |= looks_like(name, &CONTENT_LENGTH),
+                },
+                (6, Some(b'e')) if *name == EXPECT => {
+                    seen.expect = true;
+                    seen.bad_expectation |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+                }
+                (6, Some(b'p')) => seen.prefer |= text == "prefer",
+                (3, Some(b'v')) if *name == VIA => seen.rounds += u32::from(value.as_bytes().ends_with(b" forebay")),
+                (9, Some(b'f')) if *name == FORWARDED => seen.forwarded = true,
+                (17, Some(b't')) => match *name == TRANSFER_ENCODING {
+                    true => seen.coding(value),
+                    false => seen.bad_lookalike |= looks_like(name, &TRANSFER_ENCODING),
+                },
+                (15..=17, Some(b'x')) => seen.lookalike |= FORWARDED_BY_US.iter().any(|ours| looks_like(name, ours)),
+                (_, Some(b'f')) => seen.ours |= is_ours(name),
+                _ => {
+                    seen.hop_by_hop |= may_be_hop_by_hop(name);
+                    seen.connection |= *name == CONNECTION;
+                }
+            }
+        }
+        seen
+    }
+
+    fn coding(&mut self, value: &HeaderValue) {
+        self.hop_by_hop = true;
+        self.codings += 1;
+        self.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    }
+
+    /// Whether the client may have said something about being queued.
+    pub(super) fn may_wish(&self) -> bool {
+        self.prefer || self.ours
+    }
+
+    fn fault(&self, version: Version, headers: &HeaderMap) -> Option<Malformed> {
+        let faults = [
+            (self.hosts > 1 || self.bad_host || (self.hosts == 0 && version == Version::HTTP_11), Malformed::Host),
+            (self.lengths > 1, Malformed::Length),
+            (self.codings > 1 || self.unknown_coding, Malformed::Coding),
+            (self.bad_lookalike, Malformed::Lookalike),
+            (self.bad_expectation, Malformed::Expectation),
+            (self.rounds > MOST_ROUNDS, Malformed::Loop),
+            (self.connection && !is_sound_connection(headers), Malformed::Connection),
+        ];
+        faults.into_iter().find_map(|(found, what)| found.then_some(what))
+    }
+}
+
+/// Looks at a request.
+pub(super) fn inspect<B>(request: &Request<B>) -> Result<Seen, Malformed> {
+    let mut seen = Seen::look(request.headers());
+    if let Some(fault) = seen.fault(request.version(), request.headers()) {
+        return Err(fault);
+    }
+    target(request.method(), request.uri())?;
+    match *request.method() {
+        Method::TRACE => return Err(Malformed::Trace),
+        Method::OPTIONS => seen.max_forwards = max_forwards(request.headers())?,
+        _ => {}
+    }
+    Ok(seen)
+}
+
+/// Whether it is for the server as a whole (RFC 9110 section 7.1).
+pub(super) fn is_asterisk(uri: &Uri) -> bool {
+    uri.path() == "*"
+}
+
+fn target(method: &Method, uri: &Uri) -> Result<(), Malformed> {
+    match (uri.scheme_str(), uri.authority()) {
+        _ if *method == Method::CONNECT => Err(Malformed::Target),
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(Malformed::UserInfo),
+        (Some("http" | "https"), Some(authority)) if is_host(authority.as_str().as_bytes()) => Ok(()),
+        (None, None) if uri.path().starts_with('/') || (is_asterisk(uri) && *method == Method::OPTIONS) => Ok(()),
+        _ => Err(Malformed::Target),
+    }
+}
+
+fn max_forwards(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut values = headers.get_all(MAX_FORWARDS).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if value.as_bytes().iter().all(u8::is_ascii_digit) => {
+            value.to_str().ok().and_then(|value| value.parse().ok()).map(Some).ok_or(Malformed::MaxForwards)
+        }
+        (Some(_), _) => Err(Malformed::MaxForwards),
+    }
+}
+
+/// Whether it is a host and perhaps a port (RFC 9110 section 7.2), of the letters that names and addresses have: the punctuation that
+/// RFC 3986 also allows in a registered name stands in no name that a server has, and servers differ about what it means.
+fn is_host(value: &[u8]) -> bool {
+    let (host, rest) = match value.first() {
+        Some(b'[') => {
+            let Some(end) = value.iter().position(|byte| *byte == b']') else { return false };
+            let (address, rest) = value.split_at(end + 1);
+            let address = &address[1..end];
+            let is_address = !address.is_empty() && address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+            (is_address, rest)
+        }
+        _ => {
+            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
+            let (name, rest) = value.split_at(end);
+            (name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')), rest)
+        }
+    };
+    host && match rest {
+        [] => true,
+        [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Whether `Connection` is a list of names of which none is meant for the server (RFC 9110 section 7.6.1): were they taken out as it asks, it would
+/// see another request than we did, one without its credentials or from nowhere.
+fn is_sound_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().all(|value| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive")
+            || value.eq_ignore_ascii_case(b"close")
+            || value.split(|byte| *byte == b',').all(is_option)
+    })
+}
+
+fn is_option(option: &[u8]) -> bool {
+    let option = option.trim_ascii();
+    // An empty member of a list is no member (RFC 9110 section 5.6.1).
+    option.is_empty() || HeaderName::from_bytes(option).is_ok_and(|name| !is_end_to_end(name.as_str()))
+}
+
+fn is_end_to_end(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "authorization",
+        "cache-control",
+        "cookie",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "idempotency-key",
+        "max-forwards",
+        "origin",
+        "prefer",
+        "range",
+        "referer",
+        "user-agent",
+        "via",
+    ];
+    const PREFIXES: &[&str] = &["accept", "content-", OUR_PREFIX, "if-", "sec-", "x-forwarded-", "x-real-"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+const FORWARDED_BY_US: [HeaderName; 3] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
+
+/// Whether a server that writes all names with `_`, as CGI does, would take `name` for `known`.
+pub(super) fn looks_like(name: &HeaderName, known: &HeaderName) -> bool {
+    let (name, known) = (name.as_str().as_bytes(), known.as_str().as_bytes());
+    name.len() == known.len()
+        && name != known
+        && name.iter().zip(known).all(|(byte, of_known)| byte == of_known || (*byte == b'_' && *of_known == b'-'))
+}
+
+/// Whether a field has a name of ours, also for a server that writes all names with `_`.
+pub(super) fn is_ours(name: &HeaderName) -> bool {
+    matches!(name.as_str().as_bytes().split_at_checked(OUR_PREFIX.len()), Some((b"forebay-" | b"forebay_", _)))
+}
+
+/// Takes out what a server that writes all names with `_` would take for what we write.
+#[cold]
+pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
+    let names: Vec<_> = headers.keys().filter(|name| FORWARDED_BY_US.iter().any(|ours| looks_like(name, ours))).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(request: http::request::Builder) -> Option<Malformed> {
+        inspect(&request.body(()).unwrap()).err()
+    }
+
+    fn with(name: &str, value: &str) -> http::request::Builder {
+        Request::post("/").header("host", "a").header(name, value)
+    }
+
+    #[test]
+    fn a_request_that_two_readers_could_understand_differently_is_refused() {
+        assert_eq!(fault(with("host", "b")), Some(Malformed::Host));
+        assert_eq!(fault(Request::get("/")), Some(Malformed::Host));
+        assert_eq!(fault(Request::get("/").version(Version::HTTP_10)), None);
+        assert_eq!(fault(with("content-length", "1").header("content-length", "1")), Some(Malformed::Length));
+        assert_eq!(fault(with("transfer-encoding", "chunked").header("transfer-encoding", "chunked")), Some(Malformed::Coding));
+        assert_eq!(fault(with("content_length", "1")), Some(Malformed::Lookalike));
+        assert_eq!(fault(with("transfer_encoding", "chunked")), Some(Malformed::Lookalike));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in
+            ["", "a", "a.example", "A.example.:80", "my_host-1:8080", "192.0.2.1", "192.0.2.1:", "[2001:db8::1]", "[::ffff:192.0.2.1]:443"]
+        {
+            assert_eq!(fault(Request::get("/").header("host", good)), None, "{good:?}");
+        }
+        for bad in [
+            "a b", "a/b", "a,b", "u@a", "a?b", "a#b", "a\\b", "a:b", "a:1:2", "a:123456", "[::1", "::1", "[]", "[::1]x", "[a]]", "\"a\"",
+            "a;b", "a'",
+        ] {
+            assert_eq!(fault(Request::get("/").header("host", bad)), Some(Malformed::Host), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_path_and_only_chunks_are_understood() {
+        assert_eq!(fault(with("transfer-encoding", "gzip, chunked")), Some(Malformed::Coding));
+        assert_eq!(fault(with("transfer-encoding", " Chunked")), None);
+        for target in ["a.example", "ftp://a.example/", "*"] {
+            assert_eq!(fault(Request::get(target).header("host", "a")), Some(Malformed::Target), "{target}");
+        }
+        assert_eq!(fault(Request::builder().method("CONNECT").uri("a.example:443").header("host", "a")), Some(Malformed::Target));
+        assert_eq!(fault(Request::get("http://a@b.example/").header("host", "b.example")), Some(Malformed::UserInfo));
+        assert_eq!(fault(Request::options("*").header("host", "a")), None);
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_is_meant_for_the_server() {
+        for sound in ["close", "keep-alive, Upgrade", "TE, X-Private ,, close", "HTTP2-Settings", "Transfer-Encoding", ""] {
+            assert_eq!(fault(with("connection", sound)), None, "{sound:?}");
+        }
+        for abuse in
+            ["Host", "close, Content-Length", "authorization", "X-Forwarded-For", "cookie", "Forebay-Id", "a b", "\"x\"", "close;host"]
+        {
+            assert_eq!(fault(with("connection", abuse)), Some(Malformed::Connection), "{abuse:?}");
+            assert_eq!(fault(with("connection", "close").header("connection", abuse)), Some(Malformed::Connection), "{abuse:?}");
+        }
+        let beyond_ascii = HeaderValue::from_bytes(b"close, \xe9").unwrap();
+        assert_eq!(fault(Request::post("/").header("host", "a").header("connection", beyond_ascii)), Some(Malformed::Connection));
+    }
+
+    #[test]
+    fn only_one_expectation_can_be_met() {
+        assert_eq!(fault(with("expect", "100-Continue")), None);
+        for other in ["200-ok", "100-continue, x", ""] {
+            assert_eq!(fault(with("expect", other)), Some(Malformed::Expectation), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_counts_for_options_only() {
+        let options = |value: &'static str| Request::options("/").header("host", "a").header("max-forwards", value).body(()).unwrap();
+        assert_eq!(inspect(&options("3")).unwrap().max_forwards, Some(3));
+        for bad in ["-1", "+1", "", "1, 1", "99999999999999999999"] {
+            assert_eq!(inspect(&options(bad)).unwrap_err(), Malformed::MaxForwards, "{bad:?}");
+        }
+        assert_eq!(fault(with("max-forwards", "nonsense")), None);
+    }
+
+    #[test]
+    fn a_request_that_goes_in_circles_is_stopped() {
+        let through = |rounds| (0..rounds).fold(Request::get("/").header("host", "a"), |request, _| request.header("via", "1.1 forebay"));
+        assert_eq!(fault(through(MOST_ROUNDS)), None);
+        assert_eq!(fault(through(MOST_ROUNDS + 1)), Some(Malformed::Loop));
+    }
+}

@@ -1,0 +1,105 @@
+//! What RFC 9110 asks of whoever stands between a client and a server, beyond handing messages on.
+
+mod common;
+
+use common::{
+    backend::{self, Backend},
+    client::{self, Client},
+    program::Program,
+    site::Site,
+    wire::values,
+};
+
+async fn passing() -> (Backend, Program) {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).to_string()).await;
+    (backend, program)
+}
+
+#[tokio::test]
+async fn options_for_the_whole_server_reaches_the_backend_of_the_root() {
+    let (backend, program) = passing().await;
+    backend.next(backend::answer(200, &["Allow: GET, OPTIONS"], ""));
+    let response = client::fetch(program.proxy(), "OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert_eq!((response.status, response.field("allow")), (200, Some("GET, OPTIONS")));
+    let request = &backend.received(1).await[0];
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("OPTIONS", "*"));
+}
+
+#[tokio::test]
+async fn options_goes_no_further_than_its_max_forwards() {
+    let (backend, program) = passing().await;
+    let options = |fields: &str| format!("OPTIONS /a HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
+    let mut client = Client::connect(program.proxy()).await;
+    let ours = client.exchange(options("Max-Forwards: 0\r\n")).await;
+    assert_eq!((ours.status, ours.field("content-length"), backend.requests().len()), (200, Some("0"), 0));
+    for (sent, received) in [("Max-Forwards: 10\r\n", Some("9")), ("Max-Forwards: 1\r\n", Some("0")), ("", None)] {
+        assert_eq!(client.exchange(options(sent)).await.status, 200);
+        assert_eq!(backend.requests().last().unwrap().field("max-forwards"), received);
+    }
+    assert_eq!(client::fetch(program.proxy(), client::request("GET", "/", &["Max-Forwards: 0"], "")).await.status, 200);
+    assert_eq!(backend.requests().last().unwrap().field("max-forwards"), Some("0"), "it counts for OPTIONS and TRACE only");
+    assert_eq!(client.exchange(options("Max-Forwards: many\r\n")).await.status, 400);
+}
+
+#[tokio::test]
+async fn via_names_the_version_in_which_a_message_came() {
+    let (backend, program) = passing().await;
+    backend.next(backend::bytes("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    let response = client::fetch(program.proxy(), "GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(response.field("via"), Some("1.0 forebay"));
+    assert_eq!(backend.received(1).await[0].field("via"), Some("1.0 forebay"));
+}
+
+#[tokio::test]
+async fn a_request_that_goes_round_in_circles_is_stopped() {
+    let (backend, program) = passing().await;
+    let fields = vec!["Via: 1.1 forebay"; 11];
+    let mut client = Client::connect(program.proxy()).await;
+    let response = client.exchange(client::request("GET", "/", &fields, "")).await;
+    assert_eq!((response.status, response.field("proxy-status")), (502, Some("forebay; error=proxy_loop_detected")));
+    assert_eq!(backend.requests(), []);
+    let chain = client::request("GET", "/", &fields[..3], "");
+    assert_eq!(client::fetch(program.proxy(), chain).await.status, 200, "some in a row are no circle");
+}
+
+#[tokio::test]
+async fn a_field_that_reads_like_ours_to_a_server_without_hyphens_does_not_cross() {
+    let (backend, program) = passing().await;
+    let forged = ["X_Forwarded_For: 1.2.3.4", "X-Forwarded_Proto: https", "Forebay_Attempt: 7", "X_Other: kept"];
+    assert_eq!(client::fetch(program.proxy(), client::request("GET", "/", &forged, "")).await.status, 200);
+    let request = &backend.received(1).await[0];
+    for name in ["x_forwarded_for", "x-forwarded_proto", "forebay_attempt"] {
+        assert_eq!(request.field(name), None, "{name}");
+    }
+    assert_eq!((request.field("x_other"), request.field("x-forwarded-for")), (Some("kept"), Some("127.0.0.1")));
+}
+
+#[tokio::test]
+async fn the_wish_for_trailers_is_told_to_the_next_hop_as_its_own() {
+    let (backend, program) = passing().await;
+    let fields = ["TE: trailers, deflate;q=0.5", "Connection: TE"];
+    assert_eq!(client::fetch(program.proxy(), client::request("GET", "/", &fields, "")).await.status, 200);
+    let request = &backend.received(1).await[0];
+    assert_eq!((request.field("te"), request.field("connection")), (Some("trailers"), Some("TE")));
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows_reaches_the_backend() {
+    let (backend, program) = passing().await;
+    for method in ["PROPFIND", "get", "M-SEARCH", "X"] {
+        assert_eq!(client::fetch(program.proxy(), client::request(method, "/", &[], "")).await.status, 200);
+        assert_eq!(backend.requests().last().unwrap().method, method);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_date_gets_one_and_a_date_stays_as_it_is() {
+    let (backend, program) = passing().await;
+    let response = client::fetch(program.proxy(), client::get("/")).await;
+    assert!(httpdate::parse_http_date(response.field("date").unwrap()).is_ok());
+    let theirs = "Sun, 06 Nov 1994 08:49:37 GMT";
+    backend.next(backend::answer(200, &[&format!("Date: {theirs}")], ""));
+    let response = client::fetch(program.proxy(), client::get("/")).await;
+    assert_eq!(values(&response.fields, "date").collect::<Vec<_>>(), [theirs.as_bytes()]);
+}
