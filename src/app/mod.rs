@@ -5,6 +5,8 @@
 //! admin listener) runs on the calling thread, so that it answers also when traffic keeps the workers busy.
 
 mod fleet;
+mod inherited;
+mod manager;
 mod memory;
 mod workers;
 
@@ -23,6 +25,8 @@ use crate::{
 };
 
 use fleet::Fleet;
+use inherited::Inherited;
+use manager::Manager;
 use memory::Keeper;
 use workers::Workers;
 
@@ -46,6 +50,14 @@ pub enum StartError {
         /// The system's word.
         source: io::Error,
     },
+    /// What the service manager passed is not a socket that listens.
+    #[error("cannot use a socket that the service manager passed: {0}; see `ListenStream=` in the .socket unit")]
+    NoListener(#[source] io::Error),
+    /// The service manager passed a socket that nothing of the configuration listens on.
+    #[error(
+        "the service manager passed a socket for {0}, but nothing is to listen there: name this address in `[[listeners]]` or `admin.address`, or take it out of the .socket unit"
+    )]
+    Unclaimed(ListenAddress),
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}; see `log.access`")]
     AccessLog(#[source] io::Error),
@@ -81,6 +93,7 @@ impl App {
     /// Opens the store and binds all addresses.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let clock = Clock::system();
+        let mut inherited = Inherited::from_environment()?;
         // First of all: who has the store has the right to the addresses. Listeners share their ports (`SO_REUSEPORT`), so that a second forebay that bound
         // them before it learnt that it may not run would be given connections of the first, and break them.
         let store = RedbStore::open(config.store.clone(), clock.clone())?;
@@ -88,9 +101,12 @@ impl App {
         let commits = metrics.store();
         store.on_commit(move |operations, took| commits.committed(operations, took));
         let store: Arc<dyn Store> = store;
-        let sockets = config.proxy.listeners.iter().map(|address| Sockets::bind(address, config.workers)).collect::<Result<Vec<_>, _>>()?;
+        let listen = |address| Sockets::open(address, inherited.take(address), config.workers);
+        let sockets = config.proxy.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let passed = inherited.take(&ListenAddress::Tcp(config.admin.address));
         let (admin_listener, admin_address) =
-            bind_admin(config.admin.address).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
+            bind_admin(config.admin.address, passed).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
+        inherited.all_taken()?;
         let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
         let (keeper, known) = Keeper::open(&config.store.path);
@@ -157,19 +173,39 @@ impl Control {
         let admin_task = tokio::spawn(served);
         self.fleet.start();
         self.admin.set_phase(Phase::Accepting);
+        let mut manager = Manager::from_environment();
+        manager.ready();
         let mut keep = tokio::time::interval(memory::INTERVAL);
         keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(Order::Reload(config)) => self.reload(*config),
-                    Some(Order::ReloadFailed) => self.metrics.reloaded(false),
+                    Some(Order::Reload(config)) => {
+                        manager.reloading();
+                        self.reload(*config);
+                        manager.ready();
+                    }
+                    Some(Order::ReloadFailed) => {
+                        manager.reloading();
+                        self.metrics.reloaded(false);
+                        manager.kept();
+                    }
                     Some(Order::Stop) | None => break,
                 },
+                () = manager.beat() => {}
                 _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
             }
         }
-        self.stop().await;
+        manager.stopping(self.config.drain_timeout + SETTLE_GRACE);
+        let alive = async {
+            loop {
+                manager.beat().await;
+            }
+        };
+        tokio::select! {
+            () = self.stop() => {}
+            () = alive => {}
+        }
         drop(close_admin);
         // The admin listener answered until now, so that `readyz` said "draining"; a connection that lingers there holds up nobody.
         let _ended = tokio::time::timeout(Duration::from_secs(1), admin_task).await;
@@ -239,8 +275,8 @@ impl Control {
     }
 }
 
-fn bind_admin(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = std::net::TcpListener::bind(address)?;
+fn bind_admin(address: SocketAddr, passed: Option<socket2::Socket>) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let listener = passed.map_or_else(|| std::net::TcpListener::bind(address), |socket| Ok(socket.into()))?;
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))

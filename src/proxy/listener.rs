@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
@@ -31,11 +32,14 @@ use super::{
     settings::Clients,
     sockets::Listener,
     stream::{Stream, Watched},
-    watch::{Commitment, Committed, Phase, Watch},
+    watch::{Commitment, Committed, LAST_WORD, Phase, Watch},
 };
 
 /// Told to a client over the limit of connections, before anything is read.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Connections that are taken from the kernel's queue after the order to stop: so many it may hold for us, and it would reset them.
+const LAST_TAKEN: usize = 4096;
 
 /// The connections of all workers: how many there are, and how they are told to end.
 #[derive(Debug, Default)]
@@ -87,7 +91,7 @@ impl Worker {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stop.changed() => return,
+                _ = stop.changed() => break,
             };
             match accepted {
                 Ok((stream, peer)) => self.clone().admit(stream, peer, &connections),
@@ -96,6 +100,12 @@ impl Worker {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
+            }
+        }
+        for _ in 0..LAST_TAKEN {
+            match tokio::task::unconstrained(listener.accept()).now_or_never() {
+                Some(Ok((stream, peer))) => self.clone().admit(stream, peer, &connections),
+                Some(Err(_)) | None => return,
             }
         }
     }
@@ -140,18 +150,28 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
     let mut timer = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
     let mut drain = std::pin::pin!(connections.drain.notified());
     drain.as_mut().enable();
-    let mut draining = false;
+    // Runs from when it is told to end until it does without a last request.
+    let mut last_word = None;
+    let mut ending = false;
     let mut first = true;
     poll_fn(|cx| {
-        if !draining && connections.draining.load(Relaxed) {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
+        if !ending && connections.draining.load(Relaxed) {
+            let last_word = last_word.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORD)));
+            ending = last_word.as_mut().poll(cx).is_ready() || watch.is_busy();
+            if ending {
+                connection.as_mut().graceful_shutdown();
+            }
         }
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             if let Err(error) = result {
                 tracing::debug!(%error, "a client's connection broke");
             }
             return Poll::Ready(());
+        }
+        // Its last request has come: the answer will say so (RFC 9112 section 9.6).
+        if last_word.is_some() && !ending && watch.is_busy() {
+            ending = true;
+            connection.as_mut().graceful_shutdown();
         }
         // Both wake this task when they have something to say, so they are asked only once to begin with, and then when they have.
         if first {

@@ -1,4 +1,4 @@
-//! Binding addresses, once for every worker.
+//! Listening sockets, one for every worker.
 
 use std::{io, net::SocketAddr};
 
@@ -29,11 +29,12 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds an address for so many workers.
-    pub fn bind(address: &ListenAddress, workers: usize) -> Result<Self, BindError> {
-        let bound = match address {
-            ListenAddress::Tcp(address) => bind_tcp(*address, workers),
-            ListenAddress::Unix(path) => bind_unix(path, workers),
+    /// Listens on an address with so many workers: on the socket that was `passed` for it, already listening, or else on new ones.
+    pub fn open(address: &ListenAddress, passed: Option<Socket>, workers: usize) -> Result<Self, BindError> {
+        let bound = match (passed, address) {
+            (Some(socket), _) => share(address, &socket, workers),
+            (None, ListenAddress::Tcp(address)) => bind_tcp(*address, workers),
+            (None, ListenAddress::Unix(path)) => bind_unix(path, workers),
         };
         bound.map_err(|source| BindError { address: address.clone(), source })
     }
@@ -46,6 +47,12 @@ impl Sockets {
             ListenAddress::Unix(_) => UnixListener::from_std(socket.into()).map(Listener::Unix),
         })
     }
+}
+
+/// One socket for all workers: whichever is awake takes the next connection.
+fn share(address: &ListenAddress, socket: &Socket, workers: usize) -> io::Result<Sockets> {
+    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
+    Ok(Sockets { address: address.clone(), sockets })
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
@@ -79,8 +86,7 @@ fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
-    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Sockets { address: ListenAddress::Unix(path.to_owned()), sockets })
+    share(&ListenAddress::Unix(path.to_owned()), &socket, workers)
 }
 
 /// One worker's listener.

@@ -13,6 +13,9 @@ use std::{
 
 use tokio::time::Instant;
 
+/// How long a connection without a request stays open after it is told to end: a request may be under way that its client sent before it could know.
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -78,6 +81,11 @@ impl Watch {
     /// Whether the client may still be sending what nobody reads: it was refused by us, or by hyper in the middle of a head.
     pub(super) fn was_refused(&self) -> bool {
         self.refused.load(Relaxed) || self.word.load(Relaxed) & 3 == Phase::Head as u64
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.word.load(Relaxed) & 3 == Phase::Busy as u64
     }
 
     /// Notes when the phase began, if that has not been noted; true when that is the beginning of a head.

@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -25,6 +26,9 @@ use super::{client, within};
 pub struct Program {
     directory: TempDir,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    /// A listening socket that it is given as a service manager would.
+    socket: Option<OwnedFd>,
     running: Option<Running>,
     /// What the last run wrote to stderr, and to stdout.
     log: Log,
@@ -58,7 +62,17 @@ impl Program {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config.toml"), config).unwrap();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { directory, arguments, running: None, log: Log::default(), output: Log::default() }
+        Self { directory, arguments, variables: Vec::new(), socket: None, running: None, log: Log::default(), output: Log::default() }
+    }
+
+    /// Gives this variable to every run from now on.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Gives this listening socket to every run from now on, as systemd's socket activation does.
+    pub fn inherit(&mut self, socket: OwnedFd) {
+        self.socket = Some(socket);
     }
 
     /// Starts it and waits until it listens: for clients, and for the operator unless there is no admin listener (see [`run_without_admin`](Self::run_without_admin)).
@@ -76,11 +90,22 @@ impl Program {
     /// Starts it and waits for nothing.
     pub async fn launch(&mut self) {
         assert!(self.running.is_none(), "it is running already");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        let program = env!("CARGO_BIN_EXE_forebay");
+        let (mut command, stdin) = match &self.socket {
+            None => (Command::new(program), Stdio::null()),
+            Some(socket) => {
+                // A passed socket is descriptor 3, and the variable names the process that it is for (sd_listen_fds(3)).
+                let mut command = Command::new("sh");
+                command.args(["-c", "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"", "sh", program]);
+                (command, socket.try_clone().unwrap().into())
+            }
+        };
+        let mut child = command
             .args(&self.arguments)
             .current_dir(self.directory.path())
             .env_remove("FOREBAY_CONFIG")
-            .stdin(Stdio::null())
+            .envs(self.variables.clone())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
