@@ -35,7 +35,7 @@ fn reference(heading: &str, path: &str, schema: &Value, text: &mut String) {
             inner.push((format!("`[{joined}]`"), joined, key));
         } else if key["items"].get("properties").is_some() {
             inner.push((format!("`[[{joined}]]`"), joined, &key["items"]));
-        } else if key["additionalProperties"].is_object() {
+        } else if key["additionalProperties"].get("properties").is_some() {
             inner.push((format!("`[{joined}.NAME]`"), format!("{joined}.NAME"), &key["additionalProperties"]));
         }
     }

@@ -9,7 +9,7 @@ use forebay::{
     config::{Config, ConfigError},
     envelope::{Delivery, order::Rule},
     health::{Check, Concurrency},
-    proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
+    proxy::{HostMatch, ListenAddress, OnDeadLetter, PathMatch, When},
     replay::{Profile, Rate},
     telemetry::AccessTarget,
 };
@@ -119,7 +119,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     );
     assert_eq!((app.replay.profile, app.replay.rate, app.replay.concurrency), (Profile::Gentle, None, None));
     let route = &config.proxy.routes[0];
-    assert_eq!((route.host.is_none(), route.concurrency, route.max_share), (true, None, None));
+    assert_eq!((route.hosts.is_empty(), route.concurrency, route.max_share), (true, None, None));
     let spill = route.spill.as_ref().unwrap();
     assert_eq!(spill.methods, [Method::POST, Method::PUT, Method::PATCH, Method::DELETE]);
     assert_eq!((spill.when, spill.delivery, spill.on_dead_letter), (When::Needed, Delivery::AtLeastOnce, OnDeadLetter::Continue));
@@ -175,9 +175,9 @@ fn what_is_written_about_backends_is_what_is_meant() {
 fn what_is_written_about_routes_is_what_is_meant() {
     let config = parse(MOST);
     let [login, orders] = config.proxy.routes.as_slice() else { panic!("two routes") };
-    assert_eq!((&*login.name, &login.path, &*login.backend), ("login", &PathMatch::Exact("/login".into()), "a"));
-    assert_eq!(login.host.as_deref(), Some("admin.example.com"));
-    assert_eq!((&orders.path, &*orders.backend), (&PathMatch::Prefix("/orders/".into()), "z"));
+    assert_eq!((&*login.name, &login.path, &**login.backend().unwrap()), ("login", &PathMatch::Exact("/login".into()), "a"));
+    assert_eq!(login.hosts, [HostMatch::Exact("admin.example.com".into())]);
+    assert_eq!((&orders.path, &**orders.backend().unwrap()), (&PathMatch::Prefix("/orders/".into()), "z"));
     assert_eq!((orders.concurrency, orders.max_share), (Some(2), Some(0.5)));
     let spill = orders.spill.as_ref().unwrap();
     assert_eq!(spill.methods, [Method::POST, Method::from_bytes(b"REPORT").unwrap()]);
@@ -205,7 +205,7 @@ fn quick_mode_sends_everything_to_one_backend_and_spills_its_writes() {
     assert_eq!((&*config.backends[0].name, config.backends.len()), ("backend", 1));
     assert_eq!(config.backends[0].backend.servers, [ServerAddress::Tcp(tcp("127.0.0.1:3000"))]);
     let [route] = config.proxy.routes.as_slice() else { panic!("one route") };
-    assert_eq!((&*route.name, &route.path, &*route.backend), ("all", &PathMatch::Prefix("/".into()), "backend"));
+    assert_eq!((&*route.name, &route.path, &**route.backend().unwrap()), ("all", &PathMatch::Prefix("/".into()), "backend"));
     assert_eq!(route.spill, parse(&format!("{LEAST}[routes.spill]\n")).proxy.routes[0].spill, "as an empty spill table");
 }
 

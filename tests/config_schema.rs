@@ -36,12 +36,25 @@ fn sample(name: &str, schema: &Value) -> Value {
     if let Some(named) = schema.get("additionalProperties").filter(|named| named.is_object()) {
         return json!({ "app": sample("", named) });
     }
+    if let Some(words) = schema.get("enum") {
+        return words[0].clone();
+    }
     schema.get("examples").map_or_else(|| schema.get("minimum").cloned().unwrap_or_else(|| json!("x")), |examples| examples[0].clone())
 }
 
-/// A document with every key that the schema has.
-fn everything() -> Value {
+/// A document with every key that the schema has. Its one route leads to three places at once, which the checker does not take.
+fn everything_at_once() -> Value {
     sample("", &config::schema())
+}
+
+/// The same with a route for each place.
+fn everything() -> Value {
+    let mut document = everything_at_once();
+    let routes = document["routes"].as_array_mut().unwrap();
+    let of_route = routes[0].as_object_mut().unwrap();
+    let places = ["redirect", "respond"].map(|place| (place, of_route.remove(place).unwrap()));
+    routes.extend(places.map(|(place, value)| json!({ "name": place, "path": format!("/{place}"), place: value })));
+    document
 }
 
 fn check(document: &Value, folder: &Path) -> Result<Config, ConfigError> {
@@ -84,10 +97,12 @@ fn the_checker_takes_every_key_of_the_schema() {
 fn the_schema_has_every_key_that_the_checker_takes_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut pointers = Vec::new();
-    tables(&everything(), "", &mut pointers);
-    assert_eq!(pointers.len(), 13, "{pointers:?}");
-    for pointer in pointers.iter().filter(|pointer| *pointer != "/backends") {
-        let mut document = everything();
+    tables(&everything_at_once(), "", &mut pointers);
+    assert_eq!(pointers.len(), 21, "{pointers:?}");
+    // Tables whose keys are names that the operator chooses.
+    let is_named = |pointer: &str| pointer == "/backends" || pointer.ends_with("_headers/set") || pointer.ends_with("_headers/add");
+    for pointer in pointers.iter().filter(|pointer| !is_named(pointer)) {
+        let mut document = everything_at_once();
         let table = document.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
         let of_schema: BTreeSet<_> = table.keys().cloned().collect();
         table.insert("qqqqqqqq".into(), json!(1));
@@ -160,6 +175,27 @@ fn both_judge_values_alike() {
         ("/routes/0/path", json!("/.forebay/x"), false),
         ("/routes/0/path", json!("/.forebayed"), true),
         ("/routes/0/host", json!("a.example:80"), false),
+        ("/routes/0/host", json!("*.a.example"), true),
+        ("/routes/0/host", json!(["a.example", "[::1]"]), true),
+        ("/routes/0/host", json!([]), false),
+        ("/routes/0/host", json!("a.*"), false),
+        ("/routes/0/host", json!(".a.example"), false),
+        ("/routes/0/methods", json!(["GET", "OPTIONS"]), true),
+        ("/routes/0/methods", json!(["CONNECT"]), false),
+        ("/routes/0/methods", json!([]), false),
+        ("/routes/0/scheme", json!("https"), true),
+        ("/routes/0/scheme", json!("ws"), false),
+        ("/routes/0/add_prefix", json!("v2"), false),
+        ("/routes/0/add_prefix", json!("/v2?x"), false),
+        ("/routes/0/host_header", json!("app.internal:81"), true),
+        ("/routes/0/locations", json!("drop"), false),
+        ("/routes/0/request_headers/remove", json!(["X-A", "x-b"]), true),
+        ("/routes/0/request_headers/remove", json!(["X A"]), false),
+        ("/routes/0/request_headers/set", json!({ "X-A": "" }), false),
+        ("/routes/0/request_headers/set", json!({ "X:A": "1" }), false),
+        ("/routes/1/redirect/status", json!(200), false),
+        ("/routes/2/respond/status", json!(404), true),
+        ("/routes/2/respond/status", json!(101), false),
         ("/routes/0/spill/methods", json!(["post"]), false),
         ("/routes/0/spill/methods", json!(["HEAD"]), false),
         ("/routes/0/spill/methods", json!(["REPORT"]), true),

@@ -11,8 +11,8 @@ use crate::{
     config::{BackendConfig, Config},
     envelope::{Clock, Name},
     health::{Gate, Health, probe},
-    proxy::{Route, Site, Table, Upstream},
-    replay::{self, Handle, Replay, RouteGates},
+    proxy::{Own, Route, Site, Table, Upstream, Way},
+    replay::{self, Handle, Replay, RouteGates, RouteTimeouts},
     store::Store,
     telemetry::Metrics,
 };
@@ -27,6 +27,8 @@ pub(super) struct Fleet {
     members: Vec<Member>,
     /// The limit of each route that has one; kept over a reload that does not change it, so that the count in it stays true.
     gates: AHashMap<Name, (Limits, Arc<Gate>)>,
+    /// The response timeout of each route that has one.
+    timeouts: RouteTimeouts,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -51,7 +53,8 @@ struct Member {
 impl Fleet {
     pub(super) fn new(config: &Config, store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let (stop, _) = watch::channel(None);
-        let mut fleet = Self { members: Vec::new(), gates: AHashMap::new(), store, metrics, clock, stop, tasks: Vec::new() };
+        let (members, tasks) = (Vec::new(), Vec::new());
+        let mut fleet = Self { members, gates: AHashMap::new(), timeouts: timeouts_of(config), store, metrics, clock, stop, tasks };
         fleet.gates = fleet.gates_of(config);
         fleet.members = config.backends.iter().map(|backend| fleet.member(backend)).collect();
         fleet.tie_shares(config);
@@ -62,6 +65,7 @@ impl Fleet {
         let health = Health::new(config.name.clone(), config.health.clone(), config.backend.servers.len());
         let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
         let replay = Handle::new(config.replay.clone(), self.route_gates());
+        replay.set_timeouts(self.timeouts.clone());
         Member { config: config.clone(), backend, health, replay, retire: watch::channel(None).0 }
     }
 
@@ -118,6 +122,7 @@ impl Fleet {
     /// begins anew, and what is under way at the old one is finished there.
     pub(super) fn replace(&mut self, config: &Config) {
         self.gates = self.gates_of(config);
+        self.timeouts = timeouts_of(config);
         let mut old: Vec<Member> = std::mem::take(&mut self.members);
         for wanted in &config.backends {
             let kept = old.iter().position(|member| member.config.name == wanted.name && member.config.backend == wanted.backend);
@@ -125,6 +130,7 @@ impl Fleet {
                 Some(mut member) if member.config.health.check == wanted.health.check => {
                     member.health.reconfigure(wanted.health.clone());
                     member.replay.configure(wanted.replay.clone(), self.route_gates());
+                    member.replay.set_timeouts(self.timeouts.clone());
                     member.config = wanted.clone();
                     member
                 }
@@ -167,17 +173,17 @@ impl Fleet {
 
     /// The routes, as the proxy needs them.
     pub(super) fn site(&self, config: &Config) -> Site {
-        let routes = config.proxy.routes.iter().filter_map(|settings| {
-            let member = self.members.iter().find(|member| member.config.name == settings.backend)?;
-            Some(Arc::new(Route {
-                settings: settings.clone(),
-                upstream: member.upstream(self.clock.clone()),
-                gate: self.gates.get(&settings.name).map(|(_, gate)| gate.clone()),
-                metrics: self.metrics.route(&settings.backend, &settings.name),
-                kinds: (member.health.kind(&settings.name, true), member.health.kind(&settings.name, false)),
-            }))
+        let ways = config.proxy.routes.iter().filter_map(|settings| {
+            let Some(backend) = settings.backend() else {
+                return Some(Way::Own(Arc::new(Own::new(settings.clone(), self.metrics.answers(&settings.name)))));
+            };
+            let member = self.members.iter().find(|member| member.config.name == *backend)?;
+            let gate = self.gates.get(&settings.name).map(|(_, gate)| gate.clone());
+            let metrics = self.metrics.route(backend, &settings.name);
+            let kinds = (member.health.kind(&settings.name, true), member.health.kind(&settings.name, false));
+            Some(Way::Backend(Arc::new(Route::new(settings.clone(), member.upstream(self.clock.clone()), gate, metrics, kinds))))
         });
-        Site { routes: Table::new(routes), clients: config.proxy.clients.clone() }
+        Site { routes: Table::new(ways), clients: config.proxy.clients.clone() }
     }
 
     /// What the admin listener shows.
@@ -189,7 +195,7 @@ impl Fleet {
                 .proxy
                 .routes
                 .iter()
-                .filter(|route| route.backend == member.config.name)
+                .filter(|route| route.backend() == Some(&member.config.name))
                 .map(|route| route.name.clone())
                 .collect(),
             health: member.health.clone(),
@@ -221,11 +227,15 @@ impl Fleet {
     /// Lets the gates of routes with a share follow their backend's limit.
     fn tie_shares(&self, config: &Config) {
         for member in &self.members {
-            let of_backend = config.proxy.routes.iter().filter(|route| route.backend == member.config.name);
+            let of_backend = config.proxy.routes.iter().filter(|route| route.backend() == Some(&member.config.name));
             let gates = of_backend.filter_map(|route| self.gates.get(&route.name));
             member.health.set_shares(gates.filter_map(|((at_most, part), gate)| Some((gate.clone(), (*part)?, *at_most))));
         }
     }
+}
+
+fn timeouts_of(config: &Config) -> RouteTimeouts {
+    config.proxy.routes.iter().filter_map(|route| Some((route.name.clone(), route.response_timeout?))).collect()
 }
 
 impl Member {

@@ -99,8 +99,9 @@ impl Body for RequestBody {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
             Kind::Streaming { incoming, left, limit, pace } => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                pace.moved(frame.is_none());
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                // The end of a body of known length is not asked for.
+                pace.moved(frame.is_none() || incoming.is_end_stream());
                 let Some(frame) = frame else { return Poll::Ready(None) };
                 let frame = frame.map_err(BodyError::Client)?;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -185,7 +186,6 @@ pub(super) async fn with_response_timeout<F: Future>(
             ready!(sleep.as_mut().poll(cx));
             let deadline = pace.last() + timeout;
             if deadline <= Instant::now() {
-                // A body of known length is done for hyper before its end is asked for.
                 return Poll::Ready(Err(TimedOut { body_done: pace.done.load(Ordering::Relaxed) }));
             }
             sleep.as_mut().reset(deadline);

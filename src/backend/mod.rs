@@ -38,6 +38,10 @@ pub struct Settings {
     pub response_timeout: Duration,
 }
 
+/// In a request's extensions: its own response timeout, in place of its backend's.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseTimeout(pub Duration);
+
 /// Address of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ServerAddress {
@@ -190,6 +194,7 @@ impl Backend {
             // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
             request.headers_mut().insert(HOST, host);
         }
+        let timeout = request.extensions().get().map_or(self.settings.response_timeout, |ResponseTimeout(own)| *own);
         let shelf = pool.shelf(self.generation, server);
         loop {
             let (mut sender, reused) = match shelf.take() {
@@ -201,7 +206,7 @@ impl Backend {
             };
             let pace = request.body().pace();
             let attempt = sender.try_send_request(request);
-            let outcome = body::with_response_timeout(attempt, self.settings.response_timeout, pace).await;
+            let outcome = body::with_response_timeout(attempt, timeout, pace).await;
             let mut error = match outcome {
                 Ok(Ok(response)) => {
                     if let Some(fault) = headers::fault_of(&response) {
@@ -212,11 +217,11 @@ impl Backend {
                 }
                 Ok(Err(error)) => error,
                 Err(body::TimedOut { body_done: true }) => {
-                    let detail = format!("no response within {:?}", self.settings.response_timeout);
+                    let detail = format!("no response within {timeout:?}");
                     return Err(fail(ErrorKind::Timeout, detail));
                 }
                 Err(body::TimedOut { body_done: false }) => {
-                    let detail = format!("the request body stalled for {:?}", self.settings.response_timeout);
+                    let detail = format!("the request body stalled for {timeout:?}");
                     return Err(fail(ErrorKind::RequestStalled, detail));
                 }
             };

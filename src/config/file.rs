@@ -3,26 +3,27 @@
 //! What stands here is what the file says, faults left out; what is true is said by `check`. The descriptions are those of the JSON Schema.
 
 mod backends;
+mod routes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use http::{HeaderValue, Method};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::{
     AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Host, Named, OrderBy, Share, Size},
+    values::{Concurrency, Engine, Named, Size},
 };
 use crate::{
     backend::ServerAddress,
-    envelope::{Delivery, Name, order::Rule},
-    proxy::{ListenAddress, OnDeadLetter, PathMatch, When},
+    envelope::Name,
+    proxy::ListenAddress,
     replay::{Profile, Rate},
 };
 
 pub(super) use backends::{Backend, Health};
+pub(super) use routes::{Accepted, Changed, Fields, Matched, Redirect, Respond, Route, Spill};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -213,118 +214,6 @@ impl Section for Log {
         Self {
             level: table.or(key("level", "The least severe event that is logged to stderr."), LevelFilter::INFO),
             access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessTarget::Off),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Route {
-    pub name: Option<At<Name>>,
-    pub path: Option<At<PathMatch>>,
-    pub host: Option<At<Host>>,
-    pub backend: Option<At<Name>>,
-    pub concurrency: Option<At<u32>>,
-    pub max_share: Option<At<Share>>,
-    pub spill: Option<At<Spill>>,
-}
-
-impl Section for Route {
-    const ABOUT: &'static str = "One route: which requests go to which backend, and whether its writes are queued.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        Self {
-            name: table.need(key("name", "Its name in counts, logs and metrics; unique.")),
-            path: table.need(key("path", "A prefix such as `/admin/orders/`, or one path such as `= /login`.")),
-            host: table.maybe(key("host", "The host that is asked for, without a port. Default: any.")),
-            backend: table.need(key("backend", "The NAME of a `[backends.NAME]`.")),
-            concurrency: table.maybe(
-                key(
-                    "concurrency",
-                    "Requests of this route at the backend at once, live and replayed together; the rest is queued or refused.",
-                )
-                .range(1, 100_000),
-            ),
-            max_share: table.maybe(
-                key(
-                    "max_share",
-                    "At most this part of the backend's concurrency is this route's, such as 0.5, so that slow requests leave room for the others.",
-                )
-                .range(Share(0.01), Share(1.0)),
-            ),
-            spill: table.maybe(key("spill", Spill::ABOUT)),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Spill {
-    pub methods: At<Vec<At<Method>>>,
-    pub when: At<When>,
-    pub delivery: At<Delivery>,
-    pub order_by: At<OrderBy>,
-    pub max_body: Option<At<Size>>,
-    pub max_age: At<Duration>,
-    pub max_attempts: At<u32>,
-    pub on_dead_letter: At<OnDeadLetter>,
-    pub accepted: Option<At<Accepted>>,
-}
-
-impl Section for Spill {
-    const ABOUT: &'static str =
-        "Whether and how the route's writes are queued. Without this table they never are; empty, it has the defaults.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        table.later("wait", "wait for the real answer before the 202");
-        table.later("callback", "callback with the outcome");
-        let methods = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].map(At::nowhere).to_vec();
-        let order = [Rule::Header(http::header::AUTHORIZATION), Rule::ClientIp].map(At::nowhere).to_vec();
-        Self {
-            methods: table.or(key("methods", "Methods that may be queued. GET belongs here only where it changes something.").not_empty(), methods),
-            when: table.or(key("when", "`needed`: when it cannot be passed on now; `always`: each one, healthy or not."), When::Needed),
-            delivery: table.or(
-                key("delivery", "What is done about a request that may have been executed: `at-least-once` sends it again, `at-most-once` never does."),
-                Delivery::AtLeastOnce,
-            ),
-            order_by: table.or(
-                key(
-                    "order_by",
-                    "Requests that agree in the first of these that is present are delivered one after the other: `header:NAME`, `query:NAME`, \
-                     `cookie:NAME`, `client-ip`, `path`; or `none`.",
-                ),
-                OrderBy(order),
-            ),
-            max_body: table.maybe(
-                key("max_body", "Bytes of a body that may be queued. Default: 64 MiB, or clients.max_body or store.max_bytes where that is less.").range(BYTE, Size(16 * TIB)),
-            ),
-            max_age: table.or(key("max_age", "Age at which a queued request is given up.").range(SECOND, 365 * DAY), DAY),
-            max_attempts: table.or(
-                key("max_attempts", "Attempts that a queued request gets. Time in which the backend is down uses up none.").range(1, 1000),
-                8,
-            ),
-            on_dead_letter: table.or(
-                key("on_dead_letter", "What a dead letter means for the later ones of its key: `continue`, or `hold` until an operator decides."),
-                OnDeadLetter::Continue,
-            ),
-            accepted: table.maybe(key("accepted", Accepted::ABOUT)),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Accepted {
-    pub status: At<u32>,
-    pub content_type: At<HeaderValue>,
-    pub body: At<String>,
-}
-
-impl Section for Accepted {
-    const ABOUT: &'static str = "What a client that knows no 202 must see when its write is queued.";
-
-    fn keys(table: &mut Table<'_>) -> Self {
-        Self {
-            status: table.or(key("status", "Status of the answer.").range(200, 399), 202),
-            content_type: table.or(key("content_type", "Content-Type of the body."), HeaderValue::from_static("application/json")),
-            body: table.or(key("body", "The body, as it is."), String::new()),
         }
     }
 }

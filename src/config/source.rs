@@ -166,15 +166,11 @@ fn one_backend(said: &Said, file: &mut File, faults: &mut Faults) {
     let mut backend = super::file::Backend::keys(&mut Table::absent(faults));
     backend.servers = Some(At::nowhere(vec![At::nowhere(address)]));
     let name: Name = "backend".into();
-    let route = Route {
-        name: Some(At::nowhere("all".into())),
-        path: Some(At::nowhere(PathMatch::Prefix("/".into()))),
-        host: None,
-        backend: Some(At::nowhere(name.clone())),
-        concurrency: None,
-        max_share: None,
-        spill: Some(At::nowhere(Spill::keys(&mut Table::absent(faults)))),
-    };
+    let mut route = Route::keys(&mut Table::absent(faults));
+    route.matched.name = Some(At::nowhere("all".into()));
+    route.matched.path = Some(At::nowhere(PathMatch::Prefix("/".into())));
+    route.backend = Some(At::nowhere(name.clone()));
+    route.spill = Some(At::nowhere(Spill::keys(&mut Table::absent(faults))));
     file.backends = Some(At::nowhere(Named(vec![(At::nowhere(name), backend)])));
     file.routes = Some(At::nowhere(vec![At::nowhere(route)]));
 }

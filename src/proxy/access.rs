@@ -43,6 +43,8 @@ impl Verdict {
     pub(super) const PASSED: Self = Self { outcome: RequestOutcome::Passed, reason: None, request_id: None };
     pub(super) const REFUSED: Self = Self { outcome: RequestOutcome::Refused, reason: None, request_id: None };
 
+    pub(super) const ANSWERED: Self = Self { outcome: RequestOutcome::Answered, reason: None, request_id: None };
+
     pub(super) fn spilled(reason: Reason, id: RequestId) -> Self {
         Self { outcome: RequestOutcome::Spilled, reason: Some(reason), request_id: Some(id) }
     }
@@ -70,8 +72,8 @@ impl Entry {
         })
     }
 
-    pub(super) fn routed(&mut self, backend: &Name, route: &Name) {
-        self.backend = Some(backend.clone());
+    pub(super) fn routed(&mut self, backend: Option<&Name>, route: &Name) {
+        self.backend = backend.cloned();
         self.route = Some(route.clone());
     }
 

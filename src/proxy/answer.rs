@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 
@@ -156,6 +156,16 @@ pub(super) fn no_route(headers: &HeaderMap) -> Response<ClientBody> {
     response
 }
 
+/// The answer of a route that leads to no backend.
+pub(super) fn fixed(status: StatusCode, content_type: Option<&HeaderValue>, body: Bytes) -> Response<ClientBody> {
+    let mut response = Response::new(ClientBody::full(body));
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    }
+    response
+}
+
 /// The body is larger than the route or the proxy allows: 413. The rest of it is not read, so the connection closes.
 pub(super) fn too_large(limit: u64, headers: &HeaderMap) -> Response<ClientBody> {
     let detail = format!("The body is larger than the {limit} bytes that are allowed here.");
@@ -201,11 +211,17 @@ pub(super) fn conflict(detail: &str, headers: &HeaderMap) -> Response<ClientBody
     problem(StatusCode::CONFLICT, detail, headers)
 }
 
-/// A method that our own resources do not know: 405.
-pub(super) fn method_not_allowed(allow: &'static str, headers: &HeaderMap) -> Response<ClientBody> {
+/// A method that our own resources, or the routes that lead there, do not know: 405.
+pub(super) fn method_not_allowed(allow: &str, headers: &HeaderMap) -> Response<ClientBody> {
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "This resource does not know that method.", headers);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    set(response.headers_mut(), ALLOW, allow);
     response
+}
+
+/// A method that no route takes there: 405, and those that are (RFC 9110 section 15.5.6).
+pub(super) fn other_methods(methods: &[&Method], headers: &HeaderMap) -> Response<ClientBody> {
+    let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+    method_not_allowed(&names.join(", "), headers)
 }
 
 /// JSON of our own.

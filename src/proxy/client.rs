@@ -56,6 +56,11 @@ impl Client {
         first.unwrap_or(self.ip)
     }
 
+    /// Whether a request was sent over TLS: to a trusted proxy that says so.
+    pub(super) fn is_https(&self, headers: &HeaderMap) -> bool {
+        self.trusted && headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+    }
+
     /// Makes the head of a client's request that of the request to the backend. `seen` is what [`inspect`](super::inspect::inspect) saw in it.
     pub(super) fn prepare(&self, parts: &mut Parts, seen: &Seen) -> Result<(), Malformed> {
         if parts.uri.authority().is_some() {

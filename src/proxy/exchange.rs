@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::P
 use hyper::body::Incoming;
 
 use crate::{
-    backend::{Reply, RequestBody},
+    backend::{Reply, RequestBody, ResponseTimeout},
     envelope::{
         Delivery, Reason,
         order::{self, Subject},
@@ -14,6 +14,7 @@ use crate::{
     },
     health::{Class, NoSeat},
     store::{LiveTurn, QueuedTurn, Turn},
+    telemetry::RequestOutcome,
 };
 
 use super::{
@@ -24,11 +25,11 @@ use super::{
     client::Client,
     decide::{Decision, Wishes, decide, reason_of},
     forward::{self, live_request},
-    inspect::{Seen, inspect, is_asterisk},
+    inspect::{Malformed, Seen, inspect, is_asterisk},
     outcome,
     proxy_status::Failure,
     rescue::{self, Failed, Limits, Whole},
-    route::Route,
+    route::{Changes, Found, Own, Route, Scene, Way},
     settings::Spill,
     spill::{Cause, Write, spill},
     watch::Commitment,
@@ -65,21 +66,35 @@ impl Exchange {
         let inspected = inspect(&request);
         // What is for the server as a whole goes where its root goes.
         let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
-        let (response, verdict) = match (inspected, site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers())) {
+        let is_https = || self.client.is_https(request.headers());
+        let found = site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers(), request.method(), is_https);
+        let (response, verdict) = match (inspected, found) {
             (Err(what), _) => refused(answer::malformed(what, request.headers())),
             (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
+            (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, request.headers())),
             _ if request.uri().path().starts_with(outcome::RESERVED) => {
-                let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
-                (outcome::serve(&*shared.store, shared.clock.now(), method, path, headers).await, Verdict::REFUSED)
+                let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
+                let scene = Scene { client, method: request.method(), uri: request.uri(), headers: request.headers() };
+                (outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene).await, Verdict::REFUSED)
             }
-            (_, None) => refused(answer::no_route(request.headers())),
-            (Ok(seen), Some(route)) => {
-                let answered = self.on_route(&site, route, request, &seen).await;
-                route.metrics.request(answered.1.outcome, began.elapsed());
+            (_, Found::Nothing) => refused(answer::no_route(request.headers())),
+            (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, request.headers())),
+            (Ok(seen), Found::Way(way)) => {
                 if let Some(entry) = &mut entry {
-                    entry.routed(&route.upstream.name, &route.settings.name);
+                    entry.routed(way.settings().backend(), &way.settings().name);
                 }
-                answered
+                match way {
+                    Way::Backend(route) => {
+                        let answered = self.on_route(&site, route, request, &seen).await;
+                        route.metrics.request(answered.1.outcome, began.elapsed());
+                        answered
+                    }
+                    Way::Own(own) => {
+                        let response = self.by_route(&site, own, request, &seen);
+                        own.metrics.request(began.elapsed());
+                        (response, Verdict::ANSWERED)
+                    }
+                }
             }
         };
         match entry {
@@ -91,39 +106,68 @@ impl Exchange {
         }
     }
 
+    /// A route that needs no backend.
+    fn by_route(&self, site: &Site, own: &Own, request: Request<Incoming>, seen: &Seen) -> Response<ClientBody> {
+        let (mut head, _body) = request.into_parts();
+        let client = self.client.address(&head.headers, &site.clients.trusted_proxies);
+        match self.client.prepare(&mut head, seen) {
+            Ok(()) => own.answer(Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers }),
+            Err(what) => answer::malformed(what, &head.headers),
+        }
+    }
+
+    /// A route to a backend, with what it changes in requests and answers.
     async fn on_route(&self, site: &Site, route: &Route, request: Request<Incoming>, seen: &Seen) -> Answered {
         let (mut head, body) = request.into_parts();
         let policy = route.spill(&head.method);
-        let limit = policy.map_or(site.clients.max_body, |policy| policy.max_body.min(site.clients.max_body));
+        let limit = route.settings.max_body.unwrap_or(site.clients.max_body);
+        let limit = policy.map_or(limit, |policy| policy.max_body.min(limit));
         if declared_length(&head.headers).is_some_and(|length| length > limit) {
             return refused(answer::too_large(limit, &head.headers));
         }
         // Before the client's own fields are taken out.
-        let sender = policy.map(|_| Sender {
+        let sender = (policy.is_some() || route.rewriter().is_some()).then(|| Sender {
             address: self.client.address(&head.headers, &site.clients.trusted_proxies),
             wishes: if seen.may_wish() { Wishes::of(&head.headers) } else { Wishes::default() },
         });
         if let Err(what) = self.client.prepare(&mut head, seen) {
             return refused(answer::malformed(what, &head.headers));
         }
+        if let Some(timeout) = route.settings.response_timeout {
+            head.extensions.insert(ResponseTimeout(timeout));
+        }
+        let changes = match (route.rewriter(), sender) {
+            (Some(rewriter), Some(Sender { address: client, .. })) => {
+                match rewriter.changes(Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers }) {
+                    Some(changes) => Some(Arc::new(changes)),
+                    None => return refused(answer::malformed(Malformed::Target, &head.headers)),
+                }
+            }
+            _ => None,
+        };
         let Some((policy, sender)) = policy.zip(sender) else {
-            return self.pass(route, head, RequestBody::streaming(body, limit)).await;
+            let answered = self.pass(route, head, RequestBody::streaming(body, limit), changes.as_deref()).await;
+            return changed(answered, changes.as_deref());
         };
         let limits = Limits { bytes: limit, stall: site.clients.idle_timeout };
-        match self.whole(route, policy, sender.wishes, &head, body, limits).await {
-            Ok(whole) => self.write(route, policy, sender, head, whole).await,
+        let answered = match self.whole(route, policy, sender.wishes, &head, body, limits).await {
+            Ok(whole) => self.write(route, policy, sender, head, whole, changes.clone()).await,
             Err(response) => refused(response),
-        }
+        };
+        changed(answered, changes.as_deref())
     }
 
     /// Everything that never spills: it streams both ways.
-    async fn pass(&self, route: &Route, head: Parts, body: RequestBody) -> Answered {
+    async fn pass(&self, route: &Route, mut head: Parts, body: RequestBody, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
         let seats = match self.seats(route, true).await {
             Ok(seats) => seats,
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
         let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
+        if let Some(changes) = changes {
+            changes.head(&mut head);
+        }
         match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
             Ok((reply, seats)) => passed(reply, seats),
             Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
@@ -157,12 +201,20 @@ impl Exchange {
     }
 
     /// A whole write: decided over, then passed, queued or refused.
-    async fn write(&self, route: &Route, policy: &Spill, sender: Sender, head: Parts, whole: Whole) -> Answered {
+    async fn write(
+        &self,
+        route: &Route,
+        policy: &Spill,
+        sender: Sender,
+        head: Parts,
+        whole: Whole,
+        changes: Option<Arc<Changes>>,
+    ) -> Answered {
         let (store, health) = (&*self.worker.shared.store, &route.upstream.health);
         let Sender { address, wishes } = sender;
         let subject = Subject { uri: &head.uri, headers: &head.headers, client_ip: address };
         let order_key = order::key(&route.upstream.name, &policy.order_by, subject);
-        let write = Write { head, payload: whole.payload, trailers: whole.trailers, order_key };
+        let write = Write { head, payload: whole.payload, trailers: whole.trailers, order_key, changes };
         let turn = store.turn(order_key);
         match (decide(policy.when, wishes, matches!(turn, Turn::Queued(_)), health.standing()), turn) {
             (Decision::Pass, Turn::Live(turn)) => self.try_live(route, policy, wishes, write, turn).await,
@@ -223,6 +275,16 @@ impl Exchange {
 
 fn passed(reply: Reply, seats: Option<Seats>) -> Answered {
     (forward::passed(reply, seats), Verdict::PASSED)
+}
+
+/// An answer with what its route changes in it.
+fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answered {
+    match changes {
+        Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(response.headers_mut()),
+        Some(changes) => changes.own_answer(response.headers_mut()),
+        None => {}
+    }
+    (response, verdict)
 }
 
 fn refused(response: Response<ClientBody>) -> Answered {

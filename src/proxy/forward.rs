@@ -90,6 +90,7 @@ pub(super) fn live_request(write: &Write) -> Request<RequestBody> {
     *request.uri_mut() = write.head.uri.clone();
     *request.headers_mut() = write.head.headers.clone();
     *request.extensions_mut() = write.head.extensions.clone();
+    write.change(&mut request);
     match &write.trailers {
         Some(trailers) => chunk(request.headers_mut(), trailers),
         None => _ = request.headers_mut().remove(TRAILER),

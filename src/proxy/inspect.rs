@@ -21,6 +21,8 @@ pub(super) enum Malformed {
     Length,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
     Target,
+    /// Its path leads above the root, which nobody means well.
+    Path,
     /// RFC 9110 section 4.2.4: a name and password before the host serve nobody but who wants to mislead.
     UserInfo,
     /// RFC 9112 section 6.1: it has a transfer coding that we cannot undo, so that we could not tell the backend what the body is.
@@ -46,6 +48,7 @@ impl Malformed {
             Self::Host => "an HTTP/1.1 request needs exactly one Host field, with a host name or address and perhaps a port",
             Self::Length => "the request has more than one Content-Length",
             Self::Target => "the request target must be a path",
+            Self::Path => "the path of the request leads above the root",
             Self::UserInfo => "the request target must not have a user name",
             Self::Coding => "the only transfer coding that is understood here is chunked",
             Self::Connection => "Connection names a field that is meant for the server, or is no list of names",

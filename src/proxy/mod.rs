@@ -32,8 +32,12 @@ use arc_swap::ArcSwap;
 use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
 pub use listener::Connections;
-pub use route::{Estimate, Route, Table, Upstream};
-pub use settings::{Accepted, Clients, ListenAddress, OnDeadLetter, PathMatch, RouteSettings, Settings, Spill, When};
+pub(crate) use route::path::can_be_matched;
+pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
+pub use settings::{
+    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, OnDeadLetter, PathMatch, Rewrite, RouteSettings, Scheme, Settings, Spill,
+    Target, When,
+};
 pub use sockets::{BindError, Listener, Sockets};
 
 /// What is configured and may change while we run.

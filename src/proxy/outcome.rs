@@ -9,21 +9,27 @@ use crate::{
     store::{Answer, Record, Store, StoreError},
 };
 
-use super::{answer, body::ClientBody};
+use super::{
+    answer,
+    body::ClientBody,
+    route::{Scene, Table},
+};
 
 /// Paths that begin so are ours and never reach a backend.
 pub(super) const RESERVED: &str = "/.forebay/";
 /// Where outcomes are read.
 pub(super) const PREFIX: &str = "/.forebay/requests/";
 
-/// Answers a request for a path under [`RESERVED`].
-pub(super) async fn serve(store: &dyn Store, now: Timestamp, method: &Method, path: &str, headers: &HeaderMap) -> Response<ClientBody> {
+/// Answers a request for a path under [`RESERVED`]; `scene` is that request.
+pub(super) async fn serve(store: &dyn Store, now: Timestamp, routes: &Table, scene: Scene<'_>) -> Response<ClientBody> {
+    let Scene { method, headers, .. } = scene;
+    let path = scene.uri.path();
     let Some((id, wants_answer)) = parse(path) else {
         return answer::unknown_request(headers);
     };
     match (method, wants_answer) {
         (&Method::GET | &Method::HEAD, false) => state(store, id, headers).await,
-        (&Method::GET | &Method::HEAD, true) => kept_answer(store, id, headers).await,
+        (&Method::GET | &Method::HEAD, true) => kept_answer(store, id, routes, scene).await,
         (&Method::DELETE, false) => cancel(store, id, now, headers).await,
         (_, false) => answer::method_not_allowed("GET, HEAD, DELETE", headers),
         (_, true) => answer::method_not_allowed("GET, HEAD", headers),
@@ -68,11 +74,20 @@ fn describe(record: &Record) -> serde_json::Value {
     body
 }
 
-async fn kept_answer(store: &dyn Store, id: RequestId, headers: &HeaderMap) -> Response<ClientBody> {
-    match store.answer(id).await {
-        Ok(kept) => replayed(&kept).unwrap_or_else(|| failed(&StoreError::Damaged(id), headers)),
-        Err(error) => failed(&error, headers),
+/// What the client would have got, had it waited: the backend's answer, with what the request's route changes in answers.
+async fn kept_answer(store: &dyn Store, id: RequestId, routes: &Table, scene: Scene<'_>) -> Response<ClientBody> {
+    let kept = match store.answer(id).await {
+        Ok(kept) => kept,
+        Err(error) => return failed(&error, scene.headers),
+    };
+    let Some(mut response) = replayed(&kept) else { return failed(&StoreError::Damaged(id), scene.headers) };
+    if routes.rewrite()
+        && let Ok(record) = store.get(id).await
+        && let Some(rewriter) = routes.named(&record.envelope.route).and_then(|route| route.rewriter())
+    {
+        rewriter.changes_of_answer(scene).answer(response.headers_mut());
     }
+    response
 }
 
 /// Exactly what the backend answered.

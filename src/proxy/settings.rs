@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
+use super::route::Template;
 use crate::envelope::{Delivery, Name, order::Rule};
 
 /// Everything that the proxy is told.
@@ -63,6 +64,68 @@ pub enum PathMatch {
     Prefix(String),
 }
 
+/// Which hosts a route takes, in lowercase without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostMatch {
+    /// This one.
+    Exact(String),
+    /// All that end in a dot and this (`*.example.com`), but not this itself.
+    Under(String),
+}
+
+/// How the client has sent a request: over TLS, to us or to a trusted proxy before us, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// To this backend.
+    Backend(Name),
+    /// To another URL.
+    Redirect {
+        /// A 3xx status.
+        status: StatusCode,
+        /// The URL.
+        to: Template,
+    },
+    /// Nowhere: everybody gets this answer.
+    Respond(Accepted),
+}
+
+/// What a route changes in requests and answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// What is taken off the beginning of the path, as it stands in a request.
+    pub strip_prefix: Option<String>,
+    /// What is put before the rest.
+    pub add_prefix: Option<String>,
+    /// `Host` for the backend; the client's when absent.
+    pub host: Option<Template>,
+    /// Changes of the request.
+    pub request: FieldChanges,
+    /// Changes of the answer.
+    pub response: FieldChanges,
+    /// Whether URLs in the answer's `Location`, `Content-Location` and `Refresh` get back the prefix and host that the client knows.
+    pub put_back: bool,
+}
+
+/// Changes of header fields, in this order: removed, set, added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldChanges {
+    /// Fields that are removed.
+    pub remove: Vec<HeaderName>,
+    /// Fields that take the place of those of the same name.
+    pub set: Vec<(HeaderName, Template)>,
+    /// Fields that are added to those of the same name.
+    pub add: Vec<(HeaderName, Template)>,
+}
+
 /// One route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
@@ -70,16 +133,36 @@ pub struct RouteSettings {
     pub name: Name,
     /// Its paths.
     pub path: PathMatch,
-    /// Its host, in lowercase without a port; any when absent.
-    pub host: Option<String>,
-    /// The backend that it leads to.
-    pub backend: Name,
+    /// Its hosts; any when empty.
+    pub hosts: Vec<HostMatch>,
+    /// Its methods; all when empty.
+    pub methods: Vec<Method>,
+    /// How its requests come; either way when absent.
+    pub scheme: Option<Scheme>,
+    /// Where it leads.
+    pub target: Target,
+    /// What it changes in requests and answers, if anything.
+    pub rewrite: Option<Rewrite>,
+    /// Time from the whole request being sent to the head of the response, live and replayed; the backend's when absent.
+    pub response_timeout: Option<Duration>,
+    /// Bytes of a request body; as for all clients when absent.
+    pub max_body: Option<u64>,
     /// Requests of this route at the backend at once, live and replayed together.
     pub concurrency: Option<u32>,
     /// The part of the backend's concurrency that it may have at most, in 0..=1.
     pub max_share: Option<f64>,
     /// Whether and how its writes spill.
     pub spill: Option<Spill>,
+}
+
+impl RouteSettings {
+    /// The backend that it leads to; none when it is answered here.
+    pub fn backend(&self) -> Option<&Name> {
+        match &self.target {
+            Target::Backend(name) => Some(name),
+            Target::Redirect { .. } | Target::Respond(_) => None,
+        }
+    }
 }
 
 /// How a route's writes spill.
@@ -125,10 +208,10 @@ pub enum OnDeadLetter {
     Hold,
 }
 
-/// An answer for legacy clients that know no 202.
+/// An answer that is written in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// A 2xx or 3xx status.
+    /// Its status; for a client that knows no 202, a 2xx or 3xx.
     pub status: StatusCode,
     /// Content type of the body.
     pub content_type: HeaderValue,

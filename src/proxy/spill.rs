@@ -1,6 +1,8 @@
 //! Freezing a write into an envelope and putting it into the queue.
 
-use http::{HeaderMap, Response, request::Parts};
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, request::Parts};
 
 use crate::{
     backend::letters,
@@ -14,16 +16,29 @@ use super::{
     answer::{self, Queued},
     body::ClientBody,
     proxy_status::Failure,
-    route::Route,
+    route::{Changes, Route},
     settings::{OnDeadLetter, Spill},
 };
 
-/// A whole write, its head as the backend is to get it.
+/// A whole write, its head prepared for the backend.
 pub(super) struct Write {
     pub(super) head: Parts,
     pub(super) payload: Payload,
     pub(super) trailers: Option<HeaderMap>,
     pub(super) order_key: Option<OrderKey>,
+    /// What its route changes in it before the backend sees it, live or later.
+    pub(super) changes: Option<Arc<Changes>>,
+}
+
+impl Write {
+    /// Makes the changes of its route in a request that is a copy of it.
+    pub(super) fn change<B>(&self, request: &mut Request<B>) {
+        if let Some(changes) = &self.changes {
+            let mut uri = std::mem::take(request.uri_mut());
+            changes.request(&mut uri, request.headers_mut());
+            *request.uri_mut() = uri;
+        }
+    }
 }
 
 /// Why it goes into the queue.
@@ -76,13 +91,20 @@ fn accept_of(headers: &HeaderMap) -> HeaderMap {
 
 fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &Clock) -> Envelope {
     let accepted_at = clock.now();
+    let changed = write.changes.as_ref().map(|_| {
+        let mut copy = Request::new(());
+        (*copy.uri_mut(), *copy.headers_mut()) = (write.head.uri.clone(), write.head.headers.clone());
+        write.change(&mut copy);
+        copy
+    });
+    let (uri, headers) = changed.as_ref().map_or((&write.head.uri, &write.head.headers), |copy| (copy.uri(), copy.headers()));
     Envelope {
         id: RequestId::new(),
         backend: route.upstream.name.clone(),
         route: route.settings.name.clone(),
         method: write.head.method.clone(),
-        target: write.head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        headers: letters::fields(&write.head.headers, &write.head.extensions),
+        target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        headers: letters::fields(headers, &write.head.extensions),
         trailers: write
             .trailers
             .as_ref()

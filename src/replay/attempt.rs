@@ -110,7 +110,8 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
     let began_in = *states.borrow();
     let cut = deadline(shutdown.clone());
     let delivery = async {
-        let attempted = deliver::deliver(&*context.courier, &claimed, context.store.spooler(), cut).await;
+        let timeout = context.handle.timeout(&claimed.envelope.route);
+        let attempted = deliver::deliver(&*context.courier, &claimed, timeout, context.store.spooler(), cut).await;
         // Before the seat is free for the next one: the breaker may be about to trip.
         if let Some((server, signal)) = attempted.signal {
             context.health.report(server, signal);

@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{ErrorKind, SendError, letters},
+    backend::{ErrorKind, ResponseTimeout, SendError, letters},
     envelope::verdict,
     health::{Quality, Signal},
     store::{Answer, Claimed, Payload, Spooler, StoreError},
@@ -83,14 +83,24 @@ impl Attempted {
     }
 }
 
-/// Sends a request and reads its answer. When `cut` resolves first, an answer whose head is there counts, without its body.
-pub(super) async fn deliver(courier: &dyn Courier, claimed: &Claimed, spooler: &Spooler, cut: impl Future<Output = ()>) -> Attempted {
+/// Sends a request and reads its answer; `timeout` is that of its route, where that has one. When `cut` resolves first, an answer whose head is there
+/// counts, without its body.
+pub(super) async fn deliver(
+    courier: &dyn Courier,
+    claimed: &Claimed,
+    timeout: Option<Duration>,
+    spooler: &Spooler,
+    cut: impl Future<Output = ()>,
+) -> Attempted {
     let mut cut = pin!(cut);
     let failure = Arc::default();
-    let request = match request(claimed, &failure) {
+    let mut request = match request(claimed, &failure) {
         Ok(request) => request,
         Err(error) => return Attempted::silent(Ended::Damaged { why: error.to_string() }),
     };
+    if let Some(timeout) = timeout {
+        request.extensions_mut().insert(ResponseTimeout(timeout));
+    }
     let began = Instant::now();
     let sent = tokio::select! {
         sent = courier.send(request) => sent,

@@ -24,6 +24,9 @@ use super::{Profile, Ramp, Settings};
 /// The limits of those routes that have one of their own, shared with the live traffic.
 pub type RouteGates = AHashMap<Name, Arc<Gate>>;
 
+/// The response timeouts of those routes that have one of their own: what a live request may take, a replayed one may too.
+pub type RouteTimeouts = AHashMap<Name, Duration>;
+
 /// Time over which the rate of deliveries is taken, in seconds.
 const RATE_SECONDS: u64 = 60;
 
@@ -32,6 +35,7 @@ const RATE_SECONDS: u64 = 60;
 pub struct Handle {
     pub(super) settings: ArcSwap<Settings>,
     pub(super) routes: ArcSwap<RouteGates>,
+    timeouts: ArcSwap<RouteTimeouts>,
     paused: AtomicBool,
     /// Notified when any of the above has changed.
     pub(super) changed: Notify,
@@ -151,6 +155,7 @@ impl Handle {
         Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
+            timeouts: ArcSwap::default(),
             paused: AtomicBool::new(false),
             changed: Notify::new(),
             seen: Mutex::default(),
@@ -163,6 +168,16 @@ impl Handle {
         self.settings.store(Arc::new(settings));
         self.routes.store(Arc::new(routes));
         self.changed.notify_one();
+    }
+
+    /// Replaces the routes' response timeouts, for attempts that begin from now on.
+    pub fn set_timeouts(&self, timeouts: RouteTimeouts) {
+        self.timeouts.store(Arc::new(timeouts));
+    }
+
+    /// The response timeout of a route that has one of its own.
+    pub(super) fn timeout(&self, route: &Name) -> Option<Duration> {
+        self.timeouts.load().get(route).copied()
     }
 
     /// Stops or resumes the replay. What is under way is finished.

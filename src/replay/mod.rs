@@ -34,7 +34,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-pub use handle::{Handle, Hold, RouteGates, Status};
+pub use handle::{Handle, Hold, RouteGates, RouteTimeouts, Status};
 pub use pace::Ramp;
 
 /// How a backend's queue is replayed.

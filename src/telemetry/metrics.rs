@@ -53,9 +53,12 @@ pub enum RequestOutcome {
     Spilled,
     /// We answered: 4xx, 502, 503, 504.
     Refused,
+    /// The route has no backend: its redirect or fixed answer was given.
+    Answered,
 }
 
 impl RequestOutcome {
+    /// Those of a route to a backend, in order of declaration.
     const ALL: [Self; 3] = [Self::Passed, Self::Spilled, Self::Refused];
 
     /// The name that metrics and the access log show.
@@ -64,6 +67,7 @@ impl RequestOutcome {
             Self::Passed => "passed",
             Self::Spilled => "spilled",
             Self::Refused => "refused",
+            Self::Answered => "answered",
         }
     }
 }
@@ -105,6 +109,21 @@ struct Route {
     attempts: [Counter; AttemptOutcome::ALL.len()],
     attempt_duration: [Histogram; AttemptOutcome::ALL.len()],
     dead: [Counter; DeadReason::ALL.len()],
+}
+
+/// The metric handles of a route that has no backend: its answers are counted, and nothing else happens there.
+#[derive(Debug, Clone)]
+pub struct AnswerMetrics {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl AnswerMetrics {
+    /// A client's request has been answered, `duration` after its head arrived.
+    pub fn request(&self, duration: Duration) {
+        self.requests.inc();
+        self.duration.observe_duration(duration);
+    }
 }
 
 /// The metric handles of the store. Clones share them.
@@ -210,6 +229,19 @@ impl Metrics {
         }))
     }
 
+    /// The handles of a route without a backend. To be called once per configuration too.
+    pub fn answers(&self, route: &str) -> AnswerMetrics {
+        let (route, outcome) = (Name::from(route), Name::from(RequestOutcome::Answered.as_str()));
+        AnswerMetrics {
+            requests: self.requests.get_or_create_owned(&[
+                ("backend", Name::from("")),
+                ("route", route.clone()),
+                ("outcome", outcome.clone()),
+            ]),
+            duration: self.request_duration.get_or_create_owned(&[("route", route), ("outcome", outcome)]),
+        }
+    }
+
     /// A queue is empty that was expected to be so in `ratio` times the time that it took.
     pub fn estimated(&self, backend: &Name, ratio: f64) {
         self.estimates.get_or_create_owned(&[("backend", Name::clone(backend))]).observe_ratio(ratio);
@@ -243,8 +275,10 @@ impl Metrics {
 impl RouteMetrics {
     /// A client's request has been answered, `duration` after its head arrived. On the hot path: atomics only.
     pub fn request(&self, outcome: RequestOutcome, duration: Duration) {
-        self.0.requests[outcome as usize].inc();
-        self.0.request_duration[outcome as usize].observe_duration(duration);
+        if let (Some(count), Some(times)) = (self.0.requests.get(outcome as usize), self.0.request_duration.get(outcome as usize)) {
+            count.inc();
+            times.observe_duration(duration);
+        }
     }
 
     /// A write was acknowledged from the queue.

@@ -13,5 +13,5 @@ mod scrape;
 pub use access::{AccessEntry, AccessLog, AccessTarget};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
-pub use metrics::{AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
+pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
 pub use scrape::{BackendGauges, Gauges, ReplayGauges, StoreGauges};

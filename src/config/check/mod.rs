@@ -95,8 +95,12 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     if let Some(backends) = &backends {
         places::loops(&backends.value.0, &listeners, admin.address, faults);
     }
-    let limits = routes::Limits { body: clients.max_body.clone(), store: store.max_bytes.clone() };
-    let routes = routes.map(|routes| routes::settings(routes.value, backends.as_ref().map(|at| &at.value), &limits, faults));
+    let around = routes::Surroundings {
+        backends: backends.as_ref().map(|at| &at.value),
+        limits: routes::Limits { body: clients.max_body.clone(), store: store.max_bytes.clone() },
+        https: !clients.trusted_proxies.value.is_empty(),
+    };
+    let routes = routes.map(|routes| routes::settings(routes.value, &around, faults));
     let backends = backends.map(|backends| backends::settings(backends.value, faults));
     Some(Config {
         workers: workers.map_or_else(cores, |at| at.value as usize),

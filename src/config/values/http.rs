@@ -11,18 +11,14 @@ use crate::{
         units::Wrong,
     },
     envelope::order::Rule,
-    proxy::PathMatch,
+    proxy::{HostMatch, PathMatch, can_be_matched},
 };
-
-/// A host that a route asks for: lowercase, without a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) struct Host(pub String);
 
 /// Where an ordering key is found; no rules for no order.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct OrderBy(pub Vec<At<Rule>>);
 
-const HOST_PATTERN: &str = "^([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])$";
+const HOST_PATTERN: &str = "^((\\*\\.)?[A-Za-z0-9_-][A-Za-z0-9_.-]*|\\[[0-9A-Fa-f:.]+\\])$";
 const RULE_PATTERN: &str = "^(client-ip|path|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|(query|cookie):[^=&;\\s]+)$";
 const METHOD_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Z-]+$";
 
@@ -99,11 +95,15 @@ impl Value for PathMatch {
                 Wrong::because("`*` would be taken literally").help(format!("a path is a prefix: write \"{}\"", &path[..path.len() - 1]))
             );
         }
+        if !can_be_matched(path, exact) {
+            return Err(Wrong::because("no request has such a path: `//`, `.` and `..` are resolved before routes are looked at")
+                .help("write the path that is meant"));
+        }
         Ok(if exact { Self::Exact(path.into()) } else { Self::Prefix(path.into()) })
     }
 }
 
-impl Value for Host {
+impl Value for HostMatch {
     const NOUN: &'static str = "a host";
 
     fn schema() -> Json {
@@ -114,15 +114,26 @@ impl Value for Host {
         if text.is_empty() {
             return Err(Wrong::because("the text is empty").help("remove the key for any host"));
         }
+        if let Some(under) = text.strip_prefix('.').filter(|under| !under.is_empty()) {
+            let help = format!("write [\"{under}\", \"*.{under}\"] for it and every host under it");
+            return Err(Wrong::because("a host does not begin with a dot").help(help));
+        }
+        if let Some(under) = text.strip_prefix("*.").filter(|under| !under.contains('*')) {
+            return match Self::text(under)? {
+                Self::Exact(under) if !under.starts_with('[') => Ok(Self::Under(under)),
+                _ => Err(Wrong::because("`*.` stands before a name")),
+            };
+        }
         if text.contains('*') {
-            return Err(Wrong::because("`*` is not understood here").help("write one route for each host, or remove the key for any host"));
+            let help = "write \"*.example.com\" for every host under it, or remove the key for any host";
+            return Err(Wrong::because("`*` is understood as the first label only").help(help));
         }
         if let Some((_, rest)) = text.split_once("://") {
             return Err(Wrong::because("a host has no scheme").help(format!("write \"{}\"", rest.split(['/', ':']).next().unwrap_or(rest))));
         }
         let bracketed = text.starts_with('[') && text.ends_with(']') && text[1..text.len() - 1].parse::<std::net::Ipv6Addr>().is_ok();
         if bracketed || text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
-            return Ok(Self(text.to_ascii_lowercase()));
+            return Ok(Self::Exact(text.to_ascii_lowercase().trim_end_matches('.').into()));
         }
         if let Some((host, _)) = text.split_once([':', '/']).filter(|(host, _)| !host.is_empty() && !host.starts_with('[')) {
             return Err(Wrong::because("a host has no port and no path").help(format!("every port is meant: write \"{host}\"")));

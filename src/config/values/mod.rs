@@ -2,6 +2,7 @@
 
 mod address;
 mod http;
+mod routes;
 mod words;
 
 use std::{path::PathBuf, time::Duration};
@@ -16,7 +17,8 @@ use super::{
 };
 use crate::{envelope::Name, replay::Rate};
 
-pub(super) use http::{Host, OrderBy};
+pub(super) use http::OrderBy;
+pub(super) use routes::{AnyMethod, FieldValues, Hosts, Prefix, PutBack};
 pub(super) use words::Engine;
 
 /// Bytes.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 use tracing::level_filters::LevelFilter;
 
+use super::PutBack;
 use crate::{
     config::{
         AccessTarget,
@@ -12,7 +13,7 @@ use crate::{
         units::Wrong,
     },
     envelope::Delivery,
-    proxy::{OnDeadLetter, When},
+    proxy::{OnDeadLetter, Scheme, When},
     replay::Profile,
 };
 
@@ -47,6 +48,8 @@ fn words<T>(names: &[(&str, T)]) -> Json {
 const WHEN: &[(&str, When)] = &[("needed", When::Needed), ("always", When::Always)];
 const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce), ("at-most-once", Delivery::AtMostOnce)];
 const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
+const SCHEME: &[(&str, Scheme)] = &[("http", Scheme::Http), ("https", Scheme::Https)];
+const PUT_BACK: &[(&str, PutBack)] = &[("put-back", PutBack(true)), ("keep", PutBack(false))];
 const ENGINE: &[(&str, Engine)] = &[("redb", Engine::Redb)];
 const PROFILE: &[(&str, Profile)] = &[("gentle", Profile::Gentle), ("fast", Profile::Fast), ("fixed", Profile::Fixed)];
 const LEVEL: &[(&str, LevelFilter)] = &[
@@ -107,6 +110,30 @@ impl Value for OnDeadLetter {
 
     fn text(text: &str) -> Result<Self, Wrong> {
         choose(text, ON_DEAD_LETTER)
+    }
+}
+
+impl Value for Scheme {
+    const NOUN: &'static str = "a scheme";
+
+    fn schema() -> Json {
+        words(SCHEME)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, SCHEME)
+    }
+}
+
+impl Value for PutBack {
+    const NOUN: &'static str = "a word for what is done about locations";
+
+    fn schema() -> Json {
+        words(PUT_BACK)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, PUT_BACK)
     }
 }
 

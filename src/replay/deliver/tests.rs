@@ -96,7 +96,7 @@ fn spooler() -> Spooler {
 }
 
 async fn send(courier: &OneAnswer, claimed: &Claimed) -> Attempted {
-    deliver(courier, claimed, &spooler(), std::future::pending()).await
+    deliver(courier, claimed, None, &spooler(), std::future::pending()).await
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_redirect_to_a_login_is_seen() {
 #[tokio::test]
 async fn a_stop_cuts_off_what_has_no_answer_and_keeps_what_has_one() {
     let silent = OneAnswer { answer: Mutex::default(), sent: Mutex::default() };
-    let attempted = deliver(&silent, &claimed(vec![], vec![], b""), &spooler(), std::future::ready(())).await;
+    let attempted = deliver(&silent, &claimed(vec![], vec![], b""), None, &spooler(), std::future::ready(())).await;
     assert!(matches!(attempted.ended, Ended::Interrupted));
 
     let slow_body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, ()>>()).boxed_unsync();
@@ -239,7 +239,7 @@ async fn a_stop_cuts_off_what_has_no_answer_and_keeps_what_has_one() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let claimed = claimed(vec![], vec![], b"");
     let spooler = spooler();
-    let delivery = deliver(&courier, &claimed, &spooler, async { stopped.await.unwrap() });
+    let delivery = deliver(&courier, &claimed, None, &spooler, async { stopped.await.unwrap() });
     let stop_after_head = async {
         while courier.answer.lock().is_some() {
             tokio::task::yield_now().await;

@@ -1,4 +1,8 @@
-//! Routes: names and matches that are unique, backends that exist, spilling that can work.
+//! Routes: names and matches that are unique, places that exist, changes and spilling that can work.
+
+mod changes;
+mod matching;
+mod target;
 
 use std::collections::HashMap;
 
@@ -8,7 +12,7 @@ use http::StatusCode;
 use crate::{
     config::{
         fault::{Faults, Span},
-        file::{self, Accepted, Backend, Route, Spill},
+        file::{self, Accepted, Backend, Matched, Route, Spill},
         read::{At, nearest},
         units::show_size,
         values::{Concurrency, Named, OrderBy, Size},
@@ -25,63 +29,68 @@ pub(super) struct Limits {
     pub store: At<Size>,
 }
 
-/// The settings of all routes that are whole; the others have a fault each. Without backends, which is a fault of its own, none is missed.
-pub(super) fn settings(
-    routes: Vec<At<Route>>,
-    backends: Option<&Named<Backend>>,
-    limits: &Limits,
-    faults: &mut Faults,
-) -> Vec<RouteSettings> {
+/// What the other parts of the file mean for routes.
+pub(super) struct Surroundings<'a> {
+    /// Without any, which is a fault of its own, none is missed.
+    pub backends: Option<&'a Named<Backend>>,
+    pub limits: Limits,
+    /// Whether a request can have come by https.
+    pub https: bool,
+}
+
+/// The settings of all routes that are whole; the others have a fault each.
+pub(super) fn settings(routes: Vec<At<Route>>, around: &Surroundings<'_>, faults: &mut Faults) -> Vec<RouteSettings> {
     unique_names(&routes, faults);
-    unique_matches(&routes, faults);
-    let one = |route: At<Route>| {
-        if let Some(backends) = backends {
-            leads_somewhere(&route.value, backends, faults);
-        }
-        let Route { name, path, host, backend, concurrency, max_share, spill } = route.value;
-        // Before any `?`: a route without a name still shows what is wrong with its spilling.
-        let spill = spill.map(|spill| spilling(spill.value, limits, faults));
-        Some(RouteSettings {
-            name: name?.value,
-            path: path?.value,
-            host: host.map(|at| at.value.0),
-            backend: backend?.value,
-            concurrency: concurrency.map(|at| at.value),
-            max_share: max_share.map(|at| at.value.0),
-            spill,
-        })
-    };
-    routes.into_iter().filter_map(one).collect()
+    matching::overlaps(&routes, faults);
+    routes.into_iter().filter_map(|route| one(route, around, faults)).collect()
+}
+
+/// Everything is looked at before any `?`: a route without a name still shows what is wrong with its spilling.
+fn one(route: At<Route>, around: &Surroundings<'_>, faults: &mut Faults) -> Option<RouteSettings> {
+    if let Some(backends) = around.backends {
+        leads_somewhere(&route.value, backends, faults);
+    }
+    let target = target::of(&route, faults);
+    let Route {
+        matched: Matched { name, path, host, methods, scheme },
+        changed,
+        response_timeout,
+        max_body,
+        concurrency,
+        max_share,
+        spill,
+        ..
+    } = route.value;
+    matching::reachable(scheme.as_ref(), around.https, faults);
+    let rewrite = changes::rewrite(changed, path.as_ref(), faults);
+    let limits = Limits { body: max_body.clone().unwrap_or(around.limits.body.clone()), store: around.limits.store.clone() };
+    let bound = if max_body.is_some() { "`routes.max_body`" } else { "`clients.max_body`" };
+    let spill = spill.map(|spill| spilling(spill.value, &limits, bound, faults));
+    Some(RouteSettings {
+        name: name?.value,
+        path: path?.value,
+        hosts: host.map_or_else(Vec::new, |at| at.value.0.into_iter().map(|host| host.value).collect()),
+        methods: matching::methods(methods, faults),
+        scheme: scheme.map(|at| at.value),
+        target: target?,
+        rewrite,
+        response_timeout: response_timeout.map(|at| at.value),
+        max_body: max_body.map(|at| at.value.0),
+        concurrency: concurrency.map(|at| at.value),
+        max_share: max_share.map(|at| at.value.0),
+        spill,
+    })
 }
 
 fn unique_names(routes: &[At<Route>], faults: &mut Faults) {
     let mut seen: HashMap<&str, &Span> = HashMap::new();
-    for name in routes.iter().filter_map(|route| route.value.name.as_ref()) {
+    for name in routes.iter().filter_map(|route| route.value.matched.name.as_ref()) {
         if let Some(first) = seen.get(&*name.value) {
             faults
                 .add(name.span.clone(), format!("two routes have the name `{}`", name.value), "counts and logs could not tell them apart")
                 .also((*first).clone(), "first here");
         } else {
             seen.insert(&name.value, &name.span);
-        }
-    }
-}
-
-fn unique_matches(routes: &[At<Route>], faults: &mut Faults) {
-    let mut seen = HashMap::new();
-    for route in routes {
-        let Some(path) = &route.value.path else { continue };
-        let host = route.value.host.as_ref().map(|host| host.value.0.as_str());
-        if let Some(first) = seen.get(&(&path.value, host)) {
-            let title = "two routes take the same requests";
-            faults.add(path.span.clone(), title, "no request would come here").also(Span::clone(first), "they all go here").help(
-                match host {
-                    Some(_) => "path and host are the same: change one of them, or remove this route",
-                    None => "the paths are the same: change one of them, give one a `host`, or remove this route",
-                },
-            );
-        } else {
-            seen.insert((&path.value, host), path.span.clone());
         }
     }
 }
@@ -111,7 +120,7 @@ fn leads_somewhere(route: &Route, backends: &Named<Backend>, faults: &mut Faults
     }
 }
 
-fn spilling(spill: Spill, limits: &Limits, faults: &mut Faults) -> proxy::Spill {
+fn spilling(spill: Spill, limits: &Limits, bound_by: &str, faults: &mut Faults) -> proxy::Spill {
     let Spill { methods, when, delivery, order_by, max_body, max_age, max_attempts, on_dead_letter, accepted } = spill;
     let mut unique = Vec::new();
     for method in methods.value {
@@ -123,7 +132,7 @@ fn spilling(spill: Spill, limits: &Limits, faults: &mut Faults) -> proxy::Spill 
     }
     order(&order_by, &on_dead_letter, faults);
     if let Some(own) = &max_body {
-        fits(own, &limits.body, "`clients.max_body`", "no larger body comes in", faults);
+        fits(own, &limits.body, bound_by, "no larger body comes in", faults);
         fits(own, &limits.store, "`store.max_bytes`", "no larger body fits into the store", faults);
     }
     let bound = file::SPILL_MAX_BODY.min(limits.body.value).min(limits.store.value);
