@@ -1,0 +1,87 @@
+//! Bodies of answers: one that is not whole is never taken for whole.
+
+use super::{
+    Stage,
+    common::backend::{Trigger, drip},
+    then_close, then_reset,
+};
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_seen_to_be_cut_off() {
+    let stage = Stage::set().await;
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (answer, came) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_owned(), ""),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_owned(), "half"),
+        (chunked.to_owned(), ""),
+        (format!("{chunked}4"), ""),
+        (format!("{chunked}4\r\nha"), "ha"),
+        (format!("{chunked}4\r\nhalf"), "half"),
+        (format!("{chunked}4\r\nhalf\r\n"), "half"),
+        (format!("{chunked}4\r\nhalf\r\n0"), "half"),
+        (format!("{chunked}4\r\nhalf\r\n0\r\n"), "half"),
+        (format!("{chunked}4\r\nhalf\r\n0\r\nX: 1\r\n"), "half"),
+    ] {
+        for act in [then_close(&answer), then_reset(&answer)] {
+            match stage.get(act).await {
+                Ok(response) if response.status == 200 => {
+                    assert!(!response.complete && came.starts_with(response.text()), "{answer:?}: {response:?}");
+                }
+                // What came may never have been read from a connection that was reset.
+                Ok(response) => assert_eq!(response.status, 503, "{answer:?}"),
+                // The head and the end have come as one.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_goes_wrong_is_seen_to_break_off() {
+    let stage = Stage::set().await;
+    for body in [
+        "4\r\nhalf\r\nx\r\n",
+        "4\r\nhalfx\r\n0\r\n\r\n",
+        "4\r\nhalf\r\n-1\r\n",
+        "4\r\nhalf\r\nfffffffffffffffff\r\n",
+        "4\r\nhalf\r\n0\r\nX Y\r\n\r\n",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        // Where the head and the end have come as one, there is no answer at all.
+        if let Ok(response) = stage.get(super::bytes(&answer)).await {
+            assert_eq!((response.status, response.complete), (200, false), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_whole_only_if_that_ends_in_peace() {
+    let stage = Stage::set().await;
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n"] {
+        let response = stage.get(then_close(format!("{head}all"))).await.unwrap();
+        assert_eq!((response.status, response.text(), response.complete), (200, "all", true), "{head:?}");
+        if let Ok(response) = stage.get(then_reset(format!("{head}all"))).await {
+            assert!(response.status == 503 || !response.complete, "{head:?}: {response:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_in_single_bytes_is_whole() {
+    let stage = Stage::set().await;
+    let trigger = Trigger::default();
+    trigger.release();
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;a=b\r\nhalf\r\n6\r\n whole\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let response = stage.get(drip(&trigger, answer)).await.unwrap();
+    assert_eq!((response.status, response.text(), response.complete), (200, "half whole", true));
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_its_head_is_waited_for_so_long_and_no_longer() {
+    let stage = Stage::set().await;
+    let trigger = Trigger::default();
+    let act = vec![super::Step::Read, super::Step::Write(b"HTTP/1.1 200 OK\r\nX: ".to_vec()), super::Step::Wait(trigger.clone())];
+    let response = stage.get(act).await.unwrap();
+    assert_eq!((response.status, response.field("proxy-status")), (504, Some("forebay; error=http_response_timeout")));
+    trigger.release();
+}
