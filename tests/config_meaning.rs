@@ -55,6 +55,7 @@ access = "/var/log/access.log"
 [backends.z]
 servers = ["http://Orders.Internal:81/", "http://[::2]", "unix:/run/z.sock"]
 connect_timeout = "250ms"
+idle_timeout = "4s"
 response_timeout = "3s"
 concurrency = 4
 health = { path = "/healthz?deep=1", interval = "3s", timeout = "2s", fall = 4, rise = 5 }
@@ -113,6 +114,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     assert_eq!((config.log.level, config.log.access), (LevelFilter::INFO, AccessTarget::Off));
     let app = &config.backends[0];
     assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (second, 30 * second));
+    assert_eq!(app.backend.idle_timeout, 45 * second);
     assert_eq!(
         (app.health.concurrency, app.health.wait, app.health.check.is_none()),
         (Concurrency::Adaptive, Duration::from_millis(250), true)
@@ -162,6 +164,7 @@ fn what_is_written_about_backends_is_what_is_meant() {
         [ServerAddress::Name("orders.internal".into(), 81), ServerAddress::Tcp(tcp("[::2]:80")), ServerAddress::Unix("/run/z.sock".into())];
     assert_eq!(z.backend.servers, servers);
     assert_eq!((z.backend.connect_timeout, z.backend.response_timeout), (Duration::from_millis(250), 3 * second));
+    assert_eq!(z.backend.idle_timeout, 4 * second);
     assert_eq!(z.health.concurrency, Concurrency::Fixed(4));
     let check = Check { path: "/healthz?deep=1".into(), interval: 3 * second, timeout: 2 * second, fall: 4, rise: 5 };
     assert_eq!(z.health.check, Some(check));

@@ -4,17 +4,16 @@ use std::{
     io,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use crate::proxy::{Connections, Listener, Shared, Sockets, Worker};
+use crate::{
+    backend::SWEEP,
+    proxy::{Connections, Listener, Shared, Sockets, Worker},
+};
 
 use super::StartError;
-
-/// How often each thread drops idle connections that are too old.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// All worker threads.
 pub(super) struct Workers {

@@ -16,10 +16,14 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{ErrorKind, balance::Load, pool::Shelf};
+use super::{
+    ErrorKind,
+    balance::Load,
+    pool::{Connection, Shelf},
+};
 
 /// Why a body on its way to a backend ended early.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,14 @@ impl RequestBody {
     /// Whether it comes from a client while it is sent.
     pub fn is_streaming(&self) -> bool {
         matches!(self.0, Kind::Streaming { .. })
+    }
+
+    /// All of it, where it is kept in memory and has not been sent yet.
+    pub(super) fn in_memory(&self) -> Option<Bytes> {
+        match &self.0 {
+            Kind::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
+            Kind::Streaming { .. } | Kind::Boxed(_) => None,
+        }
     }
 
     pub(super) fn pace(&self) -> Option<Arc<Pace>> {
@@ -212,14 +224,14 @@ pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
-    lease: Option<(SendRequest<RequestBody>, Arc<Shelf>)>,
+    lease: Option<(Connection, Arc<Shelf>)>,
     /// Counts the request at its server until the body has ended.
     load: Option<Load>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, sender: SendRequest<RequestBody>, shelf: Arc<Shelf>, load: Load) -> Self {
-        let mut body = Self { incoming, lease: Some((sender, shelf)), load: Some(load) };
+    pub(super) fn new(incoming: Incoming, connection: Connection, shelf: Arc<Shelf>, load: Load) -> Self {
+        let mut body = Self { incoming, lease: Some((connection, shelf)), load: Some(load) };
         if body.incoming.is_end_stream() {
             body.ended();
         }
@@ -228,8 +240,8 @@ impl ResponseBody {
 
     fn ended(&mut self) {
         self.load = None;
-        if let Some((sender, shelf)) = self.lease.take() {
-            shelf.give_back(sender);
+        if let Some((connection, shelf)) = self.lease.take() {
+            shelf.give_back(connection);
         }
     }
 }

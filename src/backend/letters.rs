@@ -75,7 +75,12 @@ pub fn extensions<'a>(names: impl Iterator<Item = &'a str>) -> Extensions {
         text.push_str("\r\n");
     }
     text.push_str("\r\n");
-    read(text.into_bytes()).now_or_never().flatten().unwrap_or_default()
+    head(text.into_bytes()).map(|head| head.into_parts().0.extensions).unwrap_or_default()
+}
+
+/// The head of a request that was written down, with its letters; none when it is not whole. What follows it is left out.
+pub(super) fn head(text: Vec<u8>) -> Option<Request<()>> {
+    read(text).now_or_never().flatten()
 }
 
 async fn written(request: Request<Empty<Bytes>>) -> Option<Vec<u8>> {
@@ -92,17 +97,19 @@ async fn written(request: Request<Empty<Bytes>>) -> Option<Vec<u8>> {
     Some(std::mem::take(&mut *memory.written.lock()))
 }
 
-async fn read(text: Vec<u8>) -> Option<Extensions> {
+async fn read(text: Vec<u8>) -> Option<Request<()>> {
     let memory = Memory { unread: Arc::new(Mutex::new(text)), ..Memory::default() };
     let found = Arc::new(Mutex::new(None));
     let service = service_fn(|request: Request<Incoming>| {
-        *found.lock() = Some(request.extensions().clone());
+        *found.lock() = Some(request.map(drop));
         std::future::ready(Ok::<_, io::Error>(Response::new(Empty::<Bytes>::new())))
     });
-    let connection =
-        server::conn::http1::Builder::new().preserve_header_case(true).header_read_timeout(None).serve_connection(memory, service);
+    let connection = server::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .max_headers(MAX_FIELDS + 8)
+        .header_read_timeout(None)
+        .serve_connection(memory, service);
     let _pending = connection.now_or_never();
-
     found.lock().take()
 }
 

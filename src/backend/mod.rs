@@ -4,6 +4,7 @@
 //! connections, last in first out, so that few stay warm and the rest age out. What an error *means* for a request is not decided
 //! here (`envelope::verdict`), nor whether the backend is fit to be asked (`health`).
 
+mod again;
 mod balance;
 mod body;
 mod connect;
@@ -11,6 +12,7 @@ pub mod gather;
 pub mod headers;
 pub mod letters;
 mod pool;
+mod send;
 
 use std::{
     fmt,
@@ -20,12 +22,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::HOST};
+use http::{Method, Request, Response, StatusCode, header::HOST};
 
 use crate::envelope::Name;
 
 pub use body::{BodyError, RequestBody, ResponseBody};
-pub use pool::Pool;
+pub use pool::{Pool, SWEEP};
 
 /// Where a backend is and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Time from the whole request being sent to the head of the response.
     pub response_timeout: Duration,
+    /// Time that a kept connection may lie idle before it is not used any more; at least a second.
+    pub idle_timeout: Duration,
 }
 
 /// In a request's extensions: its own response timeout, in place of its backend's.
@@ -165,75 +169,9 @@ impl Backend {
         self.servers.load(server)
     }
 
-    /// Sends a request to the less loaded of two servers that are up and waits for the head of the response.
-    ///
-    /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A request
-    /// that a reused connection hands back unsent, because it had died idle, goes out on another one.
-    pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
-        self.send_avoiding(0, pool, request).await
-    }
-
     /// Whether a server is up that `avoid` does not name: its bit `n` stands for server number `n`.
     pub fn has_another(&self, avoid: u64) -> bool {
         self.servers.any_up(avoid)
-    }
-
-    /// As [`send`](Self::send), but not to the servers that `avoid` names.
-    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
-        let Some(load) = self.servers.choose(avoid) else {
-            let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
-        };
-        let server = load.server();
-        let fail = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
-        let unsent =
-            |kind, detail, request| SendError { kind, maybe_sent: false, server: Some(server), detail, unsent: Some(Box::new(request)) };
-        if !request.headers().contains_key(HOST)
-            && let Ok(host) = HeaderValue::try_from(self.settings.servers[server].host())
-        {
-            // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
-            request.headers_mut().insert(HOST, host);
-        }
-        let timeout = request.extensions().get().map_or(self.settings.response_timeout, |ResponseTimeout(own)| *own);
-        let shelf = pool.shelf(self.generation, server);
-        loop {
-            let (mut sender, reused) = match shelf.take() {
-                Some(sender) => (sender, true),
-                None => match connect::open(&self.settings.servers[server], self.settings.connect_timeout).await {
-                    Ok(sender) => (sender, false),
-                    Err((kind, detail)) => return Err(unsent(kind, detail, request)),
-                },
-            };
-            let pace = request.body().pace();
-            let attempt = sender.try_send_request(request);
-            let outcome = body::with_response_timeout(attempt, timeout, pace).await;
-            let mut error = match outcome {
-                Ok(Ok(response)) => {
-                    if let Some(fault) = headers::fault_of(&response) {
-                        return Err(fail(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}")));
-                    }
-                    let response = response.map(|incoming| ResponseBody::new(incoming, sender, shelf, load));
-                    return Ok(Reply { response, server });
-                }
-                Ok(Err(error)) => error,
-                Err(body::TimedOut { body_done: true }) => {
-                    let detail = format!("no response within {timeout:?}");
-                    return Err(fail(ErrorKind::Timeout, detail));
-                }
-                Err(body::TimedOut { body_done: false }) => {
-                    let detail = format!("the request body stalled for {timeout:?}");
-                    return Err(fail(ErrorKind::RequestStalled, detail));
-                }
-            };
-            match error.take_message() {
-                Some(back) if reused => request = back,
-                Some(back) => return Err(unsent(ErrorKind::Reset, connect::chain(error.error()), back)),
-                None => {
-                    let error = error.into_error();
-                    return Err(fail(body::kind_of(&error), connect::chain(&error)));
-                }
-            }
-        }
     }
 
     /// Asks server number `server` on a connection of its own whether it is well: with a `path` by GET, which 2xx and 3xx pass; without one by
@@ -249,9 +187,10 @@ impl Backend {
             .header(http::header::CONNECTION, "close")
             .body(RequestBody::empty());
         let Ok(request) = request else { return false };
+        let settings = Settings { connect_timeout: timeout, ..self.settings.clone() };
         let asked = async {
-            let mut sender = connect::open(address, timeout).await.ok()?;
-            Some(sender.send_request(request).await.ok()?.status())
+            let mut connection = connect::open(address, &settings).await.ok()?;
+            Some(connection.sender.send_request(request).await.ok()?.status())
         };
         let status = tokio::time::timeout(timeout, asked).await.ok().flatten();
         status.is_some_and(|status| match path {

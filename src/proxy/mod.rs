@@ -73,7 +73,7 @@ impl Worker {
         Arc::new(Self { shared, pool: Pool::default() })
     }
 
-    /// Drops idle connections to backends that are too old. Called every few seconds.
+    /// Drops idle connections to backends that are too old. Called every [`SWEEP`](crate::backend::SWEEP).
     pub fn sweep(&self) {
         self.pool.sweep();
     }

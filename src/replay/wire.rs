@@ -29,6 +29,8 @@ impl Courier for Wire {
             Outgoing::Stored(body) => RequestBody::boxed(body),
         });
         Box::pin(async move {
+            // Replay sweeps too seldom for the pool's clock, and can afford a look at the real one.
+            self.pool.tick();
             let reply = self.backend.send(&self.pool, request).await?;
             let mut response = reply.response.map(|body| body.map_err(|_| ()).boxed_unsync());
             remove_hop_by_hop(response.headers_mut());

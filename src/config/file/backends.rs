@@ -7,6 +7,7 @@ pub(in crate::config) struct Backend {
     pub servers: Option<At<Vec<At<ServerAddress>>>>,
     pub connect_timeout: At<Duration>,
     pub response_timeout: At<Duration>,
+    pub idle_timeout: At<Duration>,
     pub concurrency: At<Concurrency>,
     pub health: Option<At<Health>>,
     pub replay: Replay,
@@ -25,6 +26,15 @@ impl Section for Backend {
             response_timeout: table.or(
                 key("response_timeout", "Time from the whole request being sent to the headers of the response.").range(MS, DAY),
                 30 * SECOND,
+            ),
+            idle_timeout: table.or(
+                key(
+                    "idle_timeout",
+                    "Time that a kept connection may lie idle before it is not used any more; shorter than the servers' own. Where a server says how \
+                     long it keeps one (`Keep-Alive: timeout=5`), it is used until a second before.",
+                )
+                .range(SECOND, DAY),
+                45 * SECOND,
             ),
             concurrency: table.or(
                 key(
