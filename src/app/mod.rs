@@ -75,6 +75,8 @@ pub enum Order {
     Reload(Box<Config>),
     /// The configuration was to be reloaded, but could not be read: the old one stays in force.
     ReloadFailed,
+    /// Open log files anew, after a rotation has moved them away.
+    ReopenLogs,
 }
 
 /// A program that is bound to its addresses and ready to run.
@@ -107,7 +109,8 @@ impl App {
         let (admin_listener, admin_address) =
             bind_admin(config.admin.address, passed).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
         inherited.all_taken()?;
-        let access_log = AccessLog::open(&config.log.access, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
+        let access_log =
+            AccessLog::open(&config.log.access, config.log.access_format, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
         let (keeper, known) = Keeper::open(&config.store.path);
         fleet.remember(&known);
@@ -190,6 +193,7 @@ impl Control {
                         self.metrics.reloaded(false);
                         manager.kept();
                     }
+                    Some(Order::ReopenLogs) => self.shared.access_log.reopen(),
                     Some(Order::Stop) | None => break,
                 },
                 () = manager.beat() => {}

@@ -72,7 +72,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without -c and --backend the file is FOREBAY_CONFIG, else ./config.toml, else /etc/forebay/config.toml.
-TERM and INT finish what is under way and stop (a second one stops at once); HUP reads the configuration again.")]
+TERM and INT finish what is under way and stop (a second one stops at once); HUP reads the configuration again, USR1 opens the access log anew.")]
 pub struct RunArgs {
     /// The configuration file [env: FOREBAY_CONFIG]
     #[arg(short, long, value_name = "FILE", conflicts_with = "backend")]

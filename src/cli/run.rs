@@ -55,6 +55,7 @@ fn start(source: Source, config: Config) -> Result<(), StartError> {
                 let order = match signals.next().await {
                     Asked::Stop => Order::Stop,
                     Asked::Reload => reload(&source),
+                    Asked::Reopen => Order::ReopenLogs,
                 };
                 if orders.send(order).await.is_err() {
                     return;

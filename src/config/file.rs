@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessTarget,
+    AccessFormat, AccessTarget,
     read::{At, Section, Table, key},
     values::{Concurrency, Engine, Named, Size},
 };
@@ -205,6 +205,7 @@ impl Section for Store {
 pub(super) struct Log {
     pub level: At<LevelFilter>,
     pub access: At<AccessTarget>,
+    pub access_format: At<AccessFormat>,
 }
 
 impl Section for Log {
@@ -214,6 +215,10 @@ impl Section for Log {
         Self {
             level: table.or(key("level", "The least severe event that is logged to stderr."), LevelFilter::INFO),
             access: table.or(key("access", "Where one line per request goes: `off`, `stdout`, or the path of a file."), AccessTarget::Off),
+            access_format: table.or(
+                key("access_format", "How that line looks: `json`, with everything that is known, or nginx's `combined`."),
+                AccessFormat::Json,
+            ),
         }
     }
 }

@@ -22,7 +22,12 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 
-use crate::{admin, backend, envelope::Name, health, proxy, replay, store, telemetry::AccessTarget};
+use crate::{
+    admin, backend,
+    envelope::Name,
+    health, proxy, replay, store,
+    telemetry::{AccessFormat, AccessTarget},
+};
 
 pub use fault::Report;
 pub use schema::schema;
@@ -67,6 +72,8 @@ pub struct LogSettings {
     pub level: LevelFilter,
     /// Where the access log goes.
     pub access: AccessTarget,
+    /// How its lines look.
+    pub access_format: AccessFormat,
 }
 
 /// Why there is no configuration. The text of each says what to do.

@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::P
 use hyper::body::Incoming;
 
 use crate::{
-    backend::{Reply, RequestBody, ResponseTimeout},
+    backend::{Reply, RequestBody, ResponseTimeout, SendError},
     envelope::{
         Delivery, Reason,
         order::{self, Subject},
@@ -87,6 +87,9 @@ impl Exchange {
                     Way::Backend(route) => {
                         let answered = self.on_route(&site, route, request, &seen).await;
                         route.metrics.request(answered.1.outcome, began.elapsed());
+                        if let Some(entry) = &mut entry {
+                            entry.served(answered.1.server.and_then(|server| route.upstream.backend.addresses().get(server)));
+                        }
                         answered
                     }
                     Way::Own(own) => {
@@ -170,7 +173,7 @@ impl Exchange {
         }
         match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
             Ok((reply, seats)) => passed(reply, seats),
-            Err(error) => refused(answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
+            Err(error) => failed(&error, answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
 
@@ -251,7 +254,9 @@ impl Exchange {
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
             }
             (_, Ok((reply, seats))) => passed(reply, seats),
-            (_, Err(error)) => refused(answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers))),
+            (_, Err(error)) => {
+                failed(&error, answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers)))
+            }
         }
     }
 
@@ -274,7 +279,8 @@ impl Exchange {
 }
 
 fn passed(reply: Reply, seats: Option<Seats>) -> Answered {
-    (forward::passed(reply, seats), Verdict::PASSED)
+    let server = Some(reply.server);
+    (forward::passed(reply, seats), Verdict { server, ..Verdict::PASSED })
 }
 
 /// An answer with what its route changes in it.
@@ -285,6 +291,11 @@ fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answ
         None => {}
     }
     (response, verdict)
+}
+
+/// The answer to a request that got none from its backend.
+fn failed(error: &SendError, response: Response<ClientBody>) -> Answered {
+    (response, Verdict { server: error.server, ..Verdict::REFUSED })
 }
 
 fn refused(response: Response<ClientBody>) -> Answered {

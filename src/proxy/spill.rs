@@ -78,7 +78,7 @@ pub(super) async fn spill(
         }
         Err(error) => {
             tracing::debug!(route = %route.settings.name, %error, "a write could not be queued");
-            let verdict = Verdict { outcome: RequestOutcome::Refused, reason: Some(cause.reason), request_id: None };
+            let verdict = Verdict { outcome: RequestOutcome::Refused, reason: Some(cause.reason), request_id: None, server: None };
             (answer::store_failed(&error, &headers_of_failure), verdict)
         }
     }

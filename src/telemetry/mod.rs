@@ -10,7 +10,7 @@ mod logs;
 mod metrics;
 mod scrape;
 
-pub use access::{AccessEntry, AccessLog, AccessTarget};
+pub use access::{AccessEntry, AccessFormat, AccessLog, AccessTarget};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};

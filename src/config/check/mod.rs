@@ -112,7 +112,7 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
         admin,
         store: store_settings(store, faults),
         backends: backends?,
-        log: LogSettings { level: log.level.value, access: log.access.value },
+        log: LogSettings { level: log.level.value, access: log.access.value, access_format: log.access_format.value },
         drain_timeout: drain_timeout.value,
     })
 }

@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::PutBack;
 use crate::{
     config::{
-        AccessTarget,
+        AccessFormat, AccessTarget,
         read::{Value, nearest},
         units::Wrong,
     },
@@ -50,6 +50,7 @@ const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce)
 const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
 const SCHEME: &[(&str, Scheme)] = &[("http", Scheme::Http), ("https", Scheme::Https)];
 const PUT_BACK: &[(&str, PutBack)] = &[("put-back", PutBack(true)), ("keep", PutBack(false))];
+const ACCESS_FORMAT: &[(&str, AccessFormat)] = &[("json", AccessFormat::Json), ("combined", AccessFormat::Combined)];
 const ENGINE: &[(&str, Engine)] = &[("redb", Engine::Redb)];
 const PROFILE: &[(&str, Profile)] = &[("gentle", Profile::Gentle), ("fast", Profile::Fast), ("fixed", Profile::Fixed)];
 const LEVEL: &[(&str, LevelFilter)] = &[
@@ -185,6 +186,22 @@ impl Value for LevelFilter {
 
     fn text(text: &str) -> Result<Self, Wrong> {
         choose(text, LEVEL)
+    }
+}
+
+impl Value for AccessFormat {
+    const NOUN: &'static str = "a format";
+
+    fn schema() -> Json {
+        words(ACCESS_FORMAT)
+    }
+
+    fn show(&self) -> Json {
+        word(self, ACCESS_FORMAT)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, ACCESS_FORMAT)
     }
 }
 

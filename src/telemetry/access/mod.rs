@@ -1,12 +1,14 @@
-//! The access log: one JSON line per request, which never holds up the request.
+//! The access log: one line per request, as JSON or in nginx's `combined`, which never holds up the request.
 //!
 //! Lines go through a bounded channel to a thread of their own. When the disk cannot keep up and the channel is full, lines are dropped
 //! and counted: a slow disk costs lines of a log, not traffic.
 
+mod combined;
+mod entry;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,10 +20,8 @@ use std::{
 };
 
 use prometheus_client::metrics::counter::Counter;
-use serde::{Serialize, Serializer};
 
-use super::RequestOutcome;
-use crate::envelope::{RequestId, Timestamp};
+pub use entry::AccessEntry;
 
 /// Lines that wait for the disk at most: a second of 16,000 requests.
 const CAPACITY: usize = 16 * 1024;
@@ -41,69 +41,14 @@ pub enum AccessTarget {
     File(PathBuf),
 }
 
-/// One answered request. Fields that are `None` are left out of the line.
-#[derive(Debug, Clone, Serialize)]
-pub struct AccessEntry<'a> {
-    /// When its head arrived.
-    #[serde(rename = "timestamp", serialize_with = "display")]
-    pub at: Timestamp,
-    /// The client's address; behind trusted proxies the one that they name.
-    pub client: IpAddr,
-    /// Its method.
-    pub method: &'a str,
-    /// Its request target.
-    pub target: &'a str,
-    /// Its `Host`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<&'a str>,
-    /// The status that it was answered with.
-    pub status: u16,
-    /// Bytes of the answer's body.
-    pub bytes_sent: u64,
-    /// Time from its head to the end of its answer.
-    #[serde(rename = "duration_seconds", serialize_with = "seconds")]
-    pub duration: Duration,
-    /// The backend of its route.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<&'a str>,
-    /// Its route.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<&'a str>,
-    /// How it ended.
-    #[serde(serialize_with = "outcome")]
-    pub outcome: RequestOutcome,
-    /// Why it was queued or refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'a str>,
-    /// Its identity in the queue, if it was queued.
-    #[serde(rename = "id", skip_serializing_if = "Option::is_none", serialize_with = "display_some")]
-    pub request_id: Option<RequestId>,
-    /// Its `User-Agent`, byte for byte; what is not UTF-8 in it is shown as U+FFFD.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy")]
-    pub user_agent: Option<&'a [u8]>,
-}
-
-fn display<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn display_some<S: Serializer>(value: &Option<impl std::fmt::Display>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn seconds<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(value.as_secs_f64())
-}
-
-fn outcome<S: Serializer>(value: &RequestOutcome, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(value.as_str())
-}
-
-fn lossy<S: Serializer>(value: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&String::from_utf8_lossy(value.unwrap_or_default()))
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessFormat {
+    /// A JSON object with everything that is known.
+    #[default]
+    Json,
+    /// nginx's and Apache's `combined`.
+    Combined,
 }
 
 /// The access log. Clones write to the same one.
@@ -113,6 +58,7 @@ pub struct AccessLog(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     lines: SyncSender<Message>,
+    format: AccessFormat,
     /// Set to have the file opened anew. Not a message alone: the channel may be full when the operator asks.
     reopen: Arc<AtomicBool>,
     dropped: Counter,
@@ -170,20 +116,20 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened for appending, or the thread cannot be started.
-    pub fn open(target: &AccessTarget, dropped: Counter) -> io::Result<Self> {
+    pub fn open(target: &AccessTarget, format: AccessFormat, dropped: Counter) -> io::Result<Self> {
         match target {
             AccessTarget::Off => Ok(Self(None)),
-            AccessTarget::Stdout => Self::start(io::stdout(), dropped, CAPACITY),
-            AccessTarget::File(path) => Self::start(LogFile { path: path.clone(), file: append(path)? }, dropped, CAPACITY),
+            AccessTarget::Stdout => Self::start(io::stdout(), format, dropped, CAPACITY),
+            AccessTarget::File(path) => Self::start(LogFile { path: path.clone(), file: append(path)? }, format, dropped, CAPACITY),
         }
     }
 
-    fn start(sink: impl Sink, dropped: Counter, capacity: usize) -> io::Result<Self> {
+    fn start(sink: impl Sink, format: AccessFormat, dropped: Counter, capacity: usize) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(capacity);
         let reopen = Arc::new(AtomicBool::new(false));
         let writer = Writer { sink, reopen: Arc::clone(&reopen), dropped: dropped.clone(), failing: false };
         thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Self(Some(Arc::new(Shared { lines: sender, reopen, dropped }))))
+        Ok(Self(Some(Arc::new(Shared { lines: sender, format, reopen, dropped }))))
     }
 
     /// Whether entries go anywhere: one need not be built otherwise.
@@ -195,9 +141,15 @@ impl AccessLog {
     pub fn write(&self, entry: &AccessEntry<'_>) {
         let Some(shared) = &self.0 else { return };
         let mut line = Vec::with_capacity(512);
-        let written = serde_json::to_writer(&mut line, entry);
+        let written = match shared.format {
+            AccessFormat::Json => serde_json::to_writer(&mut line, entry).is_ok(),
+            AccessFormat::Combined => {
+                combined::write(entry, &mut line);
+                true
+            }
+        };
         line.push(b'\n');
-        if written.is_err() || shared.lines.try_send(Message::Line(line)).is_err() {
+        if !written || shared.lines.try_send(Message::Line(line)).is_err() {
             shared.dropped.inc();
         }
     }

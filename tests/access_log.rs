@@ -1,0 +1,89 @@
+//! The access log says of each request who sent it, what became of it and who answered, in the form that the operator chose.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod common;
+
+use std::fs;
+
+use common::{
+    backend::{self, Backend},
+    client,
+    program::Program,
+    site::Site,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const REQUEST: &str = "POST /a%20b\"c?d HTTP/1.1\r\nHost: www.example.com\r\nX-Forwarded-For: 203.0.113.9\r\nAuthorization: Basic am9lOnNlY3JldA==\r\n\
+                       Referer: http://r/\r\nUser-Agent: a\\b \u{e9}\r\nContent-Length: 2\r\n\r\nhi";
+
+fn site(backend: &Backend, format: &str) -> Site {
+    Site::spilling(backend.url(), "")
+        .clients("trusted_proxies = [\"127.0.0.1\"]")
+        .top(&format!("workers = 1\nlog = {{ access = \"./access.log\", access_format = \"{format}\" }}"))
+}
+
+/// All lines that the log has once the program has ended, which writes them all.
+async fn lines(program: &mut Program, file: &str) -> Vec<String> {
+    program.terminate().await;
+    fs::read_to_string(program.path(file)).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_answered() {
+    let mut backend = Backend::start().await;
+    let url = backend.url();
+    let mut program = Program::start(&site(&backend, "json").to_string()).await;
+    backend.next(backend::answer(201, &[], "made"));
+    assert_eq!(client::fetch(program.proxy(), REQUEST).await.status, 201);
+    backend.stop().await;
+    let id = client::fetch(program.proxy(), REQUEST).await.id();
+    assert_eq!(client::fetch(program.proxy(), client::get("/x")).await.status, 503);
+    let lines: Vec<Value> = lines(&mut program, "access.log").await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [passed, spilled, refused] = lines.as_slice() else { panic!("{lines:?}") };
+    for (field, expected) in [
+        ("client", json!("203.0.113.9")),
+        ("method", json!("POST")),
+        ("target", json!("/a%20b\"c?d")),
+        ("protocol", json!("HTTP/1.1")),
+        ("host", json!("www.example.com")),
+        ("user", json!("joe")),
+        ("referer", json!("http://r/")),
+        ("user_agent", json!("a\\b é")),
+        ("status", json!(201)),
+        ("bytes_sent", json!(4)),
+        ("server", json!(url)),
+        ("backend", json!("app")),
+        ("route", json!("all")),
+        ("outcome", json!("passed")),
+    ] {
+        assert_eq!(passed[field], expected, "{field}");
+    }
+    assert!(passed["server_seconds"].as_f64().unwrap() <= passed["duration_seconds"].as_f64().unwrap());
+    assert_eq!((&spilled["status"], &spilled["outcome"], &spilled["id"]), (&json!(202), &json!("spilled"), &json!(id)));
+    assert_eq!((&refused["status"], &refused["outcome"], &refused["server"]), (&json!(503), &json!("refused"), &json!(url)));
+}
+
+#[tokio::test]
+async fn a_combined_line_is_that_of_nginx_and_a_rotated_file_is_left_alone() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&site(&backend, "combined").to_string()).await;
+    client::fetch(program.proxy(), REQUEST).await;
+    fs::rename(program.path("access.log"), program.path("access.log.1")).unwrap();
+    program.signal(Signal::USR1);
+    program.logged("the reopening", |line| line["message"] == "access log reopened").await;
+    client::fetch(program.proxy(), client::get("/second")).await;
+    let rotated_file = program.path("access.log.1");
+    let new = lines(&mut program, "access.log").await;
+    let rotated = fs::read_to_string(rotated_file).unwrap();
+    assert!(
+        new.last().unwrap().contains("\"GET /second HTTP/1.1\" 200 2 \"-\" \"-\"") && !rotated.contains("/second"),
+        "{new:?} {rotated}"
+    );
+    // The first line may have been under way when the file was opened anew.
+    let first = rotated.lines().chain(new.iter().map(String::as_str)).next().unwrap();
+    let [before, _, after] = first.split(['[', ']']).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(before, "203.0.113.9 - joe ");
+    assert_eq!(after, " \"POST /a%20b\\x22c?d HTTP/1.1\" 200 2 \"http://r/\" \"a\\x5Cb \\xC3\\xA9\"");
+}
