@@ -1,5 +1,7 @@
 //! What RFC 9110 asks of whoever stands between a client and a server, beyond handing messages on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{
@@ -102,4 +104,103 @@ async fn an_answer_without_a_date_gets_one_and_a_date_stays_as_it_is() {
     backend.next(backend::answer(200, &[&format!("Date: {theirs}")], ""));
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!(values(&response.fields, "date").collect::<Vec<_>>(), [theirs.as_bytes()]);
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_interim_answer() {
+    let (backend, program) = passing().await;
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("POST / HTTP/1.0\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await;
+    let response = client.exchange("abc").await;
+    assert_eq!((response.status, response.interim), (200, vec![]));
+    let request = &backend.received(1).await[0];
+    assert_eq!((&request.body.content[..], request.field("expect")), (&b"abc"[..], None));
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_the_answer_when_its_client_says_so() {
+    let (backend, program) = passing().await;
+    for last in ["GET /last HTTP/1.1\r\nHost: test\r\nConnection: Close\r\n\r\n", "GET /last HTTP/1.0\r\nHost: test\r\n\r\n"] {
+        let mut client = Client::connect(program.proxy()).await;
+        client.send([last.as_bytes(), &client::get("/beyond")].concat()).await;
+        let response = client.response().await;
+        assert_eq!(response.status, 200);
+        assert!(last.contains("1.0") || response.field("connection").is_some_and(|option| option.eq_ignore_ascii_case("close")));
+        client.ended().await;
+    }
+    assert!(backend.requests().iter().all(|request| request.target == "/last"));
+    let mut client = Client::connect(program.proxy()).await;
+    for _ in 0..2 {
+        assert_eq!(client.exchange("GET / HTTP/1.0\r\nHost: test\r\nConnection: keep-alive\r\n\r\n").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_request_line_of_8000_octets_is_taken() {
+    let (backend, program) = passing().await;
+    let target = format!("/{}", "x".repeat(8000));
+    assert_eq!(client::fetch(program.proxy(), client::get(&target)).await.status, 200);
+    assert_eq!(backend.received(1).await[0].target, target);
+}
+
+#[tokio::test]
+async fn credentials_conditions_and_ranges_cross_as_they_are() {
+    let (backend, program) = passing().await;
+    let sent = [
+        "Authorization: Basic  a==",
+        "If-None-Match: \"a\", W/\"b\"",
+        "Range: bytes=0-1, 5-",
+        "Cache-Control: no-transform",
+        "Cookie: a=1; b=2",
+    ];
+    backend.next(backend::answer(
+        206,
+        &[
+            "Content-Range: bytes 0-1/7",
+            "WWW-Authenticate: Basic realm=\"x\", Digest",
+            "Age: 7",
+            "Vary: *",
+            "ETag: W/\"b\"",
+            "Server: old/1",
+            "Proxy-Status: inner; error=dns_error",
+        ],
+        "ab",
+    ));
+    let response = client::fetch(program.proxy(), client::request("GET", "/", &sent, "")).await;
+    let request = &backend.received(1).await[0];
+    for field in sent {
+        let (name, value) = field.split_once(": ").unwrap();
+        assert_eq!(request.field(name), Some(value.trim()), "{name}");
+    }
+    for (name, value) in [
+        ("content-range", "bytes 0-1/7"),
+        ("www-authenticate", "Basic realm=\"x\", Digest"),
+        ("age", "7"),
+        ("vary", "*"),
+        ("server", "old/1"),
+        ("proxy-status", "inner; error=dns_error"),
+    ] {
+        assert_eq!(response.field(name), Some(value), "{name}");
+    }
+    assert_eq!((response.status, response.field("etag"), response.text()), (206, Some("W/\"b\""), "ab"));
+}
+
+#[tokio::test]
+async fn a_method_that_our_own_resources_do_not_know_is_told_which_they_do() {
+    let (_backend, program) = passing().await;
+    let ours = "/.forebay/requests/01900000-0000-7000-8000-000000000000";
+    let response = client::fetch(program.proxy(), client::request("PUT", ours, &[], "")).await;
+    assert_eq!(response.status, 405);
+    assert!(response.field("allow").unwrap().contains("GET"), "{:?}", response.field("allow"));
+}
+
+#[tokio::test]
+async fn an_old_client_is_never_switched_to_another_protocol() {
+    let (backend, program) = passing().await;
+    backend.otherwise(|request| match request.field("upgrade") {
+        Some(_) => backend::bytes("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+        None => backend::answer(200, &[], "ok"),
+    });
+    let response = client::fetch(program.proxy(), "GET / HTTP/1.0\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
+    assert_eq!((response.status, backend.requests()[0].field("upgrade")), (200, None));
 }

@@ -74,3 +74,16 @@ async fn an_upload_without_a_body_is_still_one_request() {
         assert!(request.field("transfer-encoding").is_none() && request.field("content-length").is_none_or(|length| length == "0"));
     }
 }
+
+#[tokio::test]
+async fn a_promise_of_trailers_that_did_not_come_is_not_passed_on() {
+    let promise = "POST /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    for (when, status) in [("needed", 200), ("always", 202)] {
+        let backend = Backend::start().await;
+        let program = Program::start(&Site::spilling(backend.url(), &format!("when = \"{when}\"")).to_string()).await;
+        assert_eq!(client::fetch(program.proxy(), promise).await.status, status);
+        let request = &backend.received(1).await[0];
+        assert_eq!((request.field("trailer"), &request.body.content[..]), (None, &b"abc"[..]));
+        assert_eq!(request.field("content-length").is_some(), request.field("transfer-encoding").is_none());
+    }
+}
