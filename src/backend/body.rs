@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -44,7 +45,14 @@ pub struct RequestBody(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    Streaming { incoming: Incoming, left: u64, limit: u64, pace: Arc<Pace> },
+    /// None, in a request that asks for one of these protocols.
+    Switching(HeaderValue),
+    Streaming {
+        incoming: Incoming,
+        left: u64,
+        limit: u64,
+        pace: Arc<Pace>,
+    },
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
 
@@ -67,6 +75,11 @@ impl RequestBody {
         Self(Kind::Streaming { incoming, left: limit, limit, pace: Arc::default() })
     }
 
+    /// No body, in a request that asks its server to switch to one of `protocols` (RFC 9110 section 7.8).
+    pub fn switching(protocols: HeaderValue) -> Self {
+        Self(Kind::Switching(protocols))
+    }
+
     /// Any other body.
     pub fn boxed<B>(body: B) -> Self
     where
@@ -84,14 +97,22 @@ impl RequestBody {
     pub(super) fn in_memory(&self) -> Option<Bytes> {
         match &self.0 {
             Kind::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
-            Kind::Streaming { .. } | Kind::Boxed(_) => None,
+            Kind::Switching(_) | Kind::Streaming { .. } | Kind::Boxed(_) => None,
+        }
+    }
+
+    /// The protocols that its request asks for.
+    pub(super) fn protocols(&self) -> Option<HeaderValue> {
+        match &self.0 {
+            Kind::Switching(protocols) => Some(protocols.clone()),
+            Kind::Full(_) | Kind::Streaming { .. } | Kind::Boxed(_) => None,
         }
     }
 
     pub(super) fn pace(&self) -> Option<Arc<Pace>> {
         match &self.0 {
             Kind::Streaming { pace, .. } => Some(pace.clone()),
-            Kind::Full(_) | Kind::Boxed(_) => None,
+            Kind::Full(_) | Kind::Switching(_) | Kind::Boxed(_) => None,
         }
     }
 }
@@ -108,6 +129,7 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
+            Kind::Switching(_) => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
             Kind::Streaming { incoming, left, limit, pace } => {
@@ -129,6 +151,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
+            Kind::Switching(_) => true,
             Kind::Streaming { incoming, .. } => incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -137,6 +160,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Switching(_) => SizeHint::with_exact(0),
             Kind::Streaming { incoming, .. } => incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
@@ -236,6 +260,11 @@ impl ResponseBody {
             body.ended();
         }
         body
+    }
+
+    /// What follows a 101 is no body of HTTP. The connection is not used again, and the request counts until this is dropped.
+    pub(super) fn switched(incoming: Incoming, load: Load) -> Self {
+        Self { incoming, lease: None, load: Some(load) }
     }
 
     fn ended(&mut self) {

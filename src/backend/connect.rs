@@ -52,7 +52,7 @@ where
         .await?;
     tokio::spawn(async move {
         // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
-        let ended = connection.await;
+        let ended = connection.with_upgrades().await;
         tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
     });
     Ok(Connection::new(sender, written, settings.idle_timeout))

@@ -58,8 +58,9 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 }
 
 /// What makes the end of a backend's response uncertain, so that another reader could take the rest for the answer to another request (RFC 9112
-/// sections 6.1 and 6.3): more than one length, a length beside chunks, a coding that is not just `chunked`. Also an upgrade that nobody asked for.
-pub fn fault_of<B>(response: &Response<B>) -> Option<&'static str> {
+/// sections 6.1 and 6.3): more than one length, a length beside chunks, a coding that is not just `chunked`. Also an upgrade to a protocol that is not
+/// among those that were `asked` for.
+pub fn fault_of<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> Option<&'static str> {
     let (mut lengths, mut codings) = (0, 0);
     for (name, value) in response.headers() {
         match (name.as_str().len(), name.as_str().as_bytes().first()) {
@@ -79,12 +80,21 @@ pub fn fault_of<B>(response: &Response<B>) -> Option<&'static str> {
         }
     }
     match (lengths, codings) {
-        _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Some("it switches to a protocol that was not asked for"),
+        _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            (!switches_as_asked(response.headers(), asked)).then_some("it switches to a protocol that was not asked for")
+        }
         (0 | 1, 0) | (0, 1) => None,
         (_, 0) => Some("it has more than one Content-Length"),
         (0, _) => Some("it has more than one Transfer-Encoding"),
         (_, _) => Some("it has a Content-Length beside its Transfer-Encoding"),
     }
+}
+
+fn switches_as_asked(headers: &HeaderMap, asked: Option<&HeaderValue>) -> bool {
+    let text = |value: &'_ HeaderValue| value.to_str().map(str::to_ascii_lowercase).unwrap_or_default();
+    let asked = asked.map(text).unwrap_or_default();
+    let chosen: Vec<String> = headers.get_all(UPGRADE).iter().map(text).collect();
+    !chosen.is_empty() && chosen.iter().all(|chosen| asked.split(',').any(|asked| asked.trim() == chosen.trim()))
 }
 
 #[cfg(test)]
@@ -138,7 +148,7 @@ mod tests {
             for &(name, value) in fields {
                 response.headers_mut().append(name, HeaderValue::from_static(value));
             }
-            fault_of(&response)
+            fault_of(&response, None)
         };
         for sound in [&[][..], &[("content-length", "3")], &[("transfer-encoding", "Chunked")], &[("trailer", "x"), ("x-content-len", "y")]]
         {
@@ -156,6 +166,13 @@ mod tests {
         }
         let mut switched = Response::new(());
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        assert!(fault_of(&switched).is_some());
+        assert!(fault_of(&switched, None).is_some());
+        let asked = HeaderValue::from_static("websocket, IRC/6.9");
+        assert!(fault_of(&switched, Some(&asked)).is_some(), "it has to say to which");
+        for (chosen, sound) in [("WebSocket", true), ("irc/6.9", true), ("h2c", false), ("websocket, irc/6.9", false)] {
+            switched.headers_mut().insert(UPGRADE, HeaderValue::from_static(chosen));
+            assert_eq!(fault_of(&switched, Some(&asked)).is_none(), sound, "{chosen}");
+        }
+        assert!(fault_of(&switched, None).is_some());
     }
 }

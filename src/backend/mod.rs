@@ -40,7 +40,13 @@ pub struct Settings {
     pub response_timeout: Duration,
     /// Time that a kept connection may lie idle before it is not used any more; at least a second.
     pub idle_timeout: Duration,
+    /// Time that both sides of a connection that speaks another protocol may be silent.
+    pub tunnel_timeout: Duration,
 }
+
+/// A server's connection, once it speaks another protocol.
+#[derive(Debug)]
+pub struct Switched(pub hyper::upgrade::OnUpgrade);
 
 /// In a request's extensions: its own response timeout, in place of its backend's.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +137,8 @@ pub struct SendError {
 pub struct Reply {
     /// Head and streaming body.
     pub response: Response<ResponseBody>,
+    /// With a 101 to a protocol that the request asked for: what follows it.
+    pub switched: Option<Switched>,
     /// Index of the server that gave it.
     pub server: usize,
 }
@@ -157,6 +165,11 @@ impl Backend {
     /// Its name.
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// Time that both sides of a connection that speaks another protocol may be silent.
+    pub fn tunnel_timeout(&self) -> Duration {
+        self.settings.tunnel_timeout
     }
 
     /// Its servers.

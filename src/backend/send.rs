@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, header::HOST};
+use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
 use hyper::body::Incoming;
 
 use super::{
-    Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError,
+    Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
     again::Spare,
     body::{self, TimedOut},
     connect, headers,
@@ -50,6 +50,8 @@ impl Backend {
         let shelf = pool.shelf(self.generation, server);
         // Once something has been sent, no later failure makes that undone.
         let mut sent_before = false;
+        // A connection that is to become a tunnel is not kept anyway.
+        let switching = request.body().protocols().is_some();
         let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
         let not_sent = |sent_before, kind, detail, request| SendError {
             maybe_sent: sent_before,
@@ -57,7 +59,7 @@ impl Backend {
             ..failed(kind, detail)
         };
         loop {
-            let kept = if sent_before { None } else { take(&shelf).await };
+            let kept = if sent_before || switching { None } else { take(&shelf).await };
             let reused = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
@@ -67,12 +69,17 @@ impl Backend {
                 },
             };
             match try_on(&mut connection, request, reused, timeout).await {
+                Sent::Answered(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    let switched = Some(Switched(hyper::upgrade::on(&mut response)));
+                    let response = response.map(|incoming| ResponseBody::switched(incoming, load));
+                    return Ok(Reply { response, switched, server });
+                }
                 Sent::Answered(response) => {
                     if !reused {
                         connection.heed(response.headers());
                     }
                     let response = response.map(|incoming| ResponseBody::new(incoming, connection, shelf, load));
-                    return Ok(Reply { response, server });
+                    return Ok(Reply { response, switched: None, server });
                 }
                 Sent::Unsent(back, _) if reused => request = back,
                 Sent::Unsent(back, detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, back)),
@@ -89,11 +96,11 @@ impl Backend {
 /// Sends a request on a connection that was used before, or not.
 async fn try_on(connection: &mut Connection, request: Request<RequestBody>, reused: bool, timeout: Duration) -> Sent {
     let spare = if reused { Spare::of(&request, &connection.written) } else { None };
-    let pace = request.body().pace();
+    let (pace, asked) = (request.body().pace(), request.body().protocols());
     let attempt = connection.sender.try_send_request(request);
     let mut error = match body::with_response_timeout(attempt, timeout, pace).await {
         Ok(Ok(response)) => {
-            return match headers::fault_of(&response) {
+            return match headers::fault_of(&response, asked.as_ref()) {
                 None => Sent::Answered(response),
                 Some(fault) => Sent::Failed(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}")),
             };

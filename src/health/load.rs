@@ -165,6 +165,11 @@ impl Load {
         self.limit.store(limit, Relaxed);
     }
 
+    /// Whether the limit is found by itself.
+    fn is_adaptive(&self) -> bool {
+        self.measure.lock().limiter.is_some()
+    }
+
     /// The limit that holds while the backend passes.
     pub(super) fn limit(&self) -> u32 {
         self.limit.load(Relaxed)
@@ -247,6 +252,11 @@ impl Measure {
 }
 
 impl Health {
+    /// Whether its limit is found by itself.
+    pub fn is_adaptive(&self) -> bool {
+        self.load.is_adaptive()
+    }
+
     /// The class of a route's requests. `safe` says of the method that it only reads.
     pub fn kind(&self, route: &str, safe: bool) -> Kind {
         Kind(u16::try_from(self.load.measure.lock().kind(route, safe)).unwrap_or_default())

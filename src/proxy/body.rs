@@ -17,6 +17,7 @@ use crate::{
 
 use super::{
     access::Entry,
+    tunnel::Tunnel,
     watch::{Phase, Watch},
 };
 
@@ -36,6 +37,8 @@ enum Kind {
     Full(Option<Bytes>),
     /// One that streams from a backend, and the seats that it holds until its end.
     Passing(ResponseBody, Option<Seats>),
+    /// None: another protocol follows.
+    Tunnel(Box<Tunnel>),
     /// One that was kept.
     Kept(PayloadBody),
 }
@@ -43,8 +46,9 @@ enum Kind {
 /// What a request holds at the backend, to the end of its response.
 #[derive(Debug)]
 pub(super) struct Seats {
-    pub(super) backend: Seat,
-    pub(super) _route: Option<Seat>,
+    /// None once it was given back before the end.
+    pub(super) backend: Option<Seat>,
+    pub(super) route: Option<Seat>,
 }
 
 /// Why a body broke off.
@@ -69,6 +73,25 @@ impl ClientBody {
         // A response without a body is over with its head.
         let seats = seats.filter(|_| !body.is_end_stream());
         Self { kind: Kind::Passing(body, seats), entry: None, watch: None, refusal: false }
+    }
+
+    /// A 101, and what follows it.
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, watch: None, refusal: false }
+    }
+
+    /// What follows a 101, if this is its body; it takes the line of the access log along.
+    pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match std::mem::replace(&mut self.kind, Kind::Full(None)) {
+            Kind::Tunnel(mut tunnel) => {
+                tunnel.log_at_end(self.entry.take());
+                Some(tunnel)
+            }
+            other => {
+                self.kind = other;
+                None
+            }
+        }
     }
 
     pub(super) fn kept(body: PayloadBody) -> Self {
@@ -111,6 +134,7 @@ impl Body for ClientBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
         let frame = match &mut this.kind {
+            Kind::Tunnel(_) => None,
             Kind::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Kind::Passing(body, seats) => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
@@ -130,6 +154,7 @@ impl Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
+            Kind::Tunnel(_) => true,
             Kind::Passing(body, _) => body.is_end_stream(),
             Kind::Kept(body) => body.is_end_stream(),
         }
@@ -138,6 +163,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Passing(body, _) => body.size_hint(),
             Kind::Kept(body) => body.size_hint(),
         }

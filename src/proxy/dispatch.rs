@@ -1,11 +1,11 @@
 //! A request that is at the backend: its seats, when it was sent, and what its end says about how much the backend can take.
 
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{ErrorKind, RequestBody, SendError},
+    backend::{ErrorKind, RequestBody, ResponseBody, SendError},
     health::{Class, Kind, Quality, Sample},
 };
 
@@ -41,9 +41,24 @@ impl<'a> UnderWay<'a> {
     }
 
     /// The head of its answer is here: the seats are to be held until the end of the body.
-    pub(super) fn answered(mut self, status: StatusCode) -> Option<Seats> {
-        self.sample(Quality::of_status(status.as_u16()));
-        self.seats.seats.take()
+    ///
+    /// A tunnel or an event stream is no work that comes to an end. Where the backend's limit is found out, it gives back its seats now: what counts
+    /// for that limit is how long answers take, and a few hundred silent WebSockets would keep everybody else out. Where a number is configured, it keeps
+    /// them: the number says how many the servers can have at once, and one that has a thread for each has one for this too.
+    pub(super) fn answered(mut self, response: &Response<ResponseBody>) -> Option<Seats> {
+        self.sample(Quality::of_status(response.status().as_u16()));
+        let mut seats = self.seats.seats.take();
+        let route = self.seats.route;
+        if is_endless(response)
+            && route.upstream.health.is_adaptive()
+            && let Some(seats) = &mut seats
+        {
+            seats.backend = None;
+            if route.settings.concurrency.is_none() {
+                seats.route = None;
+            }
+        }
+        seats
     }
 
     /// There will be no answer.
@@ -59,16 +74,25 @@ impl<'a> UnderWay<'a> {
 
     fn sample(&self, quality: Quality) {
         let Held { route, kind, seats } = &self.seats;
-        let Some(seats) = seats else { return };
+        let Some(seat) = seats.as_ref().and_then(|seats| seats.backend.as_ref()) else { return };
         let rtt = self.timed.then(|| self.began.elapsed());
-        route.upstream.health.sample(&seats.backend, Sample { kind: *kind, class: Class::Live, rtt, quality });
+        route.upstream.health.sample(seat, Sample { kind: *kind, class: Class::Live, rtt, quality });
     }
+}
+
+/// A tunnel, or server-sent events: no length says when it ends.
+fn is_endless(response: &Response<ResponseBody>) -> bool {
+    let is_events = || {
+        let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        content_type.get(..17).is_some_and(|media| media.eq_ignore_ascii_case(b"text/event-stream"))
+    };
+    response.status() == StatusCode::SWITCHING_PROTOCOLS || (response.body().size_hint().exact().is_none() && is_events())
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if let Some(seats) = self.seats.take() {
-            self.route.upstream.health.abandon(seats.backend, self.kind);
+        if let Some(seat) = self.seats.take().and_then(|seats| seats.backend) {
+            self.route.upstream.health.abandon(seat, self.kind);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::Parts};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use crate::{
     backend::{Reply, RequestBody, ResponseTimeout, SendError},
@@ -32,6 +32,7 @@ use super::{
     route::{Changes, Found, Own, Route, Scene, Way},
     settings::Spill,
     spill::{Cause, Write, spill},
+    tunnel,
     watch::Commitment,
 };
 
@@ -133,6 +134,7 @@ impl Exchange {
             address: self.client.address(&head.headers, &site.clients.trusted_proxies),
             wishes: if seen.may_wish() { Wishes::of(&head.headers) } else { Wishes::default() },
         });
+        let protocols = if seen.hop_by_hop { tunnel::asked_for(&head) } else { None };
         if let Err(what) = self.client.prepare(&mut head, seen) {
             return refused(answer::malformed(what, &head.headers));
         }
@@ -149,7 +151,15 @@ impl Exchange {
             _ => None,
         };
         let Some((policy, sender)) = policy.zip(sender) else {
-            let answered = self.pass(route, head, RequestBody::streaming(body, limit), changes.as_deref()).await;
+            let body = match protocols {
+                // One with a body is served without its upgrade, as RFC 9110 section 7.8 allows: what follows the head must be clear before the 101.
+                Some(protocols) if body.is_end_stream() => {
+                    tunnel::announce(protocols.clone(), &mut head.headers);
+                    RequestBody::switching(protocols)
+                }
+                _ => RequestBody::streaming(body, limit),
+            };
+            let answered = self.pass(route, head, body, changes.as_deref()).await;
             return changed(answered, changes.as_deref());
         };
         let limits = Limits { bytes: limit, stall: site.clients.idle_timeout };
@@ -172,7 +182,7 @@ impl Exchange {
             changes.head(&mut head);
         }
         match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
-            Ok((reply, seats)) => passed(reply, seats),
+            Ok((reply, seats)) => passed(route, reply, seats),
             Err(error) => failed(&error, answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
@@ -253,7 +263,7 @@ impl Exchange {
                 };
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
             }
-            (_, Ok((reply, seats))) => passed(reply, seats),
+            (_, Ok((reply, seats))) => passed(route, reply, seats),
             (_, Err(error)) => {
                 failed(&error, answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers)))
             }
@@ -274,13 +284,13 @@ impl Exchange {
             Some(gate) => Some(gate.try_seat().ok_or(NoSeat::Full)?),
         };
         let of_backend = health.seat(Class::Live).await?;
-        Ok(Seats { backend: of_backend, _route: of_route })
+        Ok(Seats { backend: Some(of_backend), route: of_route })
     }
 }
 
-fn passed(reply: Reply, seats: Option<Seats>) -> Answered {
+fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Answered {
     let server = Some(reply.server);
-    (forward::passed(reply, seats), Verdict { server, ..Verdict::PASSED })
+    (forward::passed(route, reply, seats), Verdict { server, ..Verdict::PASSED })
 }
 
 /// An answer with what its route changes in it.

@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, VIA},
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 use http_body_util::{BodyExt, Full};
 
@@ -20,6 +20,7 @@ use super::{
     dispatch::UnderWay,
     route::Route,
     spill::Write,
+    tunnel::{self, Tunnel},
 };
 
 /// Servers that one request is tried at, where none before has seen it: more would make a client wait for one connect timeout after the other.
@@ -59,7 +60,7 @@ pub(super) async fn send(
 fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>) -> Result<(Reply, Option<Seats>), SendError> {
     match result {
         Ok(reply) => {
-            let seats = under_way.answered(reply.response.status());
+            let seats = under_way.answered(&reply.response);
             Ok((reply, seats))
         }
         Err(error) => {
@@ -129,14 +130,22 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
 }
 
 /// The backend's own answer: nothing of ours but `Via`.
-pub(super) fn passed(reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
+pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
     let (mut head, body) = reply.response.into_parts();
+    let protocol = reply.switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
     remove_hop_by_hop(&mut head.headers);
+    if let Some(protocol) = protocol {
+        tunnel::announce(protocol, &mut head.headers);
+    }
     if head.status == StatusCode::NO_CONTENT {
         // Where there is never a body there must not be a length (RFC 9110 section 8.6), and some clients would wait for it.
         head.headers.remove(CONTENT_LENGTH);
     }
     head.headers.append(VIA, via(head.version));
     head.version = Version::HTTP_11;
-    Response::from_parts(head, ClientBody::passing(body, seats))
+    let body = match reply.switched {
+        None => ClientBody::passing(body, seats),
+        Some(switched) => ClientBody::tunnel(Tunnel::new(switched, body, seats, route.upstream.backend.tunnel_timeout())),
+    };
+    Response::from_parts(head, body)
 }

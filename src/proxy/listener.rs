@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -140,13 +140,13 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
     let watch = Watch::begin();
     let connections = counted.0.clone();
     let requests = Requests { worker, client, watch: watch.clone() };
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .preserve_header_case(true)
         .title_case_headers(true)
         .max_buf_size(limits.max_header_bytes.max(8192))
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(Watched::new(stream, watch.clone())), requests);
-    let mut connection = std::pin::pin!(connection);
+    let mut pinned = std::pin::Pin::new(&mut connection);
     let mut timer = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
     let mut drain = std::pin::pin!(connections.drain.notified());
     drain.as_mut().enable();
@@ -159,10 +159,10 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
             let last_word = last_word.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORD)));
             ending = last_word.as_mut().poll(cx).is_ready() || watch.is_busy();
             if ending {
-                connection.as_mut().graceful_shutdown();
+                pinned.as_mut().graceful_shutdown();
             }
         }
-        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+        if let Poll::Ready(result) = pinned.as_mut().poll(cx) {
             if let Err(error) = result {
                 tracing::debug!(%error, "a client's connection broke");
             }
@@ -171,7 +171,7 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
         // Its last request has come: the answer will say so (RFC 9112 section 9.6).
         if last_word.is_some() && !ending && watch.is_busy() {
             ending = true;
-            connection.as_mut().graceful_shutdown();
+            pinned.as_mut().graceful_shutdown();
         }
         // Both wake this task when they have something to say, so they are asked only once to begin with, and then when they have.
         if first {
@@ -197,6 +197,11 @@ async fn serve(stream: Stream, client: Client, worker: Arc<Worker>, limits: Clie
         Poll::Pending
     })
     .await;
+    if let Some(tunnel) = watch.take_tunnel() {
+        let parts = connection.into_parts();
+        // Boxed, so that what nearly no connection needs makes none of them larger.
+        Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+    }
     drop(counted);
 }
 
@@ -218,9 +223,9 @@ impl Service<Request<Incoming>> for Requests {
         let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
         let watch = self.watch.clone();
         Committed::new(commitment, async move {
-            let response = exchange.answer(request).await;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                watch.hand_over();
+            let mut response = exchange.answer(request).await;
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                watch.hand_over(tunnel);
             }
             Ok(response.map(|body| body.then_idle(watch)))
         })

@@ -23,6 +23,7 @@ mod sockets;
 mod spill;
 mod stream;
 mod strict;
+mod tunnel;
 mod watch;
 
 use std::sync::Arc;

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::tunnel::Tunnel;
 
 /// How long a connection without a request stays open after it is told to end: a request may be under way that its client sent before it could know.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
@@ -28,7 +31,6 @@ pub(super) enum Phase {
 }
 
 /// The phase of one connection, shared by its socket, its service and its timer.
-#[derive(Debug)]
 pub(super) struct Watch {
     began: Instant,
     /// Milliseconds after `began` at which the phase began, times four, plus the phase.
@@ -37,6 +39,7 @@ pub(super) struct Watch {
     refused: AtomicBool,
     /// The connection speaks another protocol from now on.
     handed_over: AtomicBool,
+    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 impl Watch {
@@ -47,6 +50,7 @@ impl Watch {
             word: AtomicU64::new(Phase::Head as u64),
             refused: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
         })
     }
 
@@ -69,8 +73,14 @@ impl Watch {
     }
 
     /// Both sides have agreed on another protocol (101), and what follows is not HTTP/1.
-    pub(super) fn hand_over(&self) {
+    pub(super) fn hand_over(&self, tunnel: Box<Tunnel>) {
+        *self.tunnel.lock() = Some(tunnel);
         self.handed_over.store(true, Relaxed);
+    }
+
+    /// What is to become of the connection, once the 101 has been written.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        if self.was_handed_over() { self.tunnel.lock().take() } else { None }
     }
 
     /// Whether what follows is not HTTP/1.

@@ -11,6 +11,8 @@ pub enum Step {
     ReadHead,
     /// Reads what is left of the request.
     Read,
+    /// Reads exactly these bytes, which are no HTTP; ends the connection at others.
+    Hear(Vec<u8>),
     /// Sends these bytes.
     Write(Vec<u8>),
     /// Waits for the trigger to be pulled, once for each such step.

@@ -234,6 +234,11 @@ async fn serve(stream: TcpStream, number: usize, shared: &Shared) -> io::Result<
             match step {
                 Step::ReadHead => reading.head(&mut wire).await?,
                 Step::Read => reading.all(&mut wire, shared).await?,
+                Step::Hear(bytes) => {
+                    if wire.body(Framing::Length(bytes.len() as u64)).await.content != bytes {
+                        return Ok(());
+                    }
+                }
                 Step::Write(bytes) => wire.write(&bytes).await?,
                 Step::Wait(trigger) => trigger.wait().await,
                 Step::Close => return Ok(()),

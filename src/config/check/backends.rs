@@ -27,7 +27,7 @@ pub(super) fn settings(backends: Named<Backend>, faults: &mut Faults) -> Vec<Bac
 }
 
 fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
-    let Backend { servers, connect_timeout, response_timeout, idle_timeout, concurrency, health, replay } = backend;
+    let Backend { servers, connect_timeout, response_timeout, idle_timeout, tunnel_timeout, concurrency, health, replay } = backend;
     let servers = servers.map_or_else(Vec::new, |servers| unique_servers(&name, servers, faults));
     let limit = match concurrency.value {
         Concurrency::Fixed(limit) => limit,
@@ -50,6 +50,7 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
             connect_timeout: connect_timeout.value,
             response_timeout: response_timeout.value,
             idle_timeout: idle_timeout.value,
+            tunnel_timeout: tunnel_timeout.value,
         },
         health: health::Settings {
             concurrency: match concurrency.value {

@@ -8,6 +8,7 @@ pub(in crate::config) struct Backend {
     pub connect_timeout: At<Duration>,
     pub response_timeout: At<Duration>,
     pub idle_timeout: At<Duration>,
+    pub tunnel_timeout: At<Duration>,
     pub concurrency: At<Concurrency>,
     pub health: Option<At<Health>>,
     pub replay: Replay,
@@ -35,6 +36,10 @@ impl Section for Backend {
                 )
                 .range(SECOND, DAY),
                 45 * SECOND,
+            ),
+            tunnel_timeout: table.or(
+                key("tunnel_timeout", "Time that both sides of a WebSocket, or of another connection that was upgraded, may be silent.").range(SECOND, 30 * DAY),
+                HOUR,
             ),
             concurrency: table.or(
                 key(
