@@ -5,6 +5,7 @@
 mod conformance;
 mod disk;
 mod faults;
+mod formats;
 mod lockstep;
 mod order;
 mod rig;
