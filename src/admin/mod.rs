@@ -6,6 +6,7 @@
 //! | `GET /readyz` | 200 while it accepts; 503 with why while it starts, drains, or the store fails |
 //! | `GET /metrics` | OpenMetrics |
 //! | `GET /api/v1/status` | [`api::Status`]: backends, queues, routes, the store, from one snapshot of the counts |
+//! | `GET /api/v1/history` | [`api::History`]: exact counts by hour and route, of the last `hours` |
 //! | `GET /api/v1/requests` | [`api::Requests`]: a page of requests |
 //! | `GET /api/v1/requests/{id}` | [`api::RequestDetail`] |
 //! | `POST /api/v1/dead/redrive` | [`api::RedriveRequest`] to [`api::Redriven`] |
@@ -15,6 +16,7 @@
 
 pub mod api;
 mod guard;
+mod history;
 mod problem;
 mod requests;
 mod server;
@@ -54,6 +56,7 @@ fn router(state: Arc<AdminState>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(status::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/history", get(history::history))
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::show))
         .route("/api/v1/dead/redrive", post(requests::redrive))

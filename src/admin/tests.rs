@@ -284,3 +284,30 @@ async fn a_redrive_that_fails_halfway_says_how_far_it_came() {
     assert_eq!(status, 503);
     assert!(problem.detail.contains("no space left on device") && problem.detail.contains("1000 of 2100"), "{}", problem.detail);
 }
+
+#[tokio::test]
+async fn a_history_has_the_hours_that_were_asked_for_the_one_under_way_included() {
+    let store = Scripted::new();
+    let hour = |number: u64, accepted| store::HourCounts {
+        hour: Timestamp::from_millis(number * 3_600_000),
+        backend: "admin".into(),
+        route: "order-upload".into(),
+        moves: store::Moves { accepted, ..store::Moves::default() },
+    };
+    store.history.lock().hours = vec![hour(8, 5), hour(9, 4), hour(10, 3)];
+    let clock = Clock::from_fn(|| Timestamp::from_millis(10 * 3_600_000 + 1));
+    let state = AdminState::new(Arc::clone(&store) as Arc<dyn store::Store>, Arc::new(Metrics::new()), clock, view(None));
+    let (_, history): (_, Value) = get(&state, "/api/v1/history?hours=2").await;
+    let counts = json!({
+        "hour": "1970-01-01T09:00:00.000Z", "backend": "admin", "route": "order-upload",
+        "accepted": 4, "delivered": 0, "dead": 0, "cancelled": 0, "discarded": 0,
+    });
+    assert_eq!((&history["from"], &history["hours"][0]), (&json!("1970-01-01T09:00:00.000Z"), &counts));
+    assert_eq!(history["hours"].as_array().unwrap().len(), 2);
+    let (_, history): (_, History) = get(&state, "/api/v1/history").await;
+    assert_eq!(history.hours.len(), 3);
+    for wrong in ["hours=0", "hours=2162", "hours=x", "days=1"] {
+        let (status, _): (_, Problem) = get(&state, &format!("/api/v1/history?{wrong}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{dead::DeadCommand, demo::DemoArgs, status::StatusArgs};
+use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, status::StatusArgs};
 use crate::config::Flags;
 
 const LEARN: &str = "\
@@ -44,6 +44,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Show backends, queues, exact counts, and when each queue will be empty
     Status(StatusArgs),
+    /// Show what happened in each hour: exact counts by route, kept for 90 days
+    History(HistoryArgs),
     /// Look at dead letters and send them again
     ///
     /// A dead letter is a write that was accepted and then given up: refused by its backend, out of attempts, or too old. It is kept for

@@ -8,6 +8,7 @@ pub mod client;
 pub mod dead;
 pub mod demo;
 mod describe;
+pub mod history;
 mod render;
 mod run;
 pub mod status;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(args),
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args, check::configured_admin().as_ref()),
+        Command::History(args) => history::run(&args, check::configured_admin().as_ref()),
         Command::Dead(command) => dead::run(&command, check::configured_admin().as_ref()),
         Command::Schema => describe::schema(),
         Command::Completions { shell } => describe::completions(shell),

@@ -17,6 +17,7 @@
 
 mod capacity;
 mod error;
+mod history;
 pub mod memory;
 mod payload;
 mod records;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, State, Timestamp};
 
 pub use error::{Limit, OpenError, StoreError};
+pub use history::{History, HourCounts, KEPT_HOURS, Moves};
 use payload::TEMPORARY_PREFIX;
 pub use payload::{BodyFile, Payload, PayloadBody, PayloadReader, Spool, Spooler};
 pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
@@ -319,7 +321,7 @@ pub trait Store: Send + Sync + 'static {
     /// Throws dead letters away. Returns how many.
     fn discard(&self, filter: Filter, at: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Makes queued requests past their age dead, and forgets what has been kept long enough. Returns how many were touched. Called every few seconds.
+    /// Makes queued requests past their age dead, and forgets requests and hours that have been kept long enough. Returns how many requests were touched. Called every few seconds.
     fn prune(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// What is known of a request.
@@ -336,6 +338,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// One snapshot of all counts, in which every route balances.
     fn counts(&self) -> Counts;
+
+    /// What happened in each hour from the one of `from` on, and in those that [`prune`](Self::prune) has not yet let go.
+    fn history(&self, from: Timestamp) -> BoxFuture<'_, Result<History, StoreError>>;
 
     /// How the store itself is.
     fn status(&self) -> StoreStatus;

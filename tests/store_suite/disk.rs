@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -108,6 +108,24 @@ impl FakeDisk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Takes in the database at `path`, and the segments beside it, which then lie here and no longer there.
+    pub(crate) fn take_in(&self, path: &Path) {
+        let take = |name: &str, path: &Path| {
+            let bytes = std::fs::read(path).unwrap();
+            let image = Image { now: bytes.clone(), durable: bytes, unsynced: Vec::new(), named: true };
+            self.state().files.insert(name.to_owned(), image);
+            std::fs::remove_file(path).unwrap();
+        };
+        take(DATABASE, path);
+        for entry in std::fs::read_dir(&self.folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("segment-") {
+                take(&name, &entry.path());
+            }
+        }
     }
 
     pub(crate) fn operations(&self) -> u64 {

@@ -13,10 +13,10 @@ use forebay::{
     store::{Claim, Filter, Limit, OpenError, Settings, Store, StoreError, Totals, redb::RedbStore},
 };
 use futures_util::FutureExt;
-use redb::{Database, TableDefinition};
 
 use crate::{
     disk::{Fail, FakeDisk},
+    history::adds_up,
     rig::{self, Engine, Rig, again, clock, delivered},
 };
 
@@ -137,6 +137,7 @@ async fn check(bench: &Bench, told: &Told, context: &str) {
         }
     }
     assert_eq!(bench.store.page(Filter::default(), None, 1000).await.unwrap().records.len() as u64, bench.totals().accepted, "{context}");
+    adds_up(&*bench.store, context).await;
 }
 
 /// Calls until the store has got over its failure. Each prune waits for the writer, which then tries.
@@ -358,24 +359,6 @@ async fn a_second_program_is_told_that_the_store_is_in_use() {
     assert!(matches!(error, OpenError::InUse(_)), "{error}");
     rig.store.close().await;
     drop(RedbStore::open_tuned(rig.settings.clone(), clock(&rig.now), rig::tuning()).unwrap());
-}
-
-#[tokio::test]
-async fn a_store_that_cannot_be_opened_says_why() {
-    let rig = Rig::new(Engine::Redb, |_| {});
-    rig.store.close().await;
-    let open = |settings: &Settings| RedbStore::open_tuned(settings.clone(), clock(&rig.now), rig::tuning()).map(drop).unwrap_err();
-    {
-        let database = Database::create(&rig.settings.path).unwrap();
-        let write = database.begin_write().unwrap();
-        write.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("format", 2).unwrap();
-        write.commit().unwrap();
-    }
-    assert!(matches!(open(&rig.settings), OpenError::TooNew { found: 2, known: 1, .. }));
-    std::fs::write(&rig.settings.path, b"not a database at all, but rather long enough to be one").unwrap();
-    assert!(matches!(open(&rig.settings), OpenError::Unreadable { .. }));
-    let nowhere = Settings { path: "/proc/nowhere/queue.redb".into(), ..rig.settings.clone() };
-    assert!(matches!(open(&nowhere), OpenError::Io { .. }));
 }
 
 #[tokio::test]

@@ -13,14 +13,19 @@ use std::{
 };
 
 use forebay::{
-    envelope::{DeadReason, Delivery, Envelope, Field, OrderKey, RequestId, Timestamp},
-    store::{Answer, Claim, Filter, NewRequest, Outcome, Settings, Store, redb::RedbStore},
+    envelope::{DeadReason, Delivery, Envelope, Field, OrderKey, RequestId, State, Timestamp},
+    store::{Answer, Claim, Filter, NewRequest, OpenError, Outcome, Settings, Store, StoreError, Totals, redb::RedbStore},
 };
 use http::{HeaderName, HeaderValue, Method};
+use redb::{Database, TableDefinition};
 
-use crate::rig::{self, again, clock, delivered, name};
+use crate::{
+    disk::{Fail, FakeDisk},
+    rig::{self, Engine, Rig, again, clock, delivered, name},
+};
 
 const DATABASE: &str = "queue.redb";
+const PAYLOADS: &str = "queue.redb.payloads";
 
 fn folder(format: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store_suite/formats").join(format.to_string())
@@ -28,6 +33,43 @@ fn folder(format: u32) -> PathBuf {
 
 fn settings(folder: &Path) -> Settings {
     Settings { path: folder.join(DATABASE), ..rig::settings(&tempfile::tempdir().unwrap()) }
+}
+
+/// A copy of the fixture of a format, to be opened and changed.
+fn copy(format: u32) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_store(&folder(format), copy.path());
+    copy
+}
+
+fn copy_store(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.join(PAYLOADS)).unwrap();
+    std::fs::copy(from.join(DATABASE), to.join(DATABASE)).unwrap();
+    for entry in std::fs::read_dir(from.join(PAYLOADS)).unwrap() {
+        let name = entry.unwrap().file_name();
+        if name != "lock" {
+            std::fs::copy(from.join(PAYLOADS).join(&name), to.join(PAYLOADS).join(&name)).unwrap();
+        }
+    }
+}
+
+/// Why a file that says it has `format` is not opened.
+fn open_format(settings: &Settings, format: u64) -> OpenError {
+    {
+        let database = Database::create(&settings.path).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("format", format).unwrap();
+        write.commit().unwrap();
+    }
+    RedbStore::open_tuned(settings.clone(), clock(&Arc::default()), rig::tuning()).map(drop).unwrap_err()
+}
+
+/// The newest format that this program knows.
+fn newest() -> u32 {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open_format(&settings(folder.path()), u64::MAX);
+    let OpenError::TooNew { known, .. } = error else { panic!("{error}") };
+    known
 }
 
 /// The identity of a request of the fixture.
@@ -147,15 +189,120 @@ async fn the_fixture_of_this_format() {
     let filler = Filler { store, now };
     fill(&filler).await;
     drop(filler);
-    let format = 1;
-    let target = folder(format);
-    let payloads = format!("{DATABASE}.payloads");
-    std::fs::create_dir_all(target.join(&payloads)).unwrap();
-    std::fs::copy(&settings.path, target.join(DATABASE)).unwrap();
-    for entry in std::fs::read_dir(made.path().join(&payloads)).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name() != "lock" {
-            std::fs::copy(entry.path(), target.join(&payloads).join(entry.file_name())).unwrap();
+    let target = folder(newest());
+    if target.exists() {
+        std::fs::remove_dir_all(&target).unwrap();
+    }
+    copy_store(made.path(), &target);
+}
+
+/// Number, state, attempts, length of the body and status of the answer of a request.
+type Kept = (u8, State, u32, Option<u64>, Option<u16>);
+
+/// Every request, after an open.
+const KEPT: [Kept; 11] = [
+    (3, State::Delivered, 1, None, Some(201)),
+    (4, State::Delivered, 1, None, Some(201)),
+    (5, State::Cancelled, 0, None, None),
+    (6, State::Queued, 1, Some(5), None),
+    (7, State::Dead, 1, Some(10), Some(201)),
+    (8, State::Queued, 0, Some(10), None),
+    (9, State::Queued, 1, Some(5), None),
+    // What was at the backend is queued again where it may be resent.
+    (10, State::Queued, 1, Some(4_500), None),
+    (11, State::Dead, 1, Some(4), None),
+    (12, State::Queued, 0, Some(9), None),
+    (13, State::Queued, 0, Some(0), None),
+];
+
+async fn check(store: &dyn Store) {
+    let records = store.page(Filter::default(), None, 100).await.unwrap().records;
+    assert_eq!(records.len(), KEPT.len());
+    for (record, (number, state, attempts, body, answer)) in records.iter().zip(KEPT) {
+        let found = (record.envelope.id, record.state, record.attempts, record.answer_status);
+        assert_eq!(found, (id(number), state, attempts, answer));
+        let bytes = match store.body(id(number)).await {
+            Ok(payload) => Some(rig::read(&payload).await.unwrap()),
+            Err(StoreError::NotFound) => None,
+            Err(error) => panic!("{number}: {error}"),
+        };
+        assert_eq!(bytes.map(|bytes| bytes.len() as u64), body, "{number}");
+        if let Some(status) = answer {
+            let answer = store.answer(id(number)).await.unwrap();
+            rig::read(&answer.payload).await.unwrap();
+            assert_eq!(answer.status, status);
         }
     }
+    let totals: Vec<_> = store.counts().routes.iter().map(|route| (route.route.clone(), route.totals)).collect();
+    let orders = Totals { accepted: 2, queued: 1, dead: 1, ..Totals::default() };
+    let marks = Totals { accepted: 10, queued: 4, delivered: 3, dead: 1, cancelled: 1, discarded: 1, ..Totals::default() };
+    let rest = Totals { accepted: 1, queued: 1, ..Totals::default() };
+    assert_eq!(totals, [(name("orders"), orders), (name("marks"), marks), (name("rest"), rest)]);
+}
+
+#[tokio::test]
+async fn a_store_of_each_format_so_far_opens_with_all_that_is_in_it_and_goes_on() {
+    for format in 1..=newest() {
+        let copy = copy(format);
+        let settings = settings(copy.path());
+        let now = Arc::new(AtomicU64::new(rig::START + 3_500_000));
+        let open = || RedbStore::open_tuned(settings.clone(), clock(&now), rig::tuning()).unwrap();
+        check(&*open()).await;
+        let store = open();
+        check(&*store).await;
+        let envelope = rig::envelope(Timestamp::from_millis(now.load(Relaxed)));
+        rig::append(&*store, envelope, b"new").await.unwrap();
+        let history = store.history(Timestamp::default()).await.unwrap();
+        let latest = history.hours.iter().find(|counts| counts.route == name("marks") && counts.moves.delivered == 0).unwrap();
+        assert_eq!(latest.moves.accepted, 1);
+        let since = if format == 1 { now.load(Relaxed) } else { rig::START };
+        assert_eq!(history.since.as_millis(), since, "format {format}");
+        let claimed = store.claim(Claim { backend: "app", full_routes: &[], max: 9, now: envelope_now(&now) }).await.unwrap();
+        assert_eq!(claimed.len(), 4, "one waits behind a dead letter, one behind another of its key");
+    }
+}
+
+fn envelope_now(now: &AtomicU64) -> Timestamp {
+    Timestamp::from_millis(now.load(Relaxed))
+}
+
+#[tokio::test]
+async fn power_may_go_at_any_moment_of_a_migration() {
+    let now = Arc::new(AtomicU64::new(rig::START + 60_000));
+    let mut at = 1;
+    loop {
+        let copy = copy(1);
+        let settings = settings(copy.path());
+        let disk = FakeDisk::new(copy.path().join(PAYLOADS));
+        disk.take_in(&settings.path);
+        let open = |disk: &FakeDisk| RedbStore::open_with(settings.clone(), clock(&now), rig::tuning(), Arc::new(disk.clone()));
+        disk.fail(Fail::From(at));
+        let opened = open(&disk);
+        let reached = disk.operations() >= at;
+        assert!(reached || opened.is_ok());
+        drop(opened);
+        let disk = disk.lose_power(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let store = open(&disk).unwrap();
+        check(&*store).await;
+        rig::append(&*store, rig::envelope(envelope_now(&now)), b"new").await.unwrap();
+        if !reached {
+            assert!(at > 5, "the migration has {at} operations");
+            return;
+        }
+        at += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_says_why() {
+    let rig = Rig::new(Engine::Redb, |_| {});
+    rig.store.close().await;
+    let open = |settings: &Settings| RedbStore::open_tuned(settings.clone(), clock(&rig.now), rig::tuning()).map(drop).unwrap_err();
+    let error = open_format(&rig.settings, u64::MAX);
+    assert!(matches!(error, OpenError::TooNew { found: u32::MAX, .. }), "{error}");
+    assert!(error.to_string().contains("run the newer forebay that wrote it"), "{error}");
+    std::fs::write(&rig.settings.path, b"not a database at all, but rather long enough to be one").unwrap();
+    assert!(matches!(open(&rig.settings), OpenError::Unreadable { .. }));
+    let nowhere = Settings { path: "/proc/nowhere/queue.redb".into(), ..rig.settings.clone() };
+    assert!(matches!(open(&nowhere), OpenError::Io { .. }));
 }

@@ -59,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (proptest::option::of(0usize..3), 1u64..4).prop_map(|(route, limit)| Step::Redrive { route, limit }),
         1 => proptest::option::of(0usize..3).prop_map(|route| Step::Discard { route }),
         1 => Just(Step::Prune),
-        2 => prop_oneof![1u64..2000, Just(30_000), Just(600_000)].prop_map(|millis| Step::Pass { millis }),
+        2 => prop_oneof![1u64..2000, Just(30_000), Just(600_000), Just(3_600_000), Just(90 * 86_400_000)].prop_map(|millis| Step::Pass { millis }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(|seed| Step::LosePower { seed }),
@@ -246,6 +246,8 @@ impl Pair {
         for record in pages.1.records {
             self.compare_bytes(record.envelope.id, record.state).await;
         }
+        let from = Timestamp::default();
+        assert_eq!(self.model.history(from).await.unwrap(), self.real().history(from).await.unwrap());
         assert_eq!(self.model.status().requests, self.real().status().requests);
         assert_eq!(self.model.room(0).is_ok(), self.real().room(0).is_ok());
     }

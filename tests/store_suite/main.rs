@@ -6,6 +6,7 @@ mod conformance;
 mod disk;
 mod faults;
 mod formats;
+mod history;
 mod lockstep;
 mod order;
 mod rig;

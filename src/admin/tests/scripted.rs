@@ -14,8 +14,8 @@ use crate::{
     envelope::{Delivery, Envelope, Field, Name, OrderKey, Reason, RequestId, State, Timestamp},
     health,
     store::{
-        Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, Outcome, Page, Payload, QueueCounts, Record, RouteCounts, Spooler,
-        Store, StoreError, StoreStatus, Totals, Turn,
+        Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, QueueCounts, Record, RouteCounts,
+        Spooler, Store, StoreError, StoreStatus, Totals, Turn,
     },
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Scripted {
     pub(super) records: Mutex<Vec<Record>>,
     pub(super) counts: Mutex<Counts>,
     pub(super) status: Mutex<StoreStatus>,
+    pub(super) history: Mutex<History>,
     /// Redrives that succeed before all fail.
     pub(super) redrives_left: Mutex<u64>,
 }
@@ -36,6 +37,7 @@ impl Scripted {
             records: Mutex::default(),
             counts: Mutex::default(),
             status: Mutex::new(status),
+            history: Mutex::default(),
             redrives_left: Mutex::new(u64::MAX),
         })
     }
@@ -132,6 +134,12 @@ impl Store for Scripted {
 
     fn counts(&self) -> Counts {
         self.counts.lock().clone()
+    }
+
+    fn history(&self, from: Timestamp) -> BoxFuture<'_, Result<History, StoreError>> {
+        let mut history = self.history.lock().clone();
+        history.hours.retain(|counts| counts.hour >= from);
+        ready(Ok(history)).boxed()
     }
 
     fn status(&self) -> StoreStatus {

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use self::model::{Entry, Model};
 use super::{
-    Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, Outcome, Page, Payload, Record, Settings, Spooler, Store, StoreError,
-    StoreStatus, Turn, Turns, capacity::Capacity, records, wakes::Wakes,
+    Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, Record, Settings, Spooler, Store,
+    StoreError, StoreStatus, Turn, Turns, capacity::Capacity, history::Event, records, wakes::Wakes,
 };
 use crate::envelope::{Clock, Name, OrderKey, RequestId, State, Timestamp};
 
@@ -32,7 +32,8 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty one.
     pub fn new(settings: Settings, clock: Clock) -> Arc<Self> {
-        Self::with(settings, clock, Model::default())
+        let model = Model::new(clock.now());
+        Self::with(settings, clock, model)
     }
 
     /// What a crash and an open at the current moment make of it; turns that are still held are of the time before. This one is closed.
@@ -95,7 +96,10 @@ impl MemoryStore {
     }
 
     /// Removes one request that is final.
-    fn forget(&self, model: &mut Model, id: RequestId) {
+    fn forget(&self, model: &mut Model, id: RequestId, at: Timestamp) {
+        if model.entries.get(&id).is_some_and(|entry| entry.state == State::Dead) {
+            model.count_event(id, at, Event::Discarded);
+        }
         let Some(entry) = model.entries.remove(&id) else { return };
         if entry.state == State::Dead {
             let totals = model.totals_of(&entry);
@@ -115,12 +119,13 @@ impl MemoryStore {
         self.with_model(|model| {
             self.capacity.reserve(bytes)?.keep();
             let entry = Entry::new(envelope, payload, bytes, turn.position());
-            let backend = entry.envelope.backend.clone();
+            let (backend, accepted_at) = (entry.envelope.backend.clone(), entry.envelope.accepted_at);
             let ahead = model.queued_before(&backend, entry.position);
             let totals = model.totals_of(&entry);
             totals.accepted += 1;
             totals.queued += 1;
             model.entries.insert(id, entry);
+            model.count_event(id, accepted_at, Event::Accepted);
             turn.stored();
             self.wakes.ring(&backend);
             Ok(Appended { id, ahead, bytes })
@@ -154,7 +159,8 @@ impl MemoryStore {
                 State::Dead => entry.changed_at.after(dead) <= now,
                 State::Queued | State::Delivering => false,
             });
-            kept_enough.iter().for_each(|&id| self.forget(model, id));
+            kept_enough.iter().for_each(|&id| self.forget(model, id, now));
+            model.forget_hours(now);
             Ok((expired.len() + kept_enough.len()) as u64)
         })
     }
@@ -174,10 +180,10 @@ impl MemoryStore {
         })
     }
 
-    fn discard_now(&self, filter: &Filter) -> Result<u64, StoreError> {
+    fn discard_now(&self, filter: &Filter, at: Timestamp) -> Result<u64, StoreError> {
         self.with_model(|model| {
             let dead = model.select(|entry| entry.state == State::Dead && entry.matches(filter));
-            dead.iter().for_each(|&id| self.forget(model, id));
+            dead.iter().for_each(|&id| self.forget(model, id, at));
             Ok(dead.len() as u64)
         })
     }
@@ -216,8 +222,8 @@ impl Store for MemoryStore {
         Box::pin(async move { self.redrive_now(&filter, at, limit) })
     }
 
-    fn discard(&self, filter: Filter, _at: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(async move { self.discard_now(&filter) })
+    fn discard(&self, filter: Filter, at: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { self.discard_now(&filter, at) })
     }
 
     fn prune(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -246,6 +252,10 @@ impl Store for MemoryStore {
 
     fn counts(&self) -> Counts {
         self.model.lock().as_ref().map(Model::counts).unwrap_or_default()
+    }
+
+    fn history(&self, from: Timestamp) -> BoxFuture<'_, Result<History, StoreError>> {
+        Box::pin(async move { self.with_model(|model| Ok(model.history(from))) })
     }
 
     fn status(&self) -> StoreStatus {

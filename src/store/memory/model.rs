@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::{
     envelope::{DeadReason, Envelope, Name, RequestId, State, Timestamp},
     store::{
-        Answer, Claimed, Counts, Filter, INTERRUPTED, Outcome, Page, Payload, Position, QueueCounts, Record, RouteCounts, StoreError,
-        Totals, Turns,
+        Answer, Claimed, Counts, Filter, History, HourCounts, INTERRUPTED, Moves, Outcome, Page, Payload, Position, QueueCounts, Record,
+        RouteCounts, StoreError, Totals, Turns,
+        history::{self, Event},
     },
 };
 
@@ -14,6 +15,10 @@ use crate::{
 pub(super) struct Model {
     pub(super) entries: BTreeMap<RequestId, Entry>,
     totals: BTreeMap<(Name, Name), Totals>,
+    /// By hour, backend and route.
+    moves: BTreeMap<(u32, Name, Name), Moves>,
+    /// When it was made.
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -162,6 +167,10 @@ impl Entry {
 }
 
 impl Model {
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self { since, ..Self::default() }
+    }
+
     pub(super) fn totals_of(&mut self, entry: &Entry) -> &mut Totals {
         self.totals.entry((entry.envelope.backend.clone(), entry.envelope.route.clone())).or_default()
     }
@@ -172,6 +181,31 @@ impl Model {
         let totals = self.totals.entry(names).or_default();
         *totals.of(from) -= 1;
         *totals.of(to) += 1;
+        let at = entry.changed_at;
+        if let Some(event) = Event::of(to).filter(|_| from != to) {
+            self.count_event(id, at, event);
+        }
+    }
+
+    pub(super) fn count_event(&mut self, id: RequestId, at: Timestamp, event: Event) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let place = (history::hour_of(at), entry.envelope.backend.clone(), entry.envelope.route.clone());
+        self.moves.entry(place).or_default().add(event, 1);
+    }
+
+    pub(super) fn forget_hours(&mut self, now: Timestamp) {
+        self.moves.retain(|(hour, ..), _| *hour >= history::first_kept(now));
+    }
+
+    pub(super) fn history(&self, from: Timestamp) -> History {
+        let hours = self.moves.iter().filter(|((hour, ..), _)| *hour >= history::hour_of(from));
+        let hours = hours.map(|((hour, backend, route), &moves)| HourCounts {
+            hour: history::start_of(*hour),
+            backend: backend.clone(),
+            route: route.clone(),
+            moves,
+        });
+        History { since: self.since, hours: hours.collect() }
     }
 
     pub(super) fn select(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<RequestId> {

@@ -90,7 +90,7 @@ impl Work<'_, '_> {
             if row.answer == Some(from) {
                 row.answer = Some(to);
             }
-            self.change(position, Some(&before), Some(&row))?;
+            self.change(position, Some(&before), &row)?;
         }
         Ok(())
     }

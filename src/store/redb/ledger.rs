@@ -1,14 +1,17 @@
-//! The books: exact totals per route, written in the transaction that changes them, and published after it.
+//! The books: exact totals per route and what happened in each hour, written in the transaction that changes them, and published after it.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use super::row::RouteRow;
+use super::{
+    hours::{Late, Latest},
+    row::{RouteRow, Row},
+};
 use crate::{
     envelope::{Name, State, Timestamp},
-    store::{Counts, QueueCounts, RouteCounts, Totals},
+    store::{Counts, QueueCounts, RouteCounts, Totals, history::Event},
 };
 
 /// More routes than this have never been seen in one file, and more would not fit into a slot of the index.
@@ -20,6 +23,8 @@ pub(super) struct Ledger {
     routes: Vec<Account>,
     numbers: HashMap<(Name, Name), u32, ahash::RandomState>,
     changed: Vec<u32>,
+    /// What happened in hours before the latest of its route; to be written with the routes that changed.
+    pub(super) late: Late,
 }
 
 #[derive(Debug)]
@@ -27,6 +32,7 @@ struct Account {
     backend: Name,
     route: Name,
     totals: Totals,
+    latest: Latest,
     changed: bool,
 }
 
@@ -34,7 +40,7 @@ impl Ledger {
     /// The next route, as it is stored; its number is how many were added before.
     pub(super) fn add(&mut self, row: &RouteRow) -> (Name, Name) {
         let names = (self.backend_name(&row.backend), Name::from(row.route.as_str()));
-        self.open(&names.0, &names.1, row.totals());
+        self.open(&names.0, &names.1, row.totals(), row.latest());
         names
     }
 
@@ -47,14 +53,14 @@ impl Ledger {
         if self.routes.len() == MOST_ROUTES {
             return None;
         }
-        Some((self.open(backend, route, Totals::default()), true))
+        Some((self.open(backend, route, Totals::default(), Latest::default()), true))
     }
 
-    fn open(&mut self, backend: &Name, route: &Name, totals: Totals) -> u32 {
+    fn open(&mut self, backend: &Name, route: &Name, totals: Totals, latest: Latest) -> u32 {
         let number = self.routes.len() as u32;
         let (backend, route) = (Arc::clone(backend), Arc::clone(route));
         self.numbers.insert((Arc::clone(&backend), Arc::clone(&route)), number);
-        self.routes.push(Account { backend, route, totals, changed: false });
+        self.routes.push(Account { backend, route, totals, latest, changed: false });
         number
     }
 
@@ -62,11 +68,12 @@ impl Ledger {
         self.routes.iter().find(|account| *account.backend == *name).map_or_else(|| name.into(), |account| Arc::clone(&account.backend))
     }
 
-    /// Books the move of one request of a route; none stands for "not there".
-    pub(super) fn book(&mut self, route: u32, from: Option<State>, to: Option<State>) {
-        let account = &mut self.routes[route as usize];
-        let totals = &mut account.totals;
-        match (from, to) {
+    /// Books the move of one request, which happens at `at` where that does not stand in the row; none stands for "not there".
+    pub(super) fn book(&mut self, before: Option<&Row>, after: Option<&Row>, at: Timestamp) {
+        let Some(route) = before.or(after).map(|row| row.route) else { return };
+        self.touch(route);
+        let totals = &mut self.routes[route as usize].totals;
+        match (before.map(Row::state), after.map(Row::state)) {
             (Some(from), Some(to)) => {
                 *totals.of(from) -= 1;
                 *totals.of(to) += 1;
@@ -78,29 +85,64 @@ impl Ledger {
             (Some(State::Dead), None) => {
                 totals.dead -= 1;
                 totals.discarded += 1;
+                self.count(route, Event::Discarded, at, 1);
             }
             // What was delivered or cancelled stays so in the books after it is forgotten.
             (Some(_), None) | (None, None) => {}
         }
+        if let Some(row) = after {
+            self.count_moves(before.map(Row::state), row, 1);
+        }
+    }
+
+    /// Takes back the booking of a request that was never acknowledged.
+    pub(super) fn unbook(&mut self, row: &Row) {
+        self.touch(row.route);
+        let totals = &mut self.routes[row.route as usize].totals;
+        *totals.of(row.state()) -= 1;
+        totals.accepted -= 1;
+        self.count_moves(None, row, -1);
+    }
+
+    /// Counts what made a request what it is.
+    fn count_moves(&mut self, from: Option<State>, row: &Row, by: i64) {
+        if from.is_none() {
+            self.count(row.route, Event::Accepted, Timestamp::from_millis(row.accepted_at), by);
+        }
+        if let Some(event) = Event::of(row.state()).filter(|_| from != Some(row.state())) {
+            self.count(row.route, event, row.changed_at(), by);
+        }
+    }
+
+    fn count(&mut self, route: u32, event: Event, at: Timestamp, by: i64) {
+        self.late.count(&mut self.routes[route as usize].latest, route, event, at, by);
+    }
+
+    /// Forgets the latest hours of routes that have had none since `first`. Whether there were any.
+    pub(super) fn forget_hours(&mut self, first: u32) -> bool {
+        let is_old = |account: &Account| account.latest.hour < first && !account.latest.moves.is_empty();
+        let old: Vec<u32> = (0..).zip(&self.routes).filter_map(|(number, account)| is_old(account).then_some(number)).collect();
+        for &number in &old {
+            self.routes[number as usize].latest = Latest::default();
+            self.touch(number);
+        }
+        !old.is_empty()
+    }
+
+    /// Has a route written and published at the next occasion.
+    pub(super) fn touch(&mut self, route: u32) {
+        let account = &mut self.routes[route as usize];
         if !account.changed {
             account.changed = true;
             self.changed.push(route);
         }
     }
 
-    /// Takes back the booking of a request that was never acknowledged.
-    pub(super) fn unbook(&mut self, route: u32, from: State) {
-        self.book(route, None, None);
-        let totals = &mut self.routes[route as usize].totals;
-        *totals.of(from) -= 1;
-        totals.accepted -= 1;
-    }
-
     /// What is to be written of the routes that changed.
     pub(super) fn changed(&self) -> impl Iterator<Item = (u32, RouteRow)> {
         self.changed.iter().map(|&number| {
             let account = &self.routes[number as usize];
-            (number, RouteRow::new(&account.backend, &account.route, account.totals))
+            (number, RouteRow::new(&account.backend, &account.route, account.totals, account.latest))
         })
     }
 
@@ -118,7 +160,7 @@ impl Ledger {
     /// Has every route written and published at the next occasion.
     pub(super) fn touch_all(&mut self) {
         for number in 0..self.routes.len() as u32 {
-            self.book(number, None, None);
+            self.touch(number);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The real engine: redb is the queue, payloads lie beside it.
 //!
 //! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
-//! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts.
+//! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts; `hours`: the same by the hour.
 //! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
-//! - `open`: opening, recovery, and reopening after an error.
+//! - `open`: opening, recovery, and reopening after an error. `format`: files of older programs.
 //!
 //! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
 //! checksums, syncing large bodies, reading bodies.
@@ -13,6 +13,8 @@ mod ahead;
 mod command;
 mod compact;
 mod disk;
+mod format;
+mod hours;
 mod index;
 mod keys;
 mod ledger;
@@ -45,8 +47,8 @@ use self::{
     shared::{Observer, Shared},
 };
 use super::{
-    Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings, Spooler,
-    Store, StoreError, StoreStatus, Turn, payload::off_thread, records,
+    Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings,
+    Spooler, Store, StoreError, StoreStatus, Turn, payload::off_thread, records,
 };
 use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
 
@@ -307,6 +309,10 @@ impl Store for RedbStore {
 
     fn counts(&self) -> Counts {
         self.shared.published.read().counts()
+    }
+
+    fn history(&self, from: Timestamp) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.look(move |shared| shared.history(from))
     }
 
     fn status(&self) -> StoreStatus {

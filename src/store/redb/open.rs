@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 
 use super::{
     disk::{AnyBackend, Disk},
+    format,
     index::Index,
     ledger::{Ledger, Published},
-    row::{FORMAT, IDS, META, REQUESTS, ROUTES, RouteRow, Row},
+    row::{IDS, REQUESTS, ROUTES, RouteRow, Row},
     segments::{self, Log, Readers},
     shared::{Health, Shared, Tuning},
     work::Work,
@@ -38,7 +39,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     let path = settings.path.clone();
     let (database, file) = guarded(&path, || {
         let (database, file) = open_database(&*disk, &tuning, &path)?;
-        prepare(&database, &path)?;
+        format::prepare(&database, &path, clock.now())?;
         Ok((database, file))
     })?;
     let names = disk.list().map_err(|source| OpenError::Io { path: path.clone(), source })?;
@@ -123,7 +124,7 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         }
         let (database, file) = open_database(&*shared.disk, &shared.tuning, &path)?;
         let database = Arc::new(database);
-        prepare(&database, &path)?;
+        format::prepare(&database, &path, shared.clock.now())?;
         let was = shared.published.read().held();
         writer.log.forget_needs();
         let loaded = Loaded::read(&database, &shared.turns, &mut writer.log, shared.clock.now()).map_err(unreadable)?;
@@ -178,7 +179,7 @@ fn interrupt(work: &mut Work<'_, '_>, position: Position) -> Result<(), ::redb::
     } else {
         row.die(DeadReason::OutcomeUnknown, now);
     }
-    work.change(position, Some(&before), Some(&row))
+    work.change(position, Some(&before), &row)
 }
 
 /// What is in memory, read from the rows.
@@ -269,38 +270,6 @@ fn rewrite(disk: &dyn Disk) -> io::Result<()> {
     file.close()
 }
 
-/// Makes the tables of a new file; refuses one of a newer program.
-fn prepare(database: &Database, path: &Path) -> Result<(), OpenError> {
-    let found = format(database).map_err(|error| open_error(path, error))?;
-    match found {
-        Some(found) if found > u64::from(FORMAT) => {
-            let found = u32::try_from(found).unwrap_or(u32::MAX);
-            Err(OpenError::TooNew { path: path.to_owned(), found, known: FORMAT })
-        }
-        Some(_) => Ok(()),
-        None => make_tables(database).map_err(|error| open_error(path, error)),
-    }
-}
-
-fn format(database: &Database) -> Result<Option<u64>, ::redb::Error> {
-    let read = database.begin_read()?;
-    match read.open_table(META) {
-        Ok(meta) => Ok(meta.get("format")?.map(|format| format.value())),
-        Err(::redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn make_tables(database: &Database) -> Result<(), ::redb::Error> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert("format", u64::from(FORMAT))?;
-    transaction.open_table(ROUTES)?;
-    transaction.open_table(REQUESTS)?;
-    transaction.open_table(IDS)?;
-    transaction.commit()?;
-    Ok(())
-}
-
 fn last_position(database: &Database) -> Result<Position, ::redb::Error> {
     let read = database.begin_read()?;
     let requests = read.open_table(REQUESTS)?;
@@ -340,7 +309,7 @@ fn corrupted(error: impl ToString) -> StorageError {
     StorageError::Corrupted(error.to_string())
 }
 
-fn open_error(path: &Path, error: ::redb::Error) -> OpenError {
+pub(super) fn open_error(path: &Path, error: ::redb::Error) -> OpenError {
     match error {
         ::redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
         error => OpenError::Unreadable { path: path.to_owned(), why: error.to_string() },

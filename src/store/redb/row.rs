@@ -2,28 +2,32 @@
 //!
 //! ```text
 //! table     key                        value
-//! meta      name                       number: "format" is the version of all of this
-//! routes    number of the route        RouteRow: its names and its exact totals
+//! meta      name                       number: "format" is the version of all of this, "history_since" the moment from which on hours are counted
+//! routes    number of the route        RouteRow: its names, its exact totals, and its latest hour
 //! requests  position (see turns)       Row
 //! ids       request id, as a number    position
+//! history   hour from 1970, route      HourRow: what happened in an hour before the route's latest
 //! ```
+//! Formats: 1 had no history; see `format`.
 //! Rows are keyed by position and not by identity, so that they are appended at the end of their tree and read back in order.
 
 use ::redb::TableDefinition;
 use prost::Message;
 
+use super::hours::Latest;
 use crate::{
     envelope::{DeadReason, Envelope, OrderKey, RequestId, State, Timestamp},
-    store::{Filter, Totals, records},
+    store::{Filter, Moves, Totals, records},
 };
 
 /// The newest format that this program reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ROUTES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("routes");
 pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
 pub(super) const IDS: TableDefinition<'_, u128, u64> = TableDefinition::new("ids");
+pub(super) const HISTORY: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("history");
 
 /// One route at one backend.
 #[derive(Clone, PartialEq, Message)]
@@ -46,18 +50,56 @@ pub(super) struct RouteRow {
     pub(super) cancelled: u64,
     #[prost(uint64, tag = "9")]
     pub(super) discarded: u64,
+    /// The latest hour in which anything happened, and what.
+    #[prost(uint32, tag = "10")]
+    hour: u32,
+    #[prost(message, optional, tag = "11")]
+    moves: Option<HourRow>,
+}
+
+/// What happened to the requests of one route in one hour.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct HourRow {
+    #[prost(uint64, tag = "1")]
+    accepted: u64,
+    #[prost(uint64, tag = "2")]
+    delivered: u64,
+    #[prost(uint64, tag = "3")]
+    dead: u64,
+    #[prost(uint64, tag = "4")]
+    cancelled: u64,
+    #[prost(uint64, tag = "5")]
+    discarded: u64,
+}
+
+impl HourRow {
+    pub(super) fn new(moves: Moves) -> Self {
+        let Moves { accepted, delivered, dead, cancelled, discarded } = moves;
+        Self { accepted, delivered, dead, cancelled, discarded }
+    }
+
+    pub(super) fn moves(self) -> Moves {
+        let Self { accepted, delivered, dead, cancelled, discarded } = self;
+        Moves { accepted, delivered, dead, cancelled, discarded }
+    }
 }
 
 impl RouteRow {
+    pub(super) fn latest(&self) -> Latest {
+        Latest { hour: self.hour, moves: self.moves.map(HourRow::moves).unwrap_or_default() }
+    }
+
     pub(super) fn totals(&self) -> Totals {
         let &Self { accepted, queued, delivering, delivered, dead, cancelled, discarded, .. } = self;
         Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded }
     }
 
-    pub(super) fn new(backend: &str, route: &str, totals: Totals) -> Self {
+    pub(super) fn new(backend: &str, route: &str, totals: Totals, latest: Latest) -> Self {
         let Totals { accepted, queued, delivering, delivered, dead, cancelled, discarded } = totals;
         let (backend, route) = (backend.to_owned(), route.to_owned());
-        Self { backend, route, accepted, queued, delivering, delivered, dead, cancelled, discarded }
+        let Latest { hour, moves } = latest;
+        let moves = (!moves.is_empty()).then(|| HourRow::new(moves));
+        Self { backend, route, accepted, queued, delivering, delivered, dead, cancelled, discarded, hour, moves }
     }
 }
 

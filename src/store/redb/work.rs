@@ -7,14 +7,15 @@ use prost::Message;
 use super::{
     ages::{Ages, Class},
     command::{Append, Claim, Dead, End, Settle, Step},
+    hours,
     ledger::Ledger,
-    row::{IDS, Location, REQUESTS, ROUTES, Row, id_key},
+    row::{HISTORY, IDS, Location, REQUESTS, ROUTES, Row, id_key},
     segments::Log,
     shared::Shared,
 };
 use crate::{
     envelope::{DeadReason, OrderKey, RequestId, State, Timestamp},
-    store::{Appended, Position, StoreError},
+    store::{Appended, Position, StoreError, history},
 };
 
 /// A verb's result: refused is its own affair, broken is everybody's.
@@ -24,11 +25,17 @@ pub(super) struct Tables<'t> {
     pub(super) requests: Table<'t, u64, &'static [u8]>,
     ids: Table<'t, u128, u64>,
     routes: Table<'t, u32, &'static [u8]>,
+    history: Table<'t, (u32, u32), &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::Error> {
-        Ok(Self { requests: transaction.open_table(REQUESTS)?, ids: transaction.open_table(IDS)?, routes: transaction.open_table(ROUTES)? })
+        Ok(Self {
+            requests: transaction.open_table(REQUESTS)?,
+            ids: transaction.open_table(IDS)?,
+            routes: transaction.open_table(ROUTES)?,
+            history: transaction.open_table(HISTORY)?,
+        })
     }
 
     pub(super) fn row(&self, position: Position) -> Result<Option<Row>, ::redb::Error> {
@@ -75,7 +82,7 @@ impl Work<'_, '_> {
             return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
         };
         if is_new {
-            self.ledger.book(route, None, None);
+            self.ledger.touch(route);
             self.shared.index.lock().add_route(&append.backend, &append.route);
         }
         let (id, position) = (append.row.id(), append.turn.position());
@@ -87,7 +94,7 @@ impl Work<'_, '_> {
         append.row.route = route;
         append.row.request = at;
         let ahead = self.shared.index.lock().ahead(route, position);
-        self.change(position, None, Some(&append.row))?;
+        self.change(position, None, &append.row)?;
         Ok(Ok(Appended { id, ahead, bytes: append.row.bytes }))
     }
 
@@ -106,11 +113,11 @@ impl Work<'_, '_> {
             let mut row = before.clone();
             if row.expires_at() <= claim.now {
                 row.die(DeadReason::Expired, claim.now);
-                self.change(position, Some(&before), Some(&row))?;
+                self.change(position, Some(&before), &row)?;
             } else {
                 row.become_at(State::Delivering, claim.now);
                 row.attempts += 1;
-                self.change(position, Some(&before), Some(&row))?;
+                self.change(position, Some(&before), &row)?;
                 claimed.push((position, row));
             }
         }
@@ -124,7 +131,7 @@ impl Work<'_, '_> {
         let mut row = before.clone();
         row.queue_again(at, before.due().min(at));
         row.attempts -= 1;
-        self.change(position, Some(&before), Some(&row))
+        self.change(position, Some(&before), &row)
     }
 
     pub(super) fn settle(&mut self, settle: &mut Settle, answer: Option<Location>, head: Option<Location>) -> Verb<()> {
@@ -155,7 +162,7 @@ impl Work<'_, '_> {
                 row.last_outcome = std::mem::take(why);
             }
         }
-        self.change(position, Some(&before), Some(&row))?;
+        self.change(position, Some(&before), &row)?;
         Ok(Ok(()))
     }
 
@@ -167,7 +174,7 @@ impl Work<'_, '_> {
         let mut row = before.clone();
         row.become_at(State::Cancelled, at);
         let_body_go(&mut row, head);
-        self.change(position, Some(&before), Some(&row))?;
+        self.change(position, Some(&before), &row)?;
         Ok(Ok(()))
     }
 
@@ -179,12 +186,12 @@ impl Work<'_, '_> {
             (row.failures, row.trips) = (0, 0);
             row.dead_reason.clear();
             (row.answer, row.answer_file, row.answer_status) = (None, 0, 0);
-            work.change(position, Some(before), Some(&row))
+            work.change(position, Some(before), &row)
         })
     }
 
     pub(super) fn discard(&mut self, dead: &Dead) -> Result<Step, ::redb::Error> {
-        self.each_dead(dead, |work, position, row| work.change(position, Some(row), None))
+        self.each_dead(dead, |work, position, row| work.forget(position, row, dead.at))
     }
 
     fn each_dead(
@@ -231,7 +238,7 @@ impl Work<'_, '_> {
                 }
             }
         }
-        let more = self.compact()?;
+        let more = self.forget_hours(now)? | self.compact()?;
         Ok(Step { touched: (self.shared.tuning.step - left) as u64, next: more.then_some(0) })
     }
 
@@ -268,27 +275,42 @@ impl Work<'_, '_> {
 
     fn age(&mut self, class: Class, position: Position, before: &Row, now: Timestamp) -> Result<(), ::redb::Error> {
         if class != Class::Expires {
-            return self.change(position, Some(before), None);
+            return self.forget(position, before, now);
         }
         let mut row = before.clone();
         row.die(DeadReason::Expired, now);
-        self.change(position, Some(before), Some(&row))
+        self.change(position, Some(before), &row)
     }
 
     /// Writes one row, and has everything follow.
-    pub(super) fn change(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) -> Result<(), ::redb::Error> {
-        let Some(route) = before.or(after).map(|row| row.route) else { return Ok(()) };
-        self.write(position, before, after)?;
-        self.ledger.book(route, before.map(Row::state), after.map(Row::state));
-        self.follow(position, before, after);
+    pub(super) fn change(&mut self, position: Position, before: Option<&Row>, after: &Row) -> Result<(), ::redb::Error> {
+        self.write(position, before, Some(after))?;
+        self.ledger.book(before, Some(after), after.changed_at());
+        self.follow(position, before, Some(after));
         Ok(())
+    }
+
+    /// Removes one row at a moment, and has everything follow.
+    fn forget(&mut self, position: Position, before: &Row, at: Timestamp) -> Result<(), ::redb::Error> {
+        self.write(position, Some(before), None)?;
+        self.ledger.book(Some(before), None, at);
+        self.follow(position, Some(before), None);
+        Ok(())
+    }
+
+    /// Forgets hours that have been kept long enough. Whether there are more.
+    fn forget_hours(&mut self, now: Timestamp) -> Result<bool, ::redb::Error> {
+        let (first, step) = (history::first_kept(now), self.shared.tuning.step);
+        let gone = hours::forget(&mut self.tables.history, first, step)?;
+        self.after.changed |= self.ledger.forget_hours(first) || gone > 0;
+        Ok(gone == step)
     }
 
     /// Removes a request of which nobody was ever told.
     pub(super) fn undo_append(&mut self, position: Position) -> Result<(), ::redb::Error> {
         let Some(row) = self.tables.row(position)? else { return Ok(()) };
         self.write(position, Some(&row), None)?;
-        self.ledger.unbook(row.route, row.state());
+        self.ledger.unbook(&row);
         self.follow(position, Some(&row), None);
         Ok(())
     }
@@ -346,7 +368,7 @@ impl Work<'_, '_> {
         for (number, row) in self.ledger.changed() {
             self.tables.routes.insert(number, &*row.encode_to_vec())?;
         }
-        Ok(())
+        self.ledger.late.write(&mut self.tables.history)
     }
 }
 

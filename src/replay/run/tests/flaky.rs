@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::{
     envelope::{Name, OrderKey, RequestId, Timestamp},
     store::{
-        Answer, Appended, Claim, Claimed, Counts, Filter, NewRequest, Outcome, Page, Payload, Record, Spooler, Store, StoreError,
+        Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, Record, Spooler, Store, StoreError,
         StoreStatus, Turn, memory::MemoryStore,
     },
 };
@@ -95,6 +95,9 @@ impl Store for Flaky {
     }
     fn counts(&self) -> Counts {
         self.store.counts()
+    }
+    fn history(&self, from: Timestamp) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.store.history(from)
     }
     fn status(&self) -> StoreStatus {
         self.store.status()
