@@ -178,7 +178,6 @@ fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
         format!("[clients]\nrate = \"100/s\"\n{BASE}"),
         format!("[clients]\nburst = 200\n{BASE}"),
         format!("[store]\nengine = \"postgres\"\n{BASE}"),
-        format!("[backends.x]\nservers = [\"https://a\"]\n{BASE}"),
         route("[routes.spill]\nwait = \"2s\""),
         route("[routes.spill]\ncallback = \"https://a/\""),
         route("[routes.spill]\norder_by = [\"json:/order/id\"]"),
@@ -309,7 +308,7 @@ fn every_example_of_a_wrong_address_is_answered_with_a_right_one() {
         ("server", "http://u:p@a", "no user or password"),
         ("server", "http://10.0.0.300", "neither an IP address nor a host name"),
         ("server", "http://unix:/run/a", "write \"unix:/PATH\""),
-        ("server", "ftp://a", "the scheme must be `http://`"),
+        ("server", "ftp://a", "the scheme must be `http://` or `https://`"),
         ("proxy", "10.0.0.1/8", "write \"10.0.0.0/8\""),
         ("proxy", "example.com", "not an IP address or network"),
     ];

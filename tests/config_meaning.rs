@@ -5,7 +5,7 @@
 use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, time::Duration};
 
 use forebay::{
-    backend::ServerAddress,
+    backend::{Place, ServerAddress},
     config::{Config, ConfigError},
     envelope::{Delivery, order::Rule},
     health::{Check, Concurrency},
@@ -160,8 +160,8 @@ fn what_is_written_about_backends_is_what_is_meant() {
     let names: Vec<_> = config.backends.iter().map(|backend| &*backend.name).collect();
     assert_eq!(names, ["z", "a"], "in the order of the file");
     let z = &config.backends[0];
-    let servers =
-        [ServerAddress::Name("orders.internal".into(), 81), ServerAddress::Tcp(tcp("[::2]:80")), ServerAddress::Unix("/run/z.sock".into())];
+    let servers = [Place::Name("orders.internal".into(), 81), Place::Tcp(tcp("[::2]:80")), Place::Unix("/run/z.sock".into())]
+        .map(ServerAddress::plain);
     assert_eq!(z.backend.servers, servers);
     assert_eq!((z.backend.connect_timeout, z.backend.response_timeout), (Duration::from_millis(250), 3 * second));
     assert_eq!(z.backend.idle_timeout, 4 * second);
@@ -206,7 +206,7 @@ fn quick_mode_sends_everything_to_one_backend_and_spills_its_writes() {
     assert_eq!(config.admin.address, tcp("127.0.0.1:8081"));
     assert_eq!(config.store.path, Path::new("/tmp/x/forebay.redb"));
     assert_eq!((&*config.backends[0].name, config.backends.len()), ("backend", 1));
-    assert_eq!(config.backends[0].backend.servers, [ServerAddress::Tcp(tcp("127.0.0.1:3000"))]);
+    assert_eq!(config.backends[0].backend.servers, [ServerAddress::plain(Place::Tcp(tcp("127.0.0.1:3000")))]);
     let [route] = config.proxy.routes.as_slice() else { panic!("one route") };
     assert_eq!((&*route.name, &route.path, &**route.backend().unwrap()), ("all", &PathMatch::Prefix("/".into()), "backend"));
     assert_eq!(route.spill, parse(&format!("{LEAST}[routes.spill]\n")).proxy.routes[0].spill, "as an empty spill table");
@@ -221,7 +221,7 @@ fn what_is_wrong_in_quick_mode_is_said_of_the_flag() {
     assert_eq!(
         error("127.0.0.1:3000", "8080"),
         [
-            "command line: `--backend` is not the address of a server: the scheme must be `http://`",
+            "command line: `--backend` is not the address of a server: the scheme must be `http://` or `https://`",
             "command line: `--listen` is not an address to listen on: the IP address is missing",
         ]
     );

@@ -23,6 +23,8 @@ fn sample(name: &str, schema: &Value) -> Value {
         "backend" => return json!("app"),
         "path" if schema.get("pattern").is_none() => return json!("/healthz"),
         "token_file" => return json!("TOKEN_FILE"),
+        "ca_file" | "cert_file" => return json!("CERT_FILE"),
+        "key_file" => return json!("KEY_FILE"),
         "host" | "rate" | "servers" | "trusted_proxies" => {}
         _ if schema.get("default").is_some() => return schema["default"].clone(),
         _ => {}
@@ -50,6 +52,7 @@ fn everything_at_once() -> Value {
 /// The same with a route for each place.
 fn everything() -> Value {
     let mut document = everything_at_once();
+    document["backends"]["app"]["servers"] = json!(["https://127.0.0.1:9001"]);
     let routes = document["routes"].as_array_mut().unwrap();
     let of_route = routes[0].as_object_mut().unwrap();
     let places = ["redirect", "respond"].map(|place| (place, of_route.remove(place).unwrap()));
@@ -60,7 +63,14 @@ fn everything() -> Value {
 fn check(document: &Value, folder: &Path) -> Result<Config, ConfigError> {
     let token = folder.join("token");
     fs::write(&token, "secret\n").unwrap();
-    let text = toml::to_string(document).unwrap().replace("TOKEN_FILE", token.to_str().unwrap());
+    let pair = rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("app.crt"), folder.join("app.key"));
+    fs::write(&certificate, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let mut text = toml::to_string(document).unwrap();
+    for (placeholder, file) in [("TOKEN_FILE", &token), ("CERT_FILE", &certificate), ("KEY_FILE", &key)] {
+        text = text.replace(placeholder, file.to_str().unwrap());
+    }
     Config::parse("everything.toml", &text)
 }
 
@@ -98,7 +108,7 @@ fn the_schema_has_every_key_that_the_checker_takes_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut pointers = Vec::new();
     tables(&everything_at_once(), "", &mut pointers);
-    assert_eq!(pointers.len(), 21, "{pointers:?}");
+    assert_eq!(pointers.len(), 22, "{pointers:?}");
     // Tables whose keys are names that the operator chooses.
     let is_named = |pointer: &str| pointer == "/backends" || pointer.ends_with("_headers/set") || pointer.ends_with("_headers/add");
     for pointer in pointers.iter().filter(|pointer| !is_named(pointer)) {
@@ -155,8 +165,8 @@ fn both_judge_values_alike() {
         ("/log/access", json!("./access.log"), true),
         ("/backends", json!({}), false),
         ("/backends/app/servers", json!([]), false),
-        ("/backends/app/servers", json!(["https://a"]), false),
-        ("/backends/app/servers", json!(["http://a/"]), true),
+        ("/backends/app/servers", json!(["https://a"]), true),
+        ("/backends/app/servers", json!(["https://a/"]), true),
         ("/backends/app/servers", json!(["http://a/b"]), false),
         ("/backends/app/concurrency", json!("adaptive"), true),
         ("/backends/app/concurrency", json!(16), true),

@@ -50,10 +50,12 @@ impl Written {
     }
 }
 
-/// What is needed to send a request once more: its head is on its connection's record.
-pub(super) struct Spare {
-    body: Bytes,
-    written: Arc<Written>,
+/// What is needed to send a request once more.
+pub(super) enum Spare {
+    /// Its head is on its connection's record.
+    Written { body: Bytes, written: Arc<Written> },
+    /// All of it: HTTP/2 keeps no such record, and a server may say of any request that it has not processed it.
+    Copy(Box<Request<RequestBody>>),
 }
 
 impl Spare {
@@ -61,13 +63,28 @@ impl Spare {
     pub(super) fn of(request: &Request<RequestBody>, written: &Arc<Written>) -> Option<Self> {
         let body = request.body().in_memory().filter(|_| request.method().is_idempotent())?;
         written.begin();
-        Some(Self { body, written: written.clone() })
+        Some(Self::Written { body, written: written.clone() })
+    }
+
+    /// Copies a request that is about to be sent on a stream; none for one whose body is gone once it is sent.
+    pub(super) fn copy(request: &Request<RequestBody>) -> Option<Self> {
+        let mut copy = Request::new(RequestBody::full(request.body().in_memory()?));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Some(Self::Copy(Box::new(copy)))
     }
 
     /// The request as it was; none when its head never left us whole.
     pub(super) fn take(self) -> Option<Request<RequestBody>> {
-        let head = letters::head(std::mem::take(&mut *self.written.bytes.lock()))?;
-        Some(head.map(|()| RequestBody::full(self.body)))
+        match self {
+            Self::Written { body, written } => {
+                let head = letters::head(std::mem::take(&mut *written.bytes.lock()))?;
+                Some(head.map(|()| RequestBody::full(body)))
+            }
+            Self::Copy(request) => Some(*request),
+        }
     }
 }
 

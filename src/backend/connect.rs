@@ -1,47 +1,93 @@
 //! Opening a connection to a server.
 
-use std::{error::Error, fmt::Write, io, sync::Arc};
+use std::{
+    error::Error,
+    fmt::Write,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{
-    ErrorKind, ServerAddress, Settings,
+    ErrorKind, Place, Protocol, RequestBody, ServerAddress, Settings,
     again::{Remembering, Written},
     gather::Gather,
-    pool::Connection,
+    pool::Http1,
+    socket::Socket,
+    tls::Offer,
 };
 
-/// Connects to `address` and drives the connection in a task of its own until it closes. It may lie idle for `idle_timeout`.
-pub(super) async fn open(address: &ServerAddress, settings: &Settings) -> Result<Connection, (ErrorKind, String)> {
+/// Bytes of one answer that a server may send before its client has taken them, and of all answers on a connection: as many as its streams may, so that no
+/// slow client holds up the others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 100 * STREAM_WINDOW;
+/// Bytes of one request that are kept for a server that does not take them.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of the fields of an answer, as HTTP/2 counts them.
+const FIELDS: u32 = 64 * 1024;
+/// While requests are under way: silence after which a server is asked whether it is there, and time to say so.
+const PING_AFTER: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A new connection.
+pub(super) enum Opened {
+    Http1(Http1),
+    /// With the number of streams that the server allows, as it changes.
+    Http2(http2::SendRequest<RequestBody>, Arc<AtomicUsize>),
+}
+
+/// Connects to `address` and drives the connection in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
+pub(super) async fn open(address: &ServerAddress, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
     let timeout = settings.connect_timeout;
-    let dialled = async {
-        match address {
-            ServerAddress::Tcp(address) => tcp(TcpStream::connect(address).await, settings).await,
-            ServerAddress::Name(host, port) => tcp(TcpStream::connect((host.as_str(), *port)).await, settings).await,
-            ServerAddress::Unix(path) => start(UnixStream::connect(path).await?, settings).await.map_err(io::Error::other),
-        }
-    };
-    match tokio::time::timeout(timeout, dialled).await {
+    match tokio::time::timeout(timeout, dial(address, settings, whole)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err((ErrorKind::Connect, format!("{address}: {error}"))),
+        Ok(Err((kind, detail))) => Err((kind, format!("{address}: {detail}"))),
         Err(_) => Err((ErrorKind::ConnectTimeout, format!("{address}: no connection within {timeout:?}"))),
     }
 }
 
-async fn tcp(stream: io::Result<TcpStream>, settings: &Settings) -> io::Result<Connection> {
-    let stream = stream?;
-    stream.set_nodelay(true)?;
-    start(stream, settings).await.map_err(io::Error::other)
+async fn dial(address: &ServerAddress, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
+    let refused = |error: io::Error| (ErrorKind::Connect, error.to_string());
+    let stream = match &address.place {
+        Place::Tcp(address) => TcpStream::connect(address).await.map_err(refused)?,
+        Place::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?,
+        Place::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(refused)?;
+            return start(Socket::Unix(stream), settings, settings.protocol == Protocol::H2c && !whole).await;
+        }
+    };
+    stream.set_nodelay(true).map_err(refused)?;
+    match &settings.tls {
+        Some(tls) if address.tls => {
+            let offer = match settings.protocol {
+                _ if whole => Offer::Http1,
+                Protocol::Auto => Offer::Any,
+                Protocol::H2 => Offer::H2,
+                Protocol::Http1 | Protocol::H2c => Offer::Http1,
+            };
+            let (stream, h2) = tls.connect(address, offer, stream).await?;
+            start(Socket::Tls(Box::new(stream)), settings, h2).await
+        }
+        _ => start(Socket::Tcp(stream), settings, settings.protocol == Protocol::H2c && !whole).await,
+    }
 }
 
-async fn start<T>(stream: T, settings: &Settings) -> hyper::Result<Connection>
-where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
+async fn start(socket: Socket, settings: &Settings, h2: bool) -> Result<Opened, (ErrorKind, String)> {
+    let started = if h2 { multiplexed(socket).await } else { plain(socket, settings).await };
+    started.map_err(|error| (ErrorKind::Connect, chain(&error)))
+}
+
+async fn plain(socket: Socket, settings: &Settings) -> hyper::Result<Opened> {
     let written = Arc::new(Written::default());
-    let socket = TokioIo::new(Gather(Remembering::new(stream, written.clone())));
+    let socket = TokioIo::new(Gather(Remembering::new(socket, written.clone())));
     // Names go out in the letters in which they came; those that we add get capitals, as most servers of old expect.
     // A space before a colon has to go on the way (RFC 9112 section 5.1); that is all that is forgiven.
     let (sender, connection) = http1::Builder::new()
@@ -52,10 +98,40 @@ where
         .await?;
     tokio::spawn(async move {
         // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
-        let ended = connection.with_upgrades().await;
-        tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
+        log_end(connection.with_upgrades().await);
     });
-    Ok(Connection::new(sender, written, settings.idle_timeout))
+    Ok(Opened::Http1(Http1::new(sender, written, settings.idle_timeout)))
+}
+
+async fn multiplexed(socket: Socket) -> hyper::Result<Opened> {
+    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(FIELDS)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake(TokioIo::new(socket))
+        .await?;
+    let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+    let told = most.clone();
+    tokio::spawn(async move {
+        let ended = std::future::poll_fn(|cx| {
+            let polled = std::pin::Pin::new(&mut connection).poll(cx);
+            told.store(connection.current_max_send_streams(), Relaxed);
+            match polled {
+                Poll::Ready(ended) => Poll::Ready(ended),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        log_end(ended.await);
+    });
+    Ok(Opened::Http2(sender, most))
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
 }
 
 /// An error and what caused it, in one line.

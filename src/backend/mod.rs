@@ -4,20 +4,21 @@
 //! connections, last in first out, so that few stay warm and the rest age out. What an error *means* for a request is not decided
 //! here (`envelope::verdict`), nor whether the backend is fit to be asked (`health`).
 
+mod address;
 mod again;
 mod balance;
 mod body;
 mod connect;
 pub mod gather;
+mod h2;
 pub mod headers;
 pub mod letters;
 mod pool;
 mod send;
+mod socket;
+mod tls;
 
 use std::{
-    fmt,
-    net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
@@ -26,15 +27,21 @@ use http::{Method, Request, Response, StatusCode, header::HOST};
 
 use crate::envelope::Name;
 
+pub use address::{Place, ServerAddress};
 pub use body::{BodyError, RequestBody, ResponseBody};
 pub use pool::{Pool, SWEEP};
+pub use tls::{Fingerprint, Tls, TlsError, TlsSettings};
 
 /// Where a backend is and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Its servers, in the order of the configuration; at least one, at most 64.
     pub servers: Vec<ServerAddress>,
-    /// Time to connect.
+    /// What is spoken with them.
+    pub protocol: Protocol,
+    /// Where one of them speaks TLS.
+    pub tls: Option<Tls>,
+    /// Time to connect, TLS included.
     pub connect_timeout: Duration,
     /// Time from the whole request being sent to the head of the response.
     pub response_timeout: Duration,
@@ -52,24 +59,24 @@ pub struct Switched(pub hyper::upgrade::OnUpgrade);
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseTimeout(pub Duration);
 
-/// Address of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ServerAddress {
-    /// A fixed TCP address.
-    Tcp(SocketAddr),
-    /// A host name and port, looked up at each new connection.
-    Name(String, u16),
-    /// A unix socket.
-    Unix(PathBuf),
+/// What is spoken with a backend's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// Over TLS, HTTP/2 where a server offers it; else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/2 without TLS, which the servers are known to speak (RFC 9113 section 3.3).
+    H2c,
 }
 
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Name(host, port) => write!(f, "http://{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+impl Protocol {
+    /// Whether many requests share a connection, as is known beforehand.
+    const fn is_shared(self) -> bool {
+        matches!(self, Self::H2 | Self::H2c)
     }
 }
 
@@ -82,6 +89,10 @@ pub enum ErrorKind {
     Connect,
     /// No connection within `connect_timeout`.
     ConnectTimeout,
+    /// TLS could not be agreed on.
+    Tls,
+    /// The server's certificate is not believed.
+    Certificate,
     /// The connection ended or broke before the head of a response.
     Reset,
     /// No head of a response within `response_timeout`.
@@ -103,6 +114,8 @@ impl ErrorKind {
             Self::NoServer => "destination_unavailable",
             Self::Connect => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
+            Self::Tls => "tls_protocol_error",
+            Self::Certificate => "tls_certificate_error",
             Self::Reset => "connection_terminated",
             Self::Timeout => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
@@ -149,6 +162,7 @@ pub struct Backend {
     name: Name,
     settings: Settings,
     servers: balance::Servers,
+    complaints: tls::Complaints,
     /// Tells the shelves of two generations of a backend apart after a reload.
     generation: u64,
 }
@@ -159,7 +173,13 @@ impl Backend {
         use std::sync::atomic::{AtomicU64, Ordering};
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let servers = balance::Servers::new(settings.servers.len(), weights);
-        Arc::new(Self { name, settings, servers, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
+        Arc::new(Self {
+            name,
+            settings,
+            servers,
+            complaints: tls::Complaints::default(),
+            generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+        })
     }
 
     /// Its name.
@@ -202,24 +222,16 @@ impl Backend {
         let Ok(request) = request else { return false };
         let settings = Settings { connect_timeout: timeout, ..self.settings.clone() };
         let asked = async {
-            let mut connection = connect::open(address, &settings).await.ok()?;
-            Some(connection.sender.send_request(request).await.ok()?.status())
+            let response = match connect::open(address, &settings, false).await.ok()? {
+                connect::Opened::Http1(mut connection) => connection.sender.send_request(request).await,
+                connect::Opened::Http2(mut sender, _) => sender.send_request(h2::dressed(request, address.tls)).await,
+            };
+            Some(response.ok()?.status())
         };
         let status = tokio::time::timeout(timeout, asked).await.ok().flatten();
         status.is_some_and(|status| match path {
             Some(_) => status.is_success() || status.is_redirection(),
             None => !matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT),
         })
-    }
-}
-
-impl ServerAddress {
-    /// What stands in `Host` where a request brings none.
-    pub fn host(&self) -> String {
-        match self {
-            Self::Tcp(address) => address.to_string(),
-            Self::Name(host, port) => format!("{host}:{port}"),
-            Self::Unix(_) => "localhost".to_owned(),
-        }
     }
 }

@@ -1,16 +1,16 @@
-//! Idle connections of one thread, last in first out.
+//! Connections of one thread that can take a request: those of HTTP/1.1 that are idle, last in first out, and those of HTTP/2 that have a stream left.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use ahash::AHashMap;
 use http::HeaderMap;
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::{http1, http2};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -18,6 +18,9 @@ use super::{RequestBody, again::Written};
 
 /// Idle connections of one server that one thread keeps at most: as many as a thread is likely to use at once.
 const MAX_IDLE: usize = 512;
+
+/// Requests at a time on one connection of HTTP/2, where its server allows more.
+const MOST_STREAMS: usize = 100;
 
 /// How often [`Pool::sweep`] is called. The clock of a pool moves only then (or with [`Pool::tick`]), so that no request costs a look at the real one; a
 /// connection lies idle up to so much longer than its clock says.
@@ -34,26 +37,58 @@ pub struct Pool {
     now: Arc<AtomicU64>,
 }
 
-/// The idle connections of one thread to one server.
+/// The connections of one thread to one server that can take a request.
 #[derive(Debug)]
 pub(super) struct Shelf {
+    /// Those of HTTP/1.1, idle.
     idle: Mutex<Vec<Idle>>,
+    /// Those of HTTP/2, idle or not.
+    shared: Mutex<Vec<Arc<Multiplexed>>>,
+    /// Held while one of HTTP/2 is opened: those who wait for it may use it too.
+    pub(super) opening: tokio::sync::Mutex<()>,
     now: Arc<AtomicU64>,
 }
 
-/// A connection that is open, and what is known of it.
+/// A connection to send a request on.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<RequestBody>,
+pub(super) enum Connection {
+    /// All of one.
+    Whole(Http1),
+    /// A stream of one.
+    Stream(Stream),
+}
+
+/// A connection of HTTP/1.1 that is open, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
     /// What was last sent on it.
     pub(super) written: Arc<Written>,
     /// For how long it may lie idle.
     keep: Duration,
 }
 
+/// A connection of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Multiplexed {
+    sender: http2::SendRequest<RequestBody>,
+    /// Streams on it now, and the most that its server allows.
+    streams: AtomicUsize,
+    most: Arc<AtomicUsize>,
+    /// When one was last begun.
+    used: AtomicU64,
+    keep: Duration,
+    /// It gave no answer in time: who knows whether anybody is there.
+    doubtful: AtomicBool,
+}
+
+/// A request's part of a connection of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Stream(Arc<Multiplexed>);
+
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Http1,
     since: u64,
 }
 
@@ -72,7 +107,10 @@ impl Default for Pool {
 
 impl Pool {
     pub(super) fn shelf(&self, generation: u64, server: usize) -> Arc<Shelf> {
-        let new = || Arc::new(Shelf { idle: Mutex::default(), now: self.now.clone() });
+        let new = || {
+            let (idle, shared, opening) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+            Arc::new(Shelf { idle, shared, opening, now: self.now.clone() })
+        };
         self.shelves.lock().entry((generation, server)).or_insert_with(new).clone()
     }
 
@@ -87,22 +125,52 @@ impl Pool {
         let now = self.now.load(Relaxed);
         self.shelves.lock().retain(|_, shelf| {
             shelf.idle.lock().retain(|idle| !idle.connection.sender.is_closed() && idle.is_fresh(now));
-            Arc::strong_count(shelf) > 1 || !shelf.idle.lock().is_empty()
+            shelf.shared.lock().retain(|shared| shared.is_open() && (shared.streams.load(Relaxed) > 0 || shared.is_fresh(now)));
+            Arc::strong_count(shelf) > 1 || !shelf.idle.lock().is_empty() || !shelf.shared.lock().is_empty()
         });
     }
 }
 
 impl Shelf {
-    /// The connection that was used last, if one can take a request now.
-    pub(super) fn take(&self) -> Option<Taken> {
+    /// The connection that was used last, if one can take a request now. `whole`: it has to be one of HTTP/1.1.
+    pub(super) fn take(&self, whole: bool) -> Option<Taken> {
+        if !whole && let Some(stream) = self.stream() {
+            return Some(stream);
+        }
         let now = self.now.load(Relaxed);
         let mut idle = self.idle.lock();
         // One that is neither closed nor ready still sends the end of an earlier request whose answer came early: not worth waiting for.
         let found = std::iter::from_fn(|| idle.pop()).find(|idle| idle.connection.sender.is_ready() && idle.is_fresh(now))?;
-        Some(Taken { rested: found.since != now, connection: found.connection })
+        Some(Taken { rested: found.since != now, connection: Connection::Whole(found.connection) })
     }
 
+    /// A stream of a connection that has one left.
+    fn stream(&self) -> Option<Taken> {
+        let now = self.now.load(Relaxed);
+        let shared = self.shared.lock();
+        let free = shared.iter().find(|shared| shared.is_open() && shared.has_room() && shared.is_fresh(now))?;
+        let rested = free.streams.load(Relaxed) == 0 && free.used.load(Relaxed) != now;
+        Some(Taken { connection: Connection::Stream(Stream::begin(free, now)), rested })
+    }
+
+    /// Whether the server speaks HTTP/2, as far as is known.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.shared.lock().is_empty()
+    }
+
+    /// A new connection of HTTP/2, for all to use, and its first stream.
+    pub(super) fn share(&self, sender: http2::SendRequest<RequestBody>, most: Arc<AtomicUsize>, idle_timeout: Duration) -> Stream {
+        let (now, keep) = (self.now.load(Relaxed), idle_timeout.saturating_sub(SWEEP));
+        let (streams, used, doubtful) = (AtomicUsize::new(0), AtomicU64::new(now), AtomicBool::new(false));
+        let connection = Arc::new(Multiplexed { sender, streams, most, used, keep, doubtful });
+        let first = Stream::begin(&connection, now);
+        self.shared.lock().push(connection);
+        first
+    }
+
+    /// The answer has ended.
     pub(super) fn give_back(&self, connection: Connection) {
+        let Connection::Whole(connection) = connection else { return };
         if connection.sender.is_closed() {
             return;
         }
@@ -115,13 +183,64 @@ impl Shelf {
 
 impl Idle {
     fn is_fresh(&self, now: u64) -> bool {
-        u128::from(now.saturating_sub(self.since)) <= self.connection.keep.as_millis()
+        is_fresh(self.since, now, self.connection.keep)
+    }
+}
+
+impl Multiplexed {
+    fn is_open(&self) -> bool {
+        self.sender.is_ready() && !self.doubtful.load(Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.load(Relaxed) < self.most.load(Relaxed).min(MOST_STREAMS)
+    }
+
+    fn is_fresh(&self, now: u64) -> bool {
+        self.streams.load(Relaxed) > 0 || is_fresh(self.used.load(Relaxed), now, self.keep)
+    }
+}
+
+fn is_fresh(since: u64, now: u64, keep: Duration) -> bool {
+    u128::from(now.saturating_sub(since)) <= keep.as_millis()
+}
+
+impl Stream {
+    fn begin(connection: &Arc<Multiplexed>, now: u64) -> Self {
+        connection.streams.fetch_add(1, Relaxed);
+        connection.used.store(now, Relaxed);
+        Self(connection.clone())
+    }
+
+    pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
+        self.0.sender.clone()
+    }
+
+    /// No answer came in time: the next request goes out on another connection.
+    pub(super) fn doubt(&self) {
+        self.0.doubtful.store(true, Relaxed);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
     }
 }
 
 impl Connection {
+    /// Whether it can take a request.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Self::Whole(connection) => connection.sender.is_ready(),
+            Self::Stream(stream) => stream.0.is_open(),
+        }
+    }
+}
+
+impl Http1 {
     /// A new connection, that may lie idle for so long.
-    pub(super) fn new(sender: SendRequest<RequestBody>, written: Arc<Written>, idle_timeout: Duration) -> Self {
+    pub(super) fn new(sender: http1::SendRequest<RequestBody>, written: Arc<Written>, idle_timeout: Duration) -> Self {
         Self { sender, written, keep: idle_timeout.saturating_sub(SWEEP) }
     }
 
@@ -145,11 +264,11 @@ fn timeout_of(value: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    async fn connection(idle_timeout: u64, keep_alive: Option<&str>) -> (Connection, tokio::io::DuplexStream) {
+    async fn connection(idle_timeout: u64, keep_alive: Option<&str>) -> (Http1, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(1024);
         let (sender, driver) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(near)).await.unwrap();
         tokio::spawn(driver);
-        let mut connection = Connection::new(sender, Arc::default(), Duration::from_secs(idle_timeout));
+        let mut connection = Http1::new(sender, Arc::default(), Duration::from_secs(idle_timeout));
         if let Some(value) = keep_alive {
             connection.heed(&HeaderMap::from_iter([("keep-alive".parse().unwrap(), value.parse().unwrap())]));
         }
@@ -163,12 +282,12 @@ mod tests {
             let pool = Pool::default();
             let shelf = pool.shelf(0, 0);
             let (connection, _far) = connection(idle_timeout, keep_alive).await;
-            shelf.give_back(connection);
+            shelf.give_back(Connection::Whole(connection));
             for _ in 0..seconds {
                 tokio::time::advance(SWEEP).await;
                 pool.sweep();
             }
-            match shelf.take() {
+            match shelf.take(false) {
                 None => return seconds,
                 Some(taken) => assert_eq!(taken.rested, seconds > 0),
             }
@@ -197,10 +316,10 @@ mod tests {
         let shelf = pool.shelf(0, 0);
         let (first, _open) = connection(45, None).await;
         let (second, gone) = connection(45, None).await;
-        shelf.give_back(first);
-        shelf.give_back(second);
+        shelf.give_back(Connection::Whole(first));
+        shelf.give_back(Connection::Whole(second));
         drop(gone);
         tokio::task::yield_now().await;
-        assert!(shelf.take().is_some() && shelf.take().is_none());
+        assert!(shelf.take(false).is_some() && shelf.take(false).is_none());
     }
 }

@@ -16,13 +16,13 @@ use super::{
     values::{Concurrency, Engine, Named, Size},
 };
 use crate::{
-    backend::ServerAddress,
+    backend::{Fingerprint, Protocol, ServerAddress},
     envelope::Name,
     proxy::ListenAddress,
     replay::{Profile, Rate},
 };
 
-pub(super) use backends::{Backend, Health};
+pub(super) use backends::{Backend, Health, Tls};
 pub(super) use routes::{Accepted, Changed, Fields, Matched, Redirect, Respond, Route, Spill};
 
 const KIB: u64 = 1 << 10;

@@ -132,7 +132,7 @@ pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, 
         ErrorKind::Timeout | ErrorKind::ConnectTimeout => {
             (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time.")
         }
-        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::Reset | ErrorKind::BadResponse => {
+        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::Tls | ErrorKind::Certificate | ErrorKind::Reset | ErrorKind::BadResponse => {
             (StatusCode::BAD_GATEWAY, "The server behind this proxy did not give a valid answer.")
         }
     };

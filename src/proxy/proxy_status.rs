@@ -101,8 +101,22 @@ mod tests {
 
     #[test]
     fn every_error_type_is_a_registered_one() {
-        use ErrorKind::{BadResponse, Connect, ConnectTimeout, NoServer, RequestBody, RequestStalled, RequestTooLarge, Reset, Timeout};
-        let kinds = [NoServer, Connect, ConnectTimeout, Reset, Timeout, BadResponse, RequestBody, RequestTooLarge, RequestStalled];
+        use ErrorKind::{
+            BadResponse, Certificate, Connect, ConnectTimeout, NoServer, RequestBody, RequestStalled, RequestTooLarge, Reset, Timeout, Tls,
+        };
+        let kinds = [
+            NoServer,
+            Connect,
+            ConnectTimeout,
+            Tls,
+            Certificate,
+            Reset,
+            Timeout,
+            BadResponse,
+            RequestBody,
+            RequestTooLarge,
+            RequestStalled,
+        ];
         for kind in kinds {
             assert!(REGISTERED.contains(&error_of(&of_kind(kind))), "{kind:?}");
         }

@@ -123,7 +123,9 @@ pub(super) async fn deliver(
 
 fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
     let signal = match error.kind {
-        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::ConnectTimeout => Some(Signal::ConnectFailure),
+        ErrorKind::NoServer | ErrorKind::Connect | ErrorKind::ConnectTimeout | ErrorKind::Tls | ErrorKind::Certificate => {
+            Some(Signal::ConnectFailure)
+        }
         ErrorKind::Reset | ErrorKind::Timeout | ErrorKind::BadResponse => Some(Signal::Failure),
         ErrorKind::RequestBody | ErrorKind::RequestTooLarge | ErrorKind::RequestStalled => None,
     };

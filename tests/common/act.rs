@@ -47,7 +47,8 @@ impl Trigger {
         self.0.close();
     }
 
-    pub(super) async fn wait(&self) {
+    /// Waits for it.
+    pub async fn wait(&self) {
         if let Ok(permit) = self.0.acquire().await {
             permit.forget();
         }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod open;
 pub mod program;
 pub mod site;
+pub mod tls;
 pub mod wire;
 
 use std::time::Duration;

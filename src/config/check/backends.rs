@@ -27,7 +27,9 @@ pub(super) fn settings(backends: Named<Backend>, faults: &mut Faults) -> Vec<Bac
 }
 
 fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
-    let Backend { servers, connect_timeout, response_timeout, idle_timeout, tunnel_timeout, concurrency, health, replay } = backend;
+    let Backend { servers, protocol, tls, connect_timeout, response_timeout, idle_timeout, tunnel_timeout, concurrency, health, replay } =
+        backend;
+    let tls = servers.as_ref().and_then(|servers| super::tls::settings(&name, servers, &protocol, tls, faults));
     let servers = servers.map_or_else(Vec::new, |servers| unique_servers(&name, servers, faults));
     let limit = match concurrency.value {
         Concurrency::Fixed(limit) => limit,
@@ -47,6 +49,8 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
     BackendConfig {
         backend: backend::Settings {
             servers,
+            protocol: protocol.value,
+            tls,
             connect_timeout: connect_timeout.value,
             response_timeout: response_timeout.value,
             idle_timeout: idle_timeout.value,

@@ -6,6 +6,7 @@
 mod backends;
 mod places;
 mod routes;
+mod tls;
 
 use std::{fs, net::SocketAddr, num::NonZero, thread};
 

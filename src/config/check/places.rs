@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
-    backend::ServerAddress,
+    backend::{Place, ServerAddress},
     config::{fault::Faults, file::Backend, read::At},
     envelope::Name,
     proxy::ListenAddress,
@@ -59,15 +59,15 @@ fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
 
 /// Whether a connection to `server` certainly comes to `listener`. Another machine's port at an unspecified listener's number is not ours.
 fn leads_to(server: &ServerAddress, listener: &ListenAddress) -> bool {
-    match (server, listener) {
-        (ServerAddress::Tcp(server), ListenAddress::Tcp(listener)) => {
+    match (&server.place, listener) {
+        (Place::Tcp(server), ListenAddress::Tcp(listener)) => {
             let here = server.ip() == listener.ip() || (listener.ip().is_unspecified() && server.ip().is_loopback());
             server.port() == listener.port() && (here || server.ip().is_unspecified())
         }
-        (ServerAddress::Name(name, port), ListenAddress::Tcp(listener)) => {
+        (Place::Name(name, port), ListenAddress::Tcp(listener)) => {
             name == "localhost" && *port == listener.port() && (listener.ip().is_loopback() || listener.ip().is_unspecified())
         }
-        (ServerAddress::Unix(server), ListenAddress::Unix(listener)) => server == listener,
+        (Place::Unix(server), ListenAddress::Unix(listener)) => server == listener,
         _ => false,
     }
 }

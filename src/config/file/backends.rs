@@ -5,6 +5,8 @@ use super::*;
 #[derive(Debug)]
 pub(in crate::config) struct Backend {
     pub servers: Option<At<Vec<At<ServerAddress>>>>,
+    pub protocol: At<Protocol>,
+    pub tls: Option<At<Tls>>,
     pub connect_timeout: At<Duration>,
     pub response_timeout: At<Duration>,
     pub idle_timeout: At<Duration>,
@@ -20,10 +22,19 @@ impl Section for Backend {
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
             servers: table.need(
-                key("servers", "Addresses such as `http://127.0.0.1:9001` or `unix:/PATH`; several are balanced by least load of two.")
+                key("servers", "Addresses such as `http://127.0.0.1:9001`, `https://orders.internal` or `unix:/PATH`; several are balanced by least load of two.")
                     .not_empty(),
             ),
-            connect_timeout: table.or(key("connect_timeout", "Time to connect to a server.").range(MS, 60 * SECOND), SECOND),
+            protocol: table.or(
+                key(
+                    "protocol",
+                    "What is spoken with the servers. `auto`: HTTP/2 with `https://` servers that offer it, else HTTP/1.1. `h2c`: HTTP/2 without TLS, which they \
+                     have to know beforehand.",
+                ),
+                Protocol::Auto,
+            ),
+            tls: table.maybe(key("tls", Tls::ABOUT)),
+            connect_timeout: table.or(key("connect_timeout", "Time to connect to a server, TLS included.").range(MS, 60 * SECOND), SECOND),
             response_timeout: table.or(
                 key("response_timeout", "Time from the whole request being sent to the headers of the response.").range(MS, DAY),
                 30 * SECOND,
@@ -52,6 +63,37 @@ impl Section for Backend {
             ),
             health: table.maybe(key("health", Health::ABOUT)),
             replay: table.section("replay"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Tls {
+    pub ca_file: Option<At<PathBuf>>,
+    pub pin: Option<At<Vec<At<Fingerprint>>>>,
+    pub server_name: Option<At<String>>,
+    pub cert_file: Option<At<PathBuf>>,
+    pub key_file: Option<At<PathBuf>>,
+}
+
+impl Section for Tls {
+    const ABOUT: &'static str = "How `https://` servers are believed. Without it, their certificates have to be signed by an authority that the system trusts. Files are read at the \
+                                 start and with each reload.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            ca_file: table.maybe(key("ca_file", "The certificates of the authorities that are trusted in place of the system's, PEM.")),
+            pin: table.maybe(
+                key(
+                    "pin",
+                    "SHA-256 of the certificates, or of the public keys (`SubjectPublicKeyInfo`), one of which a server must have. Without `ca_file` nothing else is \
+                     asked of a certificate, so that a self-signed one will do.",
+                )
+                .not_empty(),
+            ),
+            server_name: table.maybe(key("server_name", "The name that the servers' certificates are for. Default: the one in the address.")),
+            cert_file: table.maybe(key("cert_file", "Our own certificate, for servers that ask for one, PEM; with `key_file`.")),
+            key_file: table.maybe(key("key_file", "Its key, PEM.")),
         }
     }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    backend::ServerAddress,
+    backend::{Fingerprint, Place, ServerAddress},
     config::{read::Value, units::Wrong},
     proxy::ListenAddress,
 };
@@ -98,7 +98,7 @@ impl Value for ServerAddress {
     const NOUN: &'static str = "the address of a server";
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^(http://[^/?#@]+/?|unix:.+)$", "examples": ["http://127.0.0.1:9001", "http://orders.internal:8080", "unix:/run/app.sock"] })
+        json!({ "type": "string", "pattern": "^(https?://[^/?#@]+/?|unix:.+)$", "examples": ["http://127.0.0.1:9001", "https://orders.internal:8443", "unix:/run/app.sock"] })
     }
 
     fn show(&self) -> Json {
@@ -107,19 +107,16 @@ impl Value for ServerAddress {
 
     fn text(text: &str) -> Result<Self, Wrong> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return unix(path).map(Self::Unix);
+            return unix(path).map(|path| Self::plain(Place::Unix(path)));
         }
         let form = "write it as \"http://HOST:PORT\" or \"unix:/PATH\"";
         if text.starts_with("http://unix:") {
             return Err(Wrong::because("a unix socket has no scheme").help("write \"unix:/PATH\""));
         }
         let lower = text.to_ascii_lowercase();
-        if lower.starts_with("https://") {
-            return Err(Wrong::later("https:// servers are not supported yet")
-                .help("this version speaks HTTP/1.1 without TLS to backends; write \"http://…\""));
-        }
-        if !lower.starts_with("http://") {
-            let wrong = Wrong::because("the scheme must be `http://`");
+        let tls = lower.starts_with("https://");
+        if !tls && !lower.starts_with("http://") {
+            let wrong = Wrong::because("the scheme must be `http://` or `https://`");
             return Err(if text.contains("://") || text.is_empty() {
                 wrong.help(form)
             } else {
@@ -135,15 +132,32 @@ impl Value for ServerAddress {
             return Err(Wrong::because("a server has no user or password").help("clients' own Authorization is passed on"));
         }
         if uri.path() != "/" || uri.query().is_some() || text.contains('#') {
-            let help = format!("paths are passed on as they come: write \"http://{authority}\"");
+            let scheme = if tls { "https" } else { "http" };
+            let help = format!("paths are passed on as they come: write \"{scheme}://{authority}\"");
             return Err(Wrong::because("a server has no path").help(help));
         }
-        let port = port(authority)?;
+        let port = port(authority, if tls { 443 } else { 80 })?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        match host.parse() {
-            Ok(ip) => Ok(Self::Tcp(SocketAddr::new(ip, port))),
-            Err(_) => Ok(Self::Name(name(host)?, port)),
-        }
+        let place = match host.parse() {
+            Ok(ip) => Place::Tcp(SocketAddr::new(ip, port)),
+            Err(_) => Place::Name(name(host)?, port),
+        };
+        Ok(Self { place, tls })
+    }
+}
+
+impl Value for Fingerprint {
+    const NOUN: &'static str = "a fingerprint";
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$", "examples": ["ab".repeat(32)] })
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        Self::parse(text).ok_or_else(|| {
+            Wrong::because("not a SHA-256 in 64 hexadecimal digits")
+                .help("print it with: openssl x509 -noout -fingerprint -sha256 -in server.crt")
+        })
     }
 }
 
@@ -188,10 +202,10 @@ fn unix(path: &str) -> Result<PathBuf, Wrong> {
 }
 
 /// The port behind the host of an authority without a user. Read here, since [`http::uri::Authority`] takes a port that is too large for none.
-fn port(authority: &http::uri::Authority) -> Result<u16, Wrong> {
+fn port(authority: &http::uri::Authority, usual: u16) -> Result<u16, Wrong> {
     let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     if behind.is_empty() {
-        return Ok(80);
+        return Ok(usual);
     }
     match behind.strip_prefix(':').map(str::parse) {
         Some(Ok(0)) => Err(Wrong::because("port 0 is no port of a server")),

@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::PutBack;
 use crate::{
+    backend::Protocol,
     config::{
         AccessFormat, AccessTarget,
         read::{Value, nearest},
@@ -45,6 +46,8 @@ fn words<T>(names: &[(&str, T)]) -> Json {
     json!({ "type": "string", "enum": names.iter().map(|(name, _)| *name).collect::<Vec<_>>() })
 }
 
+const PROTOCOL: &[(&str, Protocol)] =
+    &[("auto", Protocol::Auto), ("http/1.1", Protocol::Http1), ("h2", Protocol::H2), ("h2c", Protocol::H2c)];
 const WHEN: &[(&str, When)] = &[("needed", When::Needed), ("always", When::Always)];
 const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce), ("at-most-once", Delivery::AtMostOnce)];
 const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
@@ -61,6 +64,22 @@ const LEVEL: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+
+impl Value for Protocol {
+    const NOUN: &'static str = "a protocol";
+
+    fn schema() -> Json {
+        words(PROTOCOL)
+    }
+
+    fn show(&self) -> Json {
+        word(self, PROTOCOL)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, PROTOCOL)
+    }
+}
 
 impl Value for When {
     const NOUN: &'static str = "a moment to queue";

@@ -1,0 +1,266 @@
+//! Servers that speak HTTP/2: many requests on one connection, and what is known of a request that its server did not process.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
+mod common;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use bytes::Bytes;
+use common::{
+    backend::{Backend, Step, Trigger},
+    client::{self, Client},
+    program::Program,
+    site::Site,
+    tls::{Authority, Door},
+    within,
+};
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{HeaderMap, Request, Response};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// What the server does with one request.
+#[derive(Clone)]
+enum Deed {
+    /// Answers 200, once the trigger is pulled where there is one.
+    Answer(Option<Trigger>),
+    /// Refuses the stream: it has not processed the request.
+    Refuse,
+    /// Breaks the stream off, when it has read the request.
+    Break,
+    /// Answers, and says farewell to the connection.
+    Farewell,
+}
+
+#[derive(Clone)]
+struct Seen {
+    head: Arc<http::request::Parts>,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+/// A server of HTTP/2 without TLS.
+#[derive(Clone)]
+struct Server {
+    address: SocketAddr,
+    deeds: Arc<Mutex<VecDeque<Deed>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    count: Arc<watch::Sender<usize>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start(most_streams: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            deeds: Arc::default(),
+            seen: Arc::default(),
+            count: Arc::default(),
+            connections: Arc::default(),
+        };
+        let this = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                this.connections.fetch_add(1, SeqCst);
+                tokio::spawn(this.clone().serve(stream, most_streams));
+            }
+        });
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn next(&self, deed: Deed) -> &Self {
+        self.deeds.lock().unwrap().push_back(deed);
+        self
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    async fn received(&self, count: usize) {
+        within("requests at the server", self.count.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
+    }
+
+    async fn serve(self, stream: TcpStream, most_streams: u32) {
+        let Ok(mut connection) = h2::server::Builder::new().max_concurrent_streams(most_streams).handshake::<_, Bytes>(stream).await else {
+            return;
+        };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            // What is no request of the test gets the usual answer: probes.
+            let deed = if request.method() == http::Method::HEAD { None } else { self.deeds.lock().unwrap().pop_front() };
+            match deed.unwrap_or(Deed::Answer(None)) {
+                Deed::Refuse => {
+                    self.note(Seen { head: Arc::new(request.into_parts().0), body: Vec::new(), trailers: None });
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
+                deed => {
+                    if matches!(deed, Deed::Farewell) {
+                        connection.graceful_shutdown();
+                    }
+                    tokio::spawn(self.clone().answer(request, respond, deed));
+                }
+            }
+        }
+    }
+
+    fn note(&self, seen: Seen) {
+        self.seen.lock().unwrap().push(seen);
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    async fn answer(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, deed: Deed) {
+        let (head, mut stream) = request.into_parts();
+        let mut body = Vec::new();
+        while let Some(Ok(data)) = stream.data().await {
+            let _ = stream.flow_control().release_capacity(data.len());
+            body.extend_from_slice(&data);
+        }
+        let trailers = stream.trailers().await.ok().flatten();
+        self.note(Seen { head: Arc::new(head), body, trailers });
+        match deed {
+            Deed::Break => return respond.send_reset(Reason::INTERNAL_ERROR),
+            Deed::Answer(Some(trigger)) => trigger.wait().await,
+            _ => {}
+        }
+        let head = Response::builder().header("trailer", "grpc-status").header("x-from", "h2").body(()).unwrap();
+        let Ok(mut stream) = respond.send_response(head, false) else { return };
+        let _ = stream.send_data(Bytes::from_static(b"ok"), false);
+        let _ = stream.send_trailers(HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]));
+    }
+}
+
+async fn started(most_streams: u32, site: impl FnOnce(String) -> Site) -> (Server, Program) {
+    let server = Server::start(most_streams).await;
+    let program = Program::start(&site(server.url()).backend("protocol = \"h2c\"").to_string()).await;
+    (server, program)
+}
+
+fn once(url: String) -> Site {
+    Site::spilling(url, "delivery = \"at-most-once\"")
+}
+
+#[tokio::test]
+async fn a_request_and_its_answer_cross_into_http_2_and_back_with_their_trailers() {
+    let (server, program) = started(100, Site::passing).await;
+    let request = "POST /pkg.Service/Call?x=1 HTTP/1.1\r\nHost: shop.example:81\r\nTE: trailers\r\nConnection: TE\r\nX-Camel: 1\r\nTrailer: X-Sum\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 9\r\n\r\n";
+    let response = client::fetch(program.proxy(), request).await;
+    assert_eq!((response.status, response.text(), response.field("x-from")), (200, "ok", Some("h2")));
+    assert_eq!(response.field("via"), Some("2.0 forebay"));
+    assert_eq!(
+        response.trailers.iter().map(|(name, value)| (name.to_lowercase(), &value[..])).collect::<Vec<_>>(),
+        [("grpc-status".into(), &b"0"[..])]
+    );
+    let seen = &server.seen()[0];
+    assert_eq!(seen.head.uri.to_string(), "http://shop.example:81/pkg.Service/Call?x=1");
+    let field = |name: &str| seen.head.headers.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!((field("te"), field("connection"), field("host"), field("transfer-encoding")), (Some("trailers"), None, None, None));
+    assert_eq!((&seen.body[..], seen.trailers.as_ref().unwrap()["x-sum"].to_str().unwrap()), (&b"abc"[..], "9"));
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection_and_no_more_than_the_server_allows() {
+    for (most_streams, connections) in [(100, 1), (4, 3)] {
+        let (server, program) = started(most_streams, Site::passing).await;
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+        let go = Trigger::default();
+        let mut clients = Vec::new();
+        for asked in 0..10 {
+            server.next(Deed::Answer(Some(go.clone())));
+            let mut client = Client::connect(program.proxy()).await;
+            client.send(client::get("/")).await;
+            server.received(asked + 2).await;
+            clients.push(client);
+        }
+        go.release();
+        for mut client in clients {
+            assert_eq!(client.response().await.status, 200);
+        }
+        assert_eq!(server.connections.load(SeqCst), connections, "at most {most_streams} streams");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_has_not_processed_is_sent_again_whatever_its_method() {
+    let (server, program) = started(100, once).await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+    server.next(Deed::Refuse).next(Deed::Refuse);
+    let response = client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await;
+    assert_eq!((response.status, server.seen().len()), (200, 4));
+    assert_eq!(server.seen()[3].body, b"order");
+}
+
+#[tokio::test]
+async fn what_a_server_refuses_for_good_is_queued_and_delivered_once() {
+    let (server, program) = started(100, once).await;
+    for _ in 0..4 {
+        server.next(Deed::Refuse);
+    }
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 503, "it was the answer on a new connection");
+    let queued = client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await;
+    if queued.status == 202 {
+        program.becomes(&queued.id(), "delivered").await;
+    }
+    assert_eq!(server.seen().iter().filter(|seen| seen.body == b"order").count(), 1);
+}
+
+#[tokio::test]
+async fn what_may_have_been_processed_is_sent_again_only_where_that_does_no_harm() {
+    let (server, program) = started(100, once).await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+    server.next(Deed::Break);
+    assert_eq!(client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await.status, 502);
+    assert_eq!(server.seen().len(), 2);
+    server.next(Deed::Break);
+    assert_eq!(client::fetch(program.proxy(), client::request("PUT", "/", &[], "order")).await.status, 200);
+    assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_farewell_of_the_server_costs_no_request() {
+    let (server, program) = started(100, Site::passing).await;
+    for round in 1..=5 {
+        server.next(Deed::Farewell);
+        assert_eq!(client::fetch(program.proxy(), client::request("POST", "/", &[], "x")).await.status, 200);
+        assert_eq!(server.seen().len(), round);
+    }
+    assert!(server.connections.load(SeqCst) > 1);
+}
+
+#[tokio::test]
+async fn what_is_spoken_is_agreed_on_within_tls_and_an_upgrade_gets_a_connection_of_its_own() {
+    let (authority, server, plain) = (Authority::new(), Server::start(100).await, Backend::start().await);
+    let door = Door::open(&authority.sign(&["localhost"]), &[("h2", server.address), ("http/1.1", plain.address())]).await;
+    let mut program = Program::prepare("", &["run", "-c", "config.toml"]);
+    authority.write(&program.path("ca.pem"));
+    program.configure(&Site::passing(door.url()).backend("tls = { ca_file = \"ca.pem\" }").to_string());
+    program.run().await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.field("x-from"), Some("h2"));
+    assert_eq!(server.seen()[0].head.uri.scheme_str(), Some("https"));
+    plain.next(vec![
+        Step::Read,
+        Step::Write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\npong".to_vec()),
+    ]);
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 101);
+    assert_eq!(client.bytes(4).await, b"pong");
+    program.configure(&Site::passing(door.url()).backend("protocol = \"http/1.1\"\ntls = { ca_file = \"ca.pem\" }").to_string());
+    program.crash_and_restart().await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.field("x-from"), None);
+}
