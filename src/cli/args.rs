@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, status::StatusArgs};
+use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, status::StatusArgs, store::StoreCommand};
 use crate::config::Flags;
 
 const LEARN: &str = "\
@@ -52,6 +52,9 @@ pub enum Command {
     /// `store.keep_dead` (14 days if not set).
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Check the queue on disk while no forebay runs it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print shell completions

@@ -12,6 +12,7 @@ pub mod history;
 mod render;
 mod run;
 pub mod status;
+pub mod store;
 
 use std::{
     io::{self, Write},
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args, check::configured_admin().as_ref()),
         Command::History(args) => history::run(&args, check::configured_admin().as_ref()),
         Command::Dead(command) => dead::run(&command, check::configured_admin().as_ref()),
+        Command::Store(command) => store::run(command),
         Command::Schema => describe::schema(),
         Command::Completions { shell } => describe::completions(shell),
         Command::Man { command } => describe::man(&command),

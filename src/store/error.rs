@@ -54,6 +54,9 @@ pub enum OpenError {
     /// Another process has it.
     #[error("{0} is in use by another running forebay; stop it, or give this one its own `store.path`")]
     InUse(PathBuf),
+    /// There is none.
+    #[error("{0} does not exist: there is no store; `store.path` of the configuration, or --data, says where it is")]
+    Missing(PathBuf),
     /// It cannot be made, read or written.
     #[error("{path}: {source}; the folder must exist on a writable disk and belong to the user that runs forebay")]
     Io {

@@ -12,7 +12,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
-use std::{os::unix::fs::FileExt, sync::Arc};
+use std::{io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -73,6 +73,32 @@ impl Payload {
     /// A reader from the beginning. Readers are independent of one another.
     pub fn reader(&self) -> PayloadReader {
         PayloadReader { source: self.0.clone(), offset: 0, crc: 0, ended: self.is_empty() }
+    }
+
+    /// Hands over every byte, piece by piece, on a thread that may wait for the disk. [`io::ErrorKind::InvalidData`] where they do not match their checksum.
+    pub(super) fn each(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let body = match &self.0 {
+            Source::Memory(bytes) => return take(bytes),
+            Source::File(body) => body,
+        };
+        if body.file.metadata()?.len() != body.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut offset, mut crc) = (0, 0);
+        let mut piece = vec![0; PIECE];
+        while offset < body.len {
+            let len = usize::try_from(body.len - offset).unwrap_or(usize::MAX).min(PIECE);
+            body.file.read_exact_at(&mut piece[..len], offset)?;
+            crc = extend_crc(crc, &piece[..len]);
+            take(&piece[..len])?;
+            offset += len as u64;
+        }
+        if crc == body.crc { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// Reads all of it, to see whether it is as it came.
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.each(|_| Ok(()))
     }
 
     pub(super) fn from_file(body: FileBody) -> Self {

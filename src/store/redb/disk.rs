@@ -83,7 +83,7 @@ pub(super) struct FileDisk {
     lock: Mutex<Option<File>>,
 }
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// From this length on, giving back the blocks of a file may take long.
 const LARGE: u64 = 16 * 1024 * 1024;

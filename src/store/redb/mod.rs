@@ -3,6 +3,7 @@
 //! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts; `hours`: the same by the hour.
 //! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
+//! - `closed`: a store that nobody runs, looked at without changing it; `verify`: whether it is whole.
 //! - `open`: opening, recovery, and reopening after an error. `format`: files of older programs.
 //!
 //! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
@@ -10,6 +11,7 @@
 
 mod ages;
 mod ahead;
+mod closed;
 mod command;
 mod compact;
 mod disk;
@@ -24,6 +26,7 @@ mod row;
 mod segments;
 mod shared;
 mod shrink;
+mod verify;
 mod waiting;
 mod work;
 mod writer;
@@ -52,8 +55,10 @@ use super::{
 };
 use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
 
+pub use closed::ClosedStore;
 pub use disk::{Disk, Segment};
 pub use shared::Tuning;
+pub use verify::{Check, Report, verify};
 
 /// A queue on disk.
 pub struct RedbStore {

@@ -244,7 +244,7 @@ impl Loaded {
     }
 }
 
-fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
+pub(super) fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let file: Arc<dyn StorageBackend> = disk.database().map_err(io)?.into();
     match Builder::new().set_cache_size(tuning.cache_bytes).create_with_backend(AnyBackend(Arc::clone(&file))) {
@@ -317,7 +317,7 @@ pub(super) fn open_error(path: &Path, error: ::redb::Error) -> OpenError {
 }
 
 /// redb panics on some bytes that it did not write.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let unreadable = |_| Err(OpenError::Unreadable { path: path.to_owned(), why: "its pages contradict one another".to_owned() });
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(unreadable)
 }

@@ -7,8 +7,8 @@ use http::Method;
 use prost::Message;
 
 use super::{
-    row::{IDS, REQUESTS, Row, answer_name, body_name, id_key},
-    segments::ReadError,
+    row::{IDS, Location, REQUESTS, Row, answer_name, body_name, id_key},
+    segments::{ReadError, Readers},
     shared::Shared,
 };
 use crate::{
@@ -18,6 +18,34 @@ use crate::{
 
 /// How often a look is begun anew because what it found was moved meanwhile. Each request is moved a few times in its life.
 const LOOKS: usize = 8;
+
+impl Readers {
+    /// Envelope and body of a request that keeps its body.
+    pub(super) fn request(&self, row: &Row) -> Result<(Envelope, Payload), ReadError> {
+        let id = row.id();
+        let (head, body) = self.whole(id, row.request)?;
+        let (mut envelope, file) = records::decode_request(&head).map_err(|_| ReadError::Damaged)?;
+        envelope.expires_at = row.expires_at();
+        Ok((envelope, self.payload(id, body, file, || body_name(id))?))
+    }
+
+    /// The kept answer, which is at `at`.
+    pub(super) fn answer(&self, row: &Row, at: Location) -> Result<Answer, ReadError> {
+        let id = row.id();
+        let (head, body) = self.whole(id, at)?;
+        let (status, headers, file) = records::decode_answer(&head).map_err(|_| ReadError::Damaged)?;
+        let payload = self.payload(id, body, file, || answer_name(id, row.answer_file))?;
+        Ok(Answer { status, headers, payload })
+    }
+
+    fn payload(&self, id: RequestId, inline: Bytes, file: Option<records::File>, name: impl Fn() -> String) -> Result<Payload, ReadError> {
+        let Some(stored) = file else { return Ok(Payload::from(inline)) };
+        let failed =
+            |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { ReadError::Gone } else { ReadError::Io(error) };
+        let file = self.disk().open_body(&name()).map_err(failed)?;
+        Ok(Payload::from_file(FileBody { file, len: stored.len, crc: stored.crc, owner: Some(id) }))
+    }
+}
 
 impl Shared {
     pub(super) fn record(&self, id: RequestId) -> Result<Record, StoreError> {
@@ -39,28 +67,13 @@ impl Shared {
     pub(super) fn answer(&self, id: RequestId) -> Result<Answer, StoreError> {
         self.look(id, |_, row| {
             let Some(at) = row.answer else { return Ok(Err(StoreError::NotFound)) };
-            let (head, body) = self.readers.whole(id, at)?;
-            let (status, headers, file) = records::decode_answer(&head).map_err(|_| ReadError::Damaged)?;
-            let payload = self.payload(id, body, file, || answer_name(id, row.answer_file))?;
-            Ok(Ok(Answer { status, headers, payload }))
+            self.readers.answer(row, at).map(Ok)
         })
     }
 
-    /// Envelope and body of a request that keeps its body.
+    /// See [`Readers::request`].
     pub(super) fn request(&self, row: &Row) -> Result<(Envelope, Payload), ReadError> {
-        let id = row.id();
-        let (head, body) = self.readers.whole(id, row.request)?;
-        let (mut envelope, file) = records::decode_request(&head).map_err(|_| ReadError::Damaged)?;
-        envelope.expires_at = row.expires_at();
-        Ok((envelope, self.payload(id, body, file, || body_name(id))?))
-    }
-
-    fn payload(&self, id: RequestId, inline: Bytes, file: Option<records::File>, name: impl Fn() -> String) -> Result<Payload, ReadError> {
-        let Some(stored) = file else { return Ok(Payload::from(inline)) };
-        let failed =
-            |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { ReadError::Gone } else { ReadError::Io(error) };
-        let file = self.disk.open_body(&name()).map_err(failed)?;
-        Ok(Payload::from_file(FileBody { file, len: stored.len, crc: stored.crc, owner: Some(id) }))
+        self.readers.request(row)
     }
 
     /// Looks again where what was found was let go of between the look at the row and that at its bytes.

@@ -101,6 +101,11 @@ impl Readers {
         Self { disk, open: Mutex::default() }
     }
 
+    /// Where the segments lie, and the bodies in files of their own.
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     fn segment(&self, number: u32) -> io::Result<Arc<dyn Segment>> {
         if let Some(segment) = self.open.lock().get(&number) {
             return Ok(Arc::clone(segment));
