@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, status::StatusArgs, store::StoreCommand};
+use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, import_nginx::ImportArgs, status::StatusArgs, store::StoreCommand};
 use crate::config::Flags;
 
 const LEARN: &str = "\
@@ -13,6 +13,7 @@ Examples:
   forebay run --backend http://127.0.0.1:3000   one server, no file
   forebay run -c config.toml                    many servers, routes, limits
   forebay check                                 every fault of ./config.toml
+  forebay import-nginx -o config.toml           from /etc/nginx/nginx.conf
   forebay demo                                  two servers fail, nothing is lost
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
@@ -55,6 +56,8 @@ pub enum Command {
     /// Check the queue on disk while no forebay runs it
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Make a configuration from that of an nginx, and list what did not carry over
+    ImportNginx(ImportArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print shell completions

@@ -9,6 +9,7 @@ pub mod dead;
 pub mod demo;
 mod describe;
 pub mod history;
+pub mod import_nginx;
 mod render;
 mod run;
 pub mod status;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(&args, check::configured_admin().as_ref()),
         Command::Dead(command) => dead::run(&command, check::configured_admin().as_ref()),
         Command::Store(command) => store::run(command),
+        Command::ImportNginx(args) => import_nginx::run(&args),
         Command::Schema => describe::schema(),
         Command::Completions { shell } => describe::completions(shell),
         Command::Man { command } => describe::man(&command),

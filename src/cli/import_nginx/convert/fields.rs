@@ -1,0 +1,176 @@
+//! Fields: `proxy_set_header`, `proxy_hide_header`, `add_header`.
+
+use super::{
+    Importer, Scope, fault_of,
+    values::{Known, template},
+};
+use crate::cli::import_nginx::{
+    parse::Directive,
+    write::{key, list, quoted},
+};
+
+/// What a route says of fields.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) comments: Vec<String>,
+    pub(super) lines: Vec<String>,
+    /// The route changes `Host`.
+    pub(super) changes_host: bool,
+}
+
+#[derive(Default)]
+struct Changes {
+    set: Vec<(String, String)>,
+    add: Vec<(String, String)>,
+    remove: Vec<String>,
+}
+
+impl Changes {
+    fn line(&self, key_of_route: &str) -> Option<String> {
+        let table = |fields: &[(String, String)]| {
+            format!(
+                "{{ {} }}",
+                fields.iter().map(|(name, value)| format!("{} = {}", key(name), quoted(value))).collect::<Vec<_>>().join(", ")
+            )
+        };
+        let mut parts = Vec::new();
+        if !self.set.is_empty() {
+            parts.push(format!("set = {}", table(&self.set)));
+        }
+        if !self.add.is_empty() {
+            parts.push(format!("add = {}", table(&self.add)));
+        }
+        if !self.remove.is_empty() {
+            parts.push(format!("remove = {}", list(&self.remove)));
+        }
+        (!parts.is_empty()).then(|| format!("{key_of_route} = {{ {} }}", parts.join(", ")))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.set.iter().chain(&self.add).map(|(name, _)| name).chain(&self.remove).any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Importer {
+    /// The changes of requests that hold in a location.
+    pub(super) fn request_fields(&mut self, scope: &Scope<'_>, known: Known<'_>) -> Lines {
+        let mut lines = Lines::default();
+        let mut changes = Changes::default();
+        let sets = scope.all("proxy_set_header");
+        let mut host = (!known.proxy_host.is_empty()).then(|| known.proxy_host.to_owned());
+        // Of several that set one field, nginx sends all; the last is meant.
+        for directive in sets.into_iter().rev() {
+            let (name, value) = (directive.arg(0).to_ascii_lowercase(), directive.arg(1));
+            if name == "host" {
+                match value {
+                    "$host" | "$http_host" | "$host:$server_port" | "$http_host:$server_port" | "$host:$proxy_port" => host = None,
+                    _ => match template(value, known) {
+                        Ok(text) => host = Some(text),
+                        Err(variable) => {
+                            host = None;
+                            lines.comments.push(
+                                self.notes.dropped(directive, format!("there is no variable ${variable}; the client's Host is sent")),
+                            );
+                        }
+                    },
+                }
+            } else if self.is_done_anyway(&name, value) {
+                self.notes.built_in += 1;
+            } else if matches!(name.as_str(), "connection" | "upgrade") && !self.able.upgrades {
+                lines.comments.push(self.notes.dropped(directive, "this version does not pass upgrades (WebSocket)"));
+            } else if !changes.has(&name) {
+                self.field(directive, known, &mut changes, &mut lines.comments);
+            }
+        }
+        changes.set.reverse();
+        changes.remove.reverse();
+        if let Some(host) = host {
+            lines.changes_host = true;
+            lines.lines.push(format!("host_header = {}", quoted(&host)));
+        }
+        lines.lines.extend(changes.line("request_headers"));
+        lines
+    }
+
+    /// What forebay tells backends, and does with connections, without being told.
+    fn is_done_anyway(&self, name: &str, value: &str) -> bool {
+        match name {
+            "x-forwarded-for" => matches!(value, "$proxy_add_x_forwarded_for" | "$remote_addr"),
+            "x-forwarded-proto" => value == "$scheme",
+            "x-forwarded-host" => matches!(value, "$host" | "$http_host"),
+            "connection" => {
+                matches!(value, "" | "close" | "keep-alive")
+                    || (self.able.upgrades && value.eq_ignore_ascii_case("upgrade"))
+                    || (self.able.upgrades && value.starts_with('$'))
+            }
+            "upgrade" => self.able.upgrades && value == "$http_upgrade",
+            _ => false,
+        }
+    }
+
+    fn field(&mut self, directive: &Directive, known: Known<'_>, changes: &mut Changes, comments: &mut Vec<String>) {
+        let name = directive.arg(0);
+        let value = match template(directive.arg(1), known) {
+            Ok(value) => value,
+            Err(variable) => return comments.push(self.notes.dropped(directive, format!("there is no variable ${variable}"))),
+        };
+        let mut one = Changes::default();
+        if value.is_empty() {
+            one.remove.push(name.to_owned());
+        } else {
+            one.set.push((name.to_owned(), value));
+        }
+        match refused(&one, "request_headers") {
+            Some(why) => comments.push(self.notes.dropped(directive, why)),
+            None => {
+                changes.set.extend(one.set);
+                changes.remove.extend(one.remove);
+            }
+        }
+    }
+
+    /// The changes of answers that hold in a location.
+    pub(super) fn response_fields(&mut self, scope: &Scope<'_>, known: Known<'_>) -> Lines {
+        let mut lines = Lines::default();
+        let mut changes = Changes::default();
+        for directive in scope.all("proxy_hide_header") {
+            let one = Changes { remove: vec![directive.arg(0).to_owned()], ..Changes::default() };
+            match refused(&one, "response_headers") {
+                _ if changes.has(directive.arg(0)) => {}
+                Some(why) => lines.comments.push(self.notes.dropped(directive, why)),
+                None => changes.remove.extend(one.remove),
+            }
+        }
+        for directive in scope.all("add_header") {
+            let value = match template(directive.arg(1), known) {
+                Ok(value) if value.is_empty() => continue,
+                Ok(value) => value,
+                Err(variable) => {
+                    lines.comments.push(self.notes.dropped(directive, format!("there is no variable ${variable}")));
+                    continue;
+                }
+            };
+            let one = Changes { add: vec![(directive.arg(0).to_owned(), value)], ..Changes::default() };
+            let is_there = changes.add.iter().any(|(name, _)| name.eq_ignore_ascii_case(directive.arg(0)));
+            match refused(&one, "response_headers") {
+                _ if is_there => lines.comments.push(self.notes.dropped(directive, "a field is added once")),
+                Some(why) => lines.comments.push(self.notes.dropped(directive, why)),
+                None => {
+                    if directive.arg(2) != "always" && !self.said_always {
+                        self.said_always = true;
+                        lines.comments.push(self.notes.changed(directive, "it is added whatever the status, here and in all routes"));
+                    }
+                    changes.add.extend(one.add);
+                }
+            }
+        }
+        lines.lines.extend(changes.line("response_headers"));
+        lines
+    }
+}
+
+/// Why the checker does not take these changes.
+fn refused(changes: &Changes, key_of_route: &str) -> Option<String> {
+    let line = changes.line(key_of_route)?;
+    fault_of(&format!("[backends.a]\nservers = [\"http://192.0.2.1\"]\n[[routes]]\nname = \"x\"\npath = \"/\"\nbackend = \"a\"\n{line}\n"))
+}

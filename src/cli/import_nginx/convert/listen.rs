@@ -1,0 +1,138 @@
+//! `listen`: addresses, TLS, and who answers for hosts that nobody names.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{Importer, Server, fault_of};
+use crate::cli::import_nginx::{
+    parse::Directive,
+    write::{list, quoted},
+};
+
+/// One address of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listen {
+    /// As forebay writes it.
+    pub(super) address: String,
+    pub(super) tls: bool,
+    pub(super) default: bool,
+    pub(super) proxy_protocol: bool,
+}
+
+/// The addresses of a server block; its port 80 when it says nothing.
+pub(super) fn of(importer: &mut Importer, server: &Directive, has_certificate: bool, comments: &mut Vec<String>) -> Vec<Listen> {
+    let given: Vec<_> = server.children().iter().filter(|directive| directive.name == "listen").collect();
+    // Before nginx 1.25 a directive of its own switched TLS on.
+    let all_tls = server.children().iter().any(|directive| directive.name == "ssl" && directive.arg(0) == "on");
+    let mut listens = Vec::new();
+    for directive in &given {
+        let has = |word: &str| directive.args.iter().skip(1).any(|arg| arg == word);
+        let tls = has("ssl") || all_tls;
+        match address(directive.arg(0)) {
+            _ if has("quic") => comments.push(importer.notes.dropped(directive, "HTTP/3 is not spoken")),
+            None => comments.push(importer.notes.dropped(directive, "write the IP address of the listener")),
+            Some(_) if tls && !importer.able.tls => {
+                comments.push(importer.notes.dropped(directive, "this version speaks no TLS to clients: keep a proxy that does before it"));
+            }
+            Some(_) if tls && !has_certificate => {
+                comments.push(importer.notes.dropped(directive, "there is no certificate in a file for it"))
+            }
+            Some(address) => {
+                let default = has("default_server") || has("default");
+                let proxy_protocol = has("proxy_protocol");
+                if proxy_protocol && !importer.able.proxy_protocol {
+                    comments.push(importer.notes.changed(directive, "CAUTION: this version does not read the PROXY protocol"));
+                }
+                if directive.args.iter().skip(1).any(|arg| arg.contains('=') && !arg.starts_with("backlog=")) {
+                    comments.push(importer.notes.changed(directive, "options of the socket are left to the system"));
+                }
+                listens.push(Listen { address, tls, default, proxy_protocol: proxy_protocol && importer.able.proxy_protocol });
+            }
+        }
+    }
+    if given.is_empty() {
+        listens.push(Listen { address: "0.0.0.0:80".into(), tls: false, default: false, proxy_protocol: false });
+    }
+    listens
+}
+
+fn address(text: &str) -> Option<String> {
+    let any = Ipv4Addr::UNSPECIFIED;
+    if text.starts_with("unix:") {
+        return Some(text.to_owned());
+    }
+    if let Ok(port) = text.parse::<u16>() {
+        return Some(format!("{any}:{port}"));
+    }
+    if let Some(port) = text.strip_prefix("*:") {
+        return Some(format!("{any}:{}", port.parse::<u16>().ok()?));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.to_string());
+    }
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip, 80).to_string());
+    }
+    match text.strip_prefix("localhost")? {
+        "" => Some("127.0.0.1:80".into()),
+        port => Some(format!("127.0.0.1:{}", port.strip_prefix(':')?.parse::<u16>().ok()?)),
+    }
+}
+
+impl Importer {
+    /// One listener for each address; its certificates are those of all servers there.
+    pub(super) fn write_listeners(&mut self, servers: &[Server<'_>]) {
+        let mut written: Vec<String> = Vec::new();
+        for listen in servers.iter().flat_map(|server| &server.listens) {
+            if written.contains(&listen.address) {
+                continue;
+            }
+            let here = servers.iter().filter(|server| server.listens.iter().any(|other| other.address == listen.address));
+            let mut certificates: Vec<(String, String)> = Vec::new();
+            if servers.iter().flat_map(|server| &server.listens).any(|other| other.address == listen.address && other.tls) {
+                for pair in here.filter_map(|server| server.certificate.clone()) {
+                    if !certificates.contains(&pair) {
+                        certificates.push(pair);
+                    }
+                }
+            }
+            let mut lines = vec!["[[listeners]]".to_owned(), format!("address = {}", quoted(&listen.address))];
+            let pairs: Vec<_> =
+                certificates.iter().map(|(cert, key)| format!("{{ cert_file = {}, key_file = {} }}", quoted(cert), quoted(key))).collect();
+            match pairs.as_slice() {
+                [] => {}
+                [one] => lines.push(format!("tls = {one}")),
+                several => lines.push(format!("tls = [{}]", several.join(", "))),
+            }
+            if listen.proxy_protocol {
+                lines.push("proxy_protocol = true".into());
+            }
+            let without_files: Vec<_> = lines.iter().filter(|line| !line.starts_with("tls")).cloned().collect();
+            let others = written.iter().map(|address| format!("[[listeners]]\naddress = {}\n", quoted(address))).collect::<String>();
+            match fault_of(&format!("{others}{}", without_files.join("\n"))) {
+                Some(why) => self.draft.listeners.push(format!("# listen {}: not carried over: {why}", listen.address)),
+                None => {
+                    written.push(listen.address.clone());
+                    self.draft.listeners.extend(lines);
+                }
+            }
+        }
+        self.listening = written;
+        self.write_admin();
+    }
+
+    /// The admin listener goes where nobody else is.
+    fn write_admin(&mut self) {
+        let taken = |port: u16| {
+            let end = format!(":{port}");
+            self.listening.iter().any(|address| address.ends_with(&end)) || self.upstream_ports.contains(&port)
+        };
+        if let Some(port) = [8081, 9081, 18081, 28081].into_iter().find(|port| !taken(*port)).filter(|port| *port != 8081) {
+            self.draft.admin.push(format!("[admin]\naddress = \"127.0.0.1:{port}\"               # 8081, where it usually is, is taken"));
+        }
+    }
+}
+
+/// The trusted proxies as a line.
+pub(super) fn trusted(networks: &[String]) -> String {
+    format!("trusted_proxies = {}", list(networks))
+}

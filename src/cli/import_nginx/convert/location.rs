@@ -1,0 +1,397 @@
+//! `location` blocks: routes.
+
+use super::{
+    Importer, Scope,
+    fields::Lines,
+    general,
+    server::{Route, Server},
+    values::{self, Known, template},
+};
+use crate::{
+    cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
+    config::units::{show_duration, show_size},
+};
+
+/// Directives of a location that are carried over.
+const OF_LOCATION: [&str; 20] = [
+    "location",
+    "proxy_pass",
+    "return",
+    "proxy_set_header",
+    "proxy_hide_header",
+    "proxy_redirect",
+    "proxy_connect_timeout",
+    "proxy_read_timeout",
+    "add_header",
+    "client_max_body_size",
+    "limit_except",
+    "internal",
+    "default_type",
+    "limit_req",
+    "access_log",
+    "try_files",
+    "rewrite",
+    "allow",
+    "deny",
+    "if",
+];
+
+/// An answer without a backend, or what stands for one.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) comments: Vec<String>,
+    pub(super) lines: Vec<String>,
+    /// It must hold for http alone.
+    pub(super) scheme: Option<&'static str>,
+    /// It is for every path, and no location was there.
+    pub(super) is_everything: bool,
+}
+
+impl Answer {
+    pub(super) fn status(status: u16) -> Self {
+        Self { lines: vec![format!("respond = {{ status = {status} }}")], ..Self::default() }
+    }
+}
+
+/// Where a location leads.
+enum Handler<'a> {
+    Return(&'a Directive),
+    /// With the scope that it stands in.
+    Proxy(&'a Directive, Scope<'a>),
+    /// A fixed status, and why.
+    Fixed(u16, &'static str),
+}
+
+/// The route of a `return`.
+pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Scope<'_>, directive: &Directive) -> Answer {
+    let known = Known { server_name: server.name(), proxy_host: "" };
+    let (code, text) = match directive.arg(0).parse::<u16>() {
+        Ok(code) => (code, directive.arg(1)),
+        Err(_) => (302, directive.arg(0)),
+    };
+    let locations = server.directive.children().iter().filter(|one| one.name == "location").count();
+    let mut answer = Answer { is_everything: locations == 0, ..Answer::default() };
+    match code {
+        301 | 302 | 303 | 307 | 308 => match template(text, known) {
+            Ok(to) if !to.is_empty() => {
+                // Its own place by https would be itself.
+                let itself = ["https://$host$request_uri", "https://$http_host$request_uri", "https://$host$uri"]
+                    .iter()
+                    .any(|place| to.starts_with(place));
+                answer.scheme = itself.then_some("http");
+                answer.lines.push(format!("redirect = {{ status = {code}, to = {} }}", quoted(&to)));
+            }
+            Ok(_) => answer.lines.push(format!("respond = {{ status = {code} }}")),
+            Err(variable) => {
+                answer.comments.push(importer.notes.dropped(directive, format!("there is no variable ${variable}")));
+                answer.lines.push("respond = { status = 404 }".into());
+            }
+        },
+        444 => {
+            answer.comments.push(importer.notes.changed(directive, "a client gets 400 in place of a closed connection"));
+            answer.lines.push("respond = { status = 400 }".into());
+        }
+        200..=599 => {
+            if text.contains('$') {
+                answer.comments.push(importer.notes.changed(directive, "a fixed answer has no variables: it is sent as it stands"));
+            }
+            let kind = scope.last("default_type").map_or("text/plain", |kind| kind.arg(0));
+            let body = if text.is_empty() || matches!(code, 204 | 205 | 304) {
+                String::new()
+            } else {
+                format!(", content_type = {}, body = {}", quoted(kind), quoted(text))
+            };
+            answer.lines.push(format!("respond = {{ status = {code}{body} }}"));
+        }
+        _ => {
+            answer.comments.push(importer.notes.dropped(directive, "not a status"));
+            answer.lines.push("respond = { status = 404 }".into());
+        }
+    }
+    let fields = importer.response_fields(scope, known);
+    answer.comments.extend(fields.comments);
+    answer.lines.extend(fields.lines.into_iter().filter(|line| line.contains("set = ") || line.contains("add = ")));
+    answer
+}
+
+impl Importer {
+    /// The routes of a location and of those within it.
+    pub(super) fn location(&mut self, server: &Server<'_>, outer: &Scope<'_>, location: &Directive) {
+        let block = location.children();
+        let scope = outer.within(block);
+        let Some(path) = path_of(location) else {
+            if !location.arg(0).starts_with('@') {
+                let comment =
+                    self.notes.dropped(location, "CAUTION: there are no regular expressions: its requests go by the other routes");
+                self.draft.routes.push(comment);
+            }
+            return;
+        };
+        for inner in block.iter().filter(|one| one.name == "location") {
+            self.location(server, &scope, inner);
+        }
+        match self.handler(server, location, &scope) {
+            Handler::Fixed(status, why) => {
+                // What stands in it goes with it.
+                if !why.is_empty() {
+                    let comment = self.notes.dropped(location, why);
+                    self.draft.routes.push(comment);
+                }
+                self.answer(server, &path, &[], Answer::status(status), location);
+            }
+            Handler::Return(directive) => {
+                self.leftovers(block);
+                let answered = returned(self, server, &scope, directive);
+                self.answer(server, &path, &[], answered, directive);
+            }
+            Handler::Proxy(directive, scope) => {
+                self.leftovers(block);
+                let (methods, denied) = self.limited_methods(block);
+                self.proxied(server, &path, methods, &scope, directive);
+                if let Some(limit) = denied {
+                    self.answer(server, &path, &[], Answer::status(403), limit);
+                }
+                if path.ends_with('/') && path.len() > 1 {
+                    self.slashes.push(path.trim_end_matches('/').to_owned());
+                }
+            }
+        }
+    }
+
+    /// Notes about what is not carried over of a block.
+    fn leftovers(&mut self, block: &[Directive]) {
+        let mut comments = self.notes.rest(block, &OF_LOCATION);
+        for directive in block {
+            match directive.name.as_str() {
+                "if" => comments.push(self.notes.dropped(directive, reasons::why("if"))),
+                "access_log" => comments.push(self.notes.dropped(directive, "there is one access log for all routes; its JSON names them")),
+                _ => {}
+            }
+        }
+        self.draft.routes.append(&mut comments);
+    }
+
+    fn handler<'a>(&mut self, server: &Server<'a>, location: &'a Directive, scope: &Scope<'a>) -> Handler<'a> {
+        let block = location.children();
+        let one = |name: &str| block.iter().find(|one| one.name == name);
+        // A block that has any of the two hides those around it.
+        let access =
+            scope.0.iter().rev().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
+        let access = access.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
+        if let Some(directive) = one("return") {
+            return Handler::Return(directive);
+        }
+        if access.first().is_some_and(|first| first.name == "deny" && first.arg(0) == "all") {
+            return Handler::Fixed(403, "");
+        }
+        for rule in block.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())) {
+            let comment = self.notes.dropped(rule, reasons::why("deny"));
+            self.draft.routes.push(comment);
+        }
+        if one("internal").is_some() {
+            return Handler::Fixed(404, "no client comes here");
+        }
+        if let Some(directive) = one("proxy_pass") {
+            return Handler::Proxy(directive, scope.clone());
+        }
+        if let Some(files) = one("try_files")
+            && let Some(named) = files.args.last().filter(|last| last.starts_with('@'))
+            && let Some(target) =
+                server.directive.children().iter().find(|other| other.name == "location" && other.arg(0) == named.as_str())
+            && let Some(directive) = target.children().iter().find(|one| one.name == "proxy_pass")
+        {
+            let comment = self.notes.changed(files, "forebay looks for no files: everything goes to the backend");
+            self.draft.routes.push(comment);
+            let outer = Scope(scope.0.iter().copied().take(2).collect());
+            return Handler::Proxy(directive, outer.within(target.children()));
+        }
+        let speaks_another = block.iter().any(|one| one.name.ends_with("_pass") || one.name.ends_with("_by_lua_block"));
+        if speaks_another {
+            Handler::Fixed(502, "forebay speaks HTTP to its backends and runs no code")
+        } else {
+            Handler::Fixed(404, "forebay serves no files: let a backend do it")
+        }
+    }
+
+    /// `limit_except`: the methods that are let through, and what refuses the others.
+    fn limited_methods<'a>(&mut self, block: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
+        let Some(limit) = block.iter().find(|one| one.name == "limit_except") else { return (Vec::new(), None) };
+        let denies = limit.children().first().is_some_and(|first| first.name == "deny" && first.arg(0) == "all");
+        if !denies {
+            let comment = self.notes.dropped(limit, reasons::why("deny"));
+            self.draft.routes.push(comment);
+            return (Vec::new(), None);
+        }
+        let mut methods: Vec<String> = Vec::new();
+        for method in limit.args.iter().map(|method| method.to_ascii_uppercase()) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        (methods, Some(limit))
+    }
+
+    fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scope: &Scope<'_>, directive: &Directive) {
+        let connect = scope.last("proxy_connect_timeout").and_then(|one| units::time(one.arg(0)));
+        let (Some(url), Some(http)) = (Url::of(directive.arg(0)), scope.0.first().copied()) else {
+            let comment = self.notes.dropped(directive, "a backend is named, and not made of variables");
+            self.draft.routes.push(comment);
+            return self.answer(server, path, &[], Answer::status(502), directive);
+        };
+        let backend = match self.backend(&url.scheme, &url.authority, http, connect) {
+            Ok(backend) => backend,
+            Err(why) => {
+                let comment = self.notes.dropped(directive, why);
+                self.draft.routes.push(comment);
+                return self.answer(server, path, &[], Answer::status(502), directive);
+            }
+        };
+        let mut lines = vec![format!("backend = {}", quoted(&backend))];
+        let exchanged = self.prefixes(path, &url, scope.0.last().copied().unwrap_or_default());
+        lines.extend(exchanged.iter().cloned());
+        let known = Known { server_name: server.name(), proxy_host: url.host() };
+        let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, known);
+        self.draft.routes.extend(comments);
+        lines.extend(of_request);
+        let of_response = self.response_fields(scope, known);
+        self.draft.routes.extend(of_response.comments);
+        lines.extend(of_response.lines);
+        self.redirects(scope, changes_host || !exchanged.is_empty(), &mut lines);
+        if let Some(time) = scope.last("proxy_read_timeout").and_then(|one| units::time(one.arg(0))) {
+            let time = time.clamp(std::time::Duration::from_millis(1), std::time::Duration::from_secs(86_400));
+            lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));
+        }
+        let max_body = general::max_body(scope);
+        if max_body != self.max_body {
+            lines.push(format!("max_body = {}", quoted(&show_size(max_body))));
+        }
+        let route = Route { hosts: server.route_hosts(), scheme: server.scheme, path: path.into(), methods, lines };
+        if !self.push(server, route, directive) {
+            self.answer_if_free(server, path, Answer::status(502));
+        }
+    }
+
+    /// What of the path is exchanged: nginx puts the URI of `proxy_pass` in place of what the location has matched. The usual `rewrite … break` does the same.
+    fn prefixes(&mut self, path: &str, url: &Url, block: &[Directive]) -> Vec<String> {
+        let matched = path.trim_start_matches("= ");
+        let mut exchange = url.uri.as_ref().map(|uri| (matched.to_owned(), uri.clone()));
+        for rewrite in block.iter().filter(|one| one.name == "rewrite") {
+            match exchange_of(rewrite).filter(|_| exchange.is_none()) {
+                Some(found) if matched.starts_with(found.0.as_str()) => exchange = Some(found),
+                Some((from, to)) if from == format!("{matched}/") && to.ends_with('/') => {
+                    let comment = self.notes.changed(rewrite, "it holds for the path without the last slash too");
+                    self.draft.routes.push(comment);
+                    exchange = Some((matched.to_owned(), to.trim_end_matches('/').to_owned()));
+                }
+                _ => {
+                    let comment =
+                        self.notes.dropped(rewrite, "CAUTION: the backend gets the path without it; see `strip_prefix` and `add_prefix`");
+                    self.draft.routes.push(comment);
+                }
+            }
+        }
+        match exchange {
+            Some((from, to)) if from != to => {
+                let is_nothing = to.is_empty() || (to == "/" && from.ends_with('/'));
+                let add = (!is_nothing).then(|| format!("add_prefix = {}", quoted(&to)));
+                std::iter::once(format!("strip_prefix = {}", quoted(&from))).chain(add).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn redirects(&mut self, scope: &Scope<'_>, changes_place: bool, lines: &mut Vec<String>) {
+        for directive in scope.all("proxy_redirect") {
+            match directive.arg(0) {
+                "off" if changes_place => lines.push("locations = \"keep\"".into()),
+                "off" | "default" => self.notes.built_in += 1,
+                _ => {
+                    let comment = self.notes.dropped(
+                        directive,
+                        "the backend's redirects get back the prefix and host that the route has changed, and no other",
+                    );
+                    self.draft.routes.push(comment);
+                }
+            }
+        }
+    }
+}
+
+/// The path of a location as forebay writes it; none for regular expressions and names.
+fn path_of(location: &Directive) -> Option<String> {
+    let text = location.args.concat();
+    let (exact, path) = match text.as_str() {
+        text if text.starts_with('~') || text.starts_with('@') => return None,
+        text if text.starts_with('=') => ("= ", &text[1..]),
+        text => ("", text.strip_prefix("^~").unwrap_or(text)),
+    };
+    Some(format!("{exact}{}", values::path(path)))
+}
+
+/// A URL of `proxy_pass`.
+struct Url {
+    scheme: String,
+    authority: String,
+    /// What stands behind the authority, where anything does.
+    uri: Option<String>,
+}
+
+impl Url {
+    fn of(text: &str) -> Option<Self> {
+        // The target as it came is what is sent without any.
+        let text = text.strip_suffix("$request_uri").unwrap_or(text);
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        if rest.contains('$') || !["http", "https"].contains(&scheme.as_str()) {
+            return None;
+        }
+        let (authority, uri) = match rest.strip_prefix("unix:") {
+            Some(rest) => match rest.split_once(':') {
+                Some((socket, uri)) => (format!("unix:{socket}"), Some(uri.to_owned())),
+                None => (format!("unix:{rest}"), None),
+            },
+            None => match rest.find('/') {
+                Some(slash) => (rest[..slash].to_owned(), Some(rest[slash..].to_owned())),
+                None => (rest.to_owned(), None),
+            },
+        };
+        let uri = uri.filter(|uri| !uri.is_empty());
+        (!authority.is_empty()).then_some(Self { scheme, authority, uri })
+    }
+
+    /// `$proxy_host`.
+    fn host(&self) -> &str {
+        if self.authority.starts_with("unix:") { "localhost" } else { &self.authority }
+    }
+}
+
+/// The prefixes that `rewrite ^/from(.*)$ /to$1 break` exchanges.
+fn exchange_of(rewrite: &Directive) -> Option<(String, String)> {
+    let [pattern, replacement, flag] = rewrite.args.as_slice() else { return None };
+    let pattern = pattern.strip_prefix('^')?;
+    let from = pattern.strip_suffix('$').unwrap_or(pattern).strip_suffix("(.*)")?;
+    let to = replacement.strip_suffix("$1")?;
+    let is_literal = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_~".contains(&byte));
+    (flag == "break" && is_literal(from) && is_literal(to)).then(|| (from.to_owned(), to.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::import_nginx::parse::parse;
+
+    #[test]
+    fn the_usual_rewrite_is_an_exchange_of_prefixes() {
+        for (text, expected) in [
+            ("rewrite ^/api/(.*)$ /$1 break;", Some(("/api/", "/"))),
+            ("rewrite ^/api(.*) /v2$1 break;", Some(("/api", "/v2"))),
+            ("rewrite ^/api/(.*)$ /$1 last;", None),
+            ("rewrite ^/a.b/(.*)$ /$1 break;", None),
+            ("rewrite ^/(.*)/x$ /$1 break;", None),
+        ] {
+            let directives = parse(&"x".into(), text).unwrap();
+            let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
+            assert_eq!(exchange_of(&directives[0]), expected, "{text}");
+        }
+    }
+}

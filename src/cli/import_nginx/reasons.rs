@@ -1,0 +1,229 @@
+//! Why a directive of nginx has no counterpart.
+
+/// What forebay does by itself, as the directive wants it: nothing to be said about.
+const BUILT_IN: [&str; 16] = [
+    "proxy_http_version",
+    "keepalive",
+    "least_conn",
+    "zone",
+    "http2",
+    "merge_slashes",
+    "server_tokens",
+    "tcp_nodelay",
+    "real_ip_recursive",
+    "proxy_pass_request_body",
+    "proxy_pass_request_headers",
+    "variables_hash_max_size",
+    "variables_hash_bucket_size",
+    "map_hash_bucket_size",
+    "server_names_hash_bucket_size",
+    "server_names_hash_max_size",
+];
+
+/// Names and beginnings of names (they end in `*`), and why.
+const REASONS: &[(&[&str], &str)] = &[
+    (
+        &["user", "pid", "daemon", "master_process", "lock_file", "worker_*", "pcre_jit", "timer_resolution", "env", "thread_pool"],
+        "a matter of the service unit",
+    ),
+    (&["load_module", "google_perftools_*"], "forebay has no modules"),
+    (&["multi_accept", "use", "accept_mutex*", "worker_aio_requests"], "connections are accepted by all threads alike"),
+    (
+        &[
+            "sendfile*",
+            "tcp_nopush",
+            "aio*",
+            "directio*",
+            "types",
+            "types_*",
+            "default_type",
+            "index",
+            "root",
+            "alias",
+            "try_files",
+            "autoindex*",
+            "charset*",
+            "open_file_cache*",
+            "etag",
+            "expires",
+            "if_modified_since",
+            "disable_symlinks",
+            "log_not_found",
+            "output_buffers",
+            "read_ahead",
+            "max_ranges",
+        ],
+        "forebay serves no files",
+    ),
+    (
+        &[
+            "gzip*",
+            "gunzip*",
+            "brotli*",
+            "zstd*",
+            "sub_filter*",
+            "ssi*",
+            "addition_*",
+            "add_before_body",
+            "add_after_body",
+            "image_filter*",
+            "xslt_*",
+            "postpone_output",
+            "chunked_transfer_encoding",
+        ],
+        "bodies are passed on as they are",
+    ),
+    (&["proxy_cache*", "proxy_no_cache", "proxy_store*", "slice"], "forebay has no cache"),
+    (
+        &[
+            "proxy_buffering",
+            "proxy_buffers",
+            "proxy_buffer_size",
+            "proxy_busy_buffers_size",
+            "proxy_max_temp_file_size",
+            "proxy_temp_*",
+            "proxy_request_buffering",
+            "proxy_limit_rate",
+            "proxy_headers_hash_*",
+            "proxy_ignore_headers",
+        ],
+        "answers stream, and only writes on spill routes are read whole before they are sent",
+    ),
+    (
+        &["proxy_next_upstream*"],
+        "a request that a server certainly did not see goes to another one by itself, and one that may have been executed is never sent again unless its route allows it",
+    ),
+    (
+        &["proxy_intercept_errors", "error_page", "recursive_error_pages"],
+        "the backend's own error pages are passed on, and forebay writes its own as JSON or HTML by `Accept`",
+    ),
+    (&["proxy_ignore_client_abort"], "a write that has arrived whole is always seen to its end, and a read ends with its client"),
+    (&["proxy_send_timeout", "proxy_socket_keepalive", "proxy_bind", "proxy_send_lowat"], "`response_timeout` holds for the whole of it"),
+    (&["proxy_cookie_*"], "cookies are passed on as they are"),
+    (&["proxy_pass_header"], "fields of the backend's answer are passed on by themselves"),
+    (&["proxy_method", "proxy_set_body"], "method and body are passed on as they are"),
+    (&["proxy_ssl_*"], "set what the backend's certificate is checked against in its `[backends]` table"),
+    (
+        &["ssl_client_certificate", "ssl_trusted_certificate", "ssl_verify_*", "ssl_crl", "ssl_ocsp*"],
+        "CAUTION: clients' certificates are not asked for",
+    ),
+    (&["ssl_reject_handshake"], "CAUTION: a handshake for an unknown name gets the first certificate"),
+    (&["ssl_*"], "TLS 1.2 and 1.3 with sound ciphers, always"),
+    (
+        &["auth_basic*", "auth_request*", "auth_jwt*", "allow", "deny", "satisfy", "valid_referers", "secure_link*", "auth_delay"],
+        "CAUTION: forebay does not control access: let the backend do it",
+    ),
+    (&["limit_conn*"], "a client's connections are not counted; `clients.max_connections` bounds all of them"),
+    (&["limit_rate*"], "the speed of an answer is not limited"),
+    (&["limit_req_status", "limit_req_log_level", "limit_req_dry_run", "limit_conn_status"], "past the rate a client gets 429"),
+    (
+        &["map", "geo", "split_clients", "set", "if", "rewrite", "rewrite_log", "break", "uninitialized_variable_warn"],
+        "forebay evaluates no variables of its own and no regular expressions",
+    ),
+    (&["resolver*"], "names are looked up as the system does"),
+    (
+        &[
+            "fastcgi_*",
+            "uwsgi_*",
+            "scgi_*",
+            "memcached_*",
+            "grpc_*",
+            "perl*",
+            "js_*",
+            "lua_*",
+            "*_by_lua*",
+            "redis*",
+            "postgres*",
+            "mongo*",
+        ],
+        "forebay speaks HTTP to its backends and runs no code",
+    ),
+    (&["stream", "mail", "rtmp"], "forebay proxies HTTP only"),
+    (
+        &["keepalive_requests", "keepalive_time", "keepalive_disable", "keepalive_min_timeout"],
+        "a connection ends when it is idle, not after a count",
+    ),
+    (
+        &[
+            "client_body_buffer_size",
+            "client_body_temp_path",
+            "client_body_in_*",
+            "client_header_buffer_size",
+            "connection_pool_size",
+            "request_pool_size",
+            "subrequest_output_buffer_size",
+        ],
+        "memory is bounded by itself: small bodies stay in it, large ones go to the folder of the store",
+    ),
+    (&["send_timeout", "lingering_*", "reset_timedout_connection", "postpone_output"], "a client that does not read is cut off by itself"),
+    (
+        &["underscores_in_headers", "ignore_invalid_headers"],
+        "what two readers could understand differently is refused, and the rest passed on as it came",
+    ),
+    (&["absolute_redirect", "server_name_in_redirect", "port_in_redirect"], "redirects say what `to` says"),
+    (&["stub_status", "status", "api"], "see /metrics and `forebay status`"),
+    (&["open_log_file_cache", "log_subrequest"], "the access log is one file, open all the time"),
+    (
+        &["ip_hash", "hash", "random", "sticky*", "least_time", "queue", "ntlm", "state", "match", "health_check"],
+        "the less loaded of two servers is taken: clients are not bound to one",
+    ),
+    (
+        &[
+            "dav_*",
+            "create_full_put_path",
+            "mirror*",
+            "empty_gif",
+            "flv",
+            "mp4*",
+            "random_index",
+            "mp4",
+            "f4f*",
+            "hls*",
+            "userid*",
+            "browser*",
+        ],
+        "forebay has nothing of the kind",
+    ),
+    (&["debug_*", "worker_shutdown_timeout"], "see `drain_timeout` and `log.level`"),
+    (&["quic_*", "http3*", "ssl_early_data"], "HTTP/3 is not spoken"),
+    (
+        &["more_set_headers", "more_clear_headers", "more_set_input_headers", "headers_more_*"],
+        "write it as `response_headers` or `request_headers` of the routes",
+    ),
+];
+
+/// Whether nothing has to be said of a directive.
+pub(super) fn is_built_in(name: &str) -> bool {
+    BUILT_IN.contains(&name)
+}
+
+/// Why a directive did not carry over.
+pub(super) fn why(name: &str) -> &'static str {
+    let fits = |pattern: &&str| match pattern.strip_prefix('*') {
+        Some(within) => name.contains(within.trim_end_matches('*')),
+        None => pattern.strip_suffix('*').is_some_and(|beginning| name.starts_with(beginning)),
+    };
+    let known =
+        REASONS.iter().find(|(names, _)| names.contains(&name)).or_else(|| REASONS.iter().find(|(names, _)| names.iter().any(fits)));
+    known.map_or("not known to forebay", |(_, why)| why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directive_is_told_why_it_did_not_carry_over() {
+        for (name, part) in [
+            ("sendfile", "serves no files"),
+            ("gzip_types", "as they are"),
+            ("ssl_ciphers", "sound ciphers"),
+            ("ssl_verify_client", "CAUTION"),
+            ("access_by_lua_block", "runs no code"),
+            ("proxy_cache_valid", "no cache"),
+            ("no_such_thing", "not known"),
+        ] {
+            assert!(why(name).contains(part), "{name}: {}", why(name));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `forebay import-nginx`: real configurations of nginx become configurations that pass the check, each directive that did not carry over stands at its
+//! place with its reason, and nothing that is fed to it makes it panic.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod any;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn conf() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import_nginx/conf")
+}
+
+fn forebay(folder: &Path, args: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_forebay")).args(args).current_dir(folder).env_remove("FOREBAY_CONFIG").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Imports a text as `nginx.conf` and gives what was written, which passes the check.
+fn imported(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("nginx.conf"), text).unwrap();
+    let run = forebay(folder.path(), &["import-nginx", "nginx.conf", "-o", "config.toml"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let check = forebay(folder.path(), &["check"]);
+    assert_eq!(check.code, 0, "{}", check.err);
+    fs::read_to_string(folder.path().join("config.toml")).unwrap()
+}
+
+/// The lines of the route with this path.
+fn route<'a>(config: &'a str, path: &str) -> &'a str {
+    let at = config.find(&format!("path = \"{path}\"\n")).unwrap_or_else(|| panic!("no {path} in {config}"));
+    config[at..].split("\n\n").next().unwrap()
+}
+
+#[test]
+fn a_whole_configuration_with_includes_becomes_one_that_passes_the_check() {
+    let run = forebay(&conf(), &["import-nginx", "nginx.conf"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    insta::assert_snapshot!("nginx.conf", run.out);
+    insta::assert_snapshot!("nginx.conf-summary", run.err);
+}
+
+#[test]
+fn the_list_as_json_has_every_note_with_its_place() {
+    let run = forebay(&conf(), &["import-nginx", "nginx.conf", "--output", "json"]);
+    let list: Value = serde_json::from_str(&run.out).unwrap();
+    let notes = list["notes"].as_array().unwrap();
+    let comments = list["config"]
+        .as_str()
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains("` not carried over: ") || line.contains("` changed: "))
+        .count();
+    assert_eq!(notes.len(), comments, "each note is a comment");
+    let auth = notes.iter().find(|note| note["directive"] == "auth_basic Office").unwrap();
+    assert_eq!((auth["file"].as_str(), auth["line"].as_u64(), auth["column"].as_u64()), (Some("sites/a-shop.conf"), Some(28), Some(9)));
+    assert_eq!(auth["kind"], "not-carried-over");
+}
+
+#[test]
+fn a_uri_of_proxy_pass_takes_the_place_of_what_the_location_matched() {
+    let config = imported(
+        "server { location / { proxy_pass http://10.0.0.1; }
+         location /name/ { proxy_pass http://10.0.0.1/remote/; }
+         location /root/ { proxy_pass http://10.0.0.1/; }
+         location /glued/ { proxy_pass http://10.0.0.1/x; }
+         location = /one { proxy_pass http://10.0.0.1/two; }
+         location /same/ { proxy_pass http://10.0.0.1/same/; }
+         location /whole/ { proxy_pass http://10.0.0.1$request_uri; }
+         location /socket/ { proxy_pass http://unix:/run/a.sock:/in/; } }",
+    );
+    let has = |path: &str, lines: &[&str]| {
+        let route = route(&config, path);
+        let found: Vec<_> = route.lines().filter(|line| line.contains("_prefix")).collect();
+        assert_eq!(found, lines, "{route}");
+    };
+    has("/", &[]);
+    has("/name/", &["strip_prefix = \"/name/\"", "add_prefix = \"/remote/\""]);
+    has("/root/", &["strip_prefix = \"/root/\""]);
+    has("/glued/", &["strip_prefix = \"/glued/\"", "add_prefix = \"/x\""]);
+    has("= /one", &["strip_prefix = \"/one\"", "add_prefix = \"/two\""]);
+    has("/same/", &[]);
+    has("/whole/", &[]);
+    has("/socket/", &["strip_prefix = \"/socket/\"", "add_prefix = \"/in/\""]);
+    assert!(config.contains("servers = [\"unix:/run/a.sock\"]"), "{config}");
+    assert!(route(&config, "= /name").contains("redirect = { status = 301, to = \"/name/$is_args$args\" }"));
+}
+
+#[test]
+fn what_is_inherited_holds_and_what_is_hidden_does_not() {
+    let config = imported(
+        "http { proxy_set_header Host $host; proxy_set_header X-A 1; client_max_body_size 5m; proxy_read_timeout 20s;
+         server { server_name a; client_max_body_size 0;
+           location / { proxy_pass http://10.0.0.1; }
+           location /own/ { proxy_set_header X-B \"2 $server_name\"; proxy_pass http://10.0.0.1:81; client_max_body_size 5m; }
+           location /own/deeper/ { proxy_set_header Host fixed.example; proxy_read_timeout 500ms; proxy_pass http://10.0.0.1:81; } } }",
+    );
+    assert!(config.contains("max_body = \"5MiB\""));
+    let all = route(&config, "/");
+    assert!(all.contains("set = { X-A = \"1\" }") && !all.contains("host_header") && all.contains("max_body = \"16TiB\""), "{all}");
+    assert!(all.contains("response_timeout = \"20s\""), "{all}");
+    let own = route(&config, "/own/");
+    assert!(own.contains("set = { X-B = \"2 a\" }") && own.contains("host_header = \"10.0.0.1:81\"") && !own.contains("max_body"), "{own}");
+    let deeper = route(&config, "/own/deeper/");
+    assert!(deeper.contains("host_header = \"fixed.example\"") && deeper.contains("response_timeout = \"500ms\""), "{deeper}");
+}
+
+#[test]
+fn what_is_no_configuration_of_nginx_is_an_error_at_its_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nginx.conf");
+    fs::write(folder.path().join("round.conf"), "include round.conf;").unwrap();
+    for (text, expected) in [
+        ("http {\n  server {\n    listen 80\n  }\n}\n", "nginx.conf:4:3: unexpected `}`: `;` is missing after `listen` in line 3"),
+        ("http {\n", "nginx.conf:2:1: the file ends within the block that begins in line 1: `}` is missing"),
+        ("user 'www;\n", "nginx.conf:1:6: the quote ' is not closed"),
+        ("include round.conf;", "round.conf:1:1: includes go round: more than 16 files within one another"),
+        (
+            "events {}\n",
+            "nginx.conf: there is no `server` in it, and in no file that it includes; name the file that has one, or all of nginx.conf",
+        ),
+        ("", "nginx.conf: there is no `server` in it, and in no file that it includes; name the file that has one, or all of nginx.conf"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let run = forebay(folder.path(), &["import-nginx", "nginx.conf"]);
+        assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (1, "", format!("forebay: {expected}\n").as_str()));
+    }
+    let run = forebay(folder.path(), &["import-nginx", "none.conf"]);
+    assert_eq!((run.code, run.err.as_str()), (1, "forebay: none.conf: No such file or directory (os error 2)\n"));
+}
+
+#[test]
+fn a_file_that_is_there_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("nginx.conf"), "server { return 204; }").unwrap();
+    fs::write(folder.path().join("config.toml"), "mine").unwrap();
+    let run = forebay(folder.path(), &["import-nginx", "nginx.conf", "-o", "config.toml"]);
+    assert_eq!((run.code, run.err.as_str()), (1, "forebay: config.toml: File exists (os error 17)\n"));
+    assert_eq!(fs::read_to_string(folder.path().join("config.toml")).unwrap(), "mine");
+}
