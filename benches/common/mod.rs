@@ -1,6 +1,14 @@
 //! What the benchmarks share: a closed-loop HTTP load, a backend that answers at once, the bare append log, and the program under test.
 
-#![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each benchmark uses a part of it, and one that cannot go on panics")]
+#![allow(
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each benchmark uses a part of it, and one that cannot go on panics"
+)]
+
+pub mod queue;
 
 use std::{
     fs::File,

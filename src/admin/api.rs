@@ -304,3 +304,24 @@ pub struct Redriven {
     /// Whether it was one.
     pub dry_run: bool,
 }
+
+/// What `PUT /api/v1/backends/{name}/mode` is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetMode {
+    /// Who decides from now on.
+    pub mode: health::Mode,
+}
+
+/// How a backend stands after an operator told it something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Its name.
+    pub backend: String,
+    /// What it is fit for.
+    pub state: health::State,
+    /// Who decides over it.
+    pub mode: health::Mode,
+    /// Whether its replay is held.
+    pub paused: bool,
+}

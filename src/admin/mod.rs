@@ -9,12 +9,15 @@
 //! | `GET /api/v1/history` | [`api::History`]: exact counts by hour and route, of the last `hours` |
 //! | `GET /api/v1/requests` | [`api::Requests`]: a page of requests |
 //! | `GET /api/v1/requests/{id}` | [`api::RequestDetail`] |
+//! | `POST /api/v1/backends/{name}/pause`, `/resume` | [`api::Control`]: holds its replay, and lets it go on |
+//! | `PUT /api/v1/backends/{name}/mode` | [`api::SetMode`] to [`api::Control`] |
 //! | `POST /api/v1/dead/redrive` | [`api::RedriveRequest`] to [`api::Redriven`] |
 //!
 //! Errors are `application/problem+json` (RFC 9457). Who may ask is decided in `guard`, the shape of answers is in [`api`], which the
 //! command line shares. This room keeps nothing: it looks at the store and, through [`BackendView`], at the backends of the day.
 
 pub mod api;
+mod control;
 mod guard;
 mod history;
 mod problem;
@@ -31,7 +34,7 @@ use axum::{
     Router,
     http::{Method, Uri},
     middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 pub use problem::Problem;
@@ -60,6 +63,9 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::show))
         .route("/api/v1/dead/redrive", post(requests::redrive))
+        .route("/api/v1/backends/{name}/pause", post(control::pause))
+        .route("/api/v1/backends/{name}/resume", post(control::resume))
+        .route("/api/v1/backends/{name}/mode", put(control::mode))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard::guard));

@@ -76,6 +76,8 @@ pub trait QueueView: Send + Sync {
     fn drained_in(&self) -> Option<Duration>;
     /// Whether an operator has stopped it.
     fn paused(&self) -> bool;
+    /// Stops it, or lets it go on.
+    fn set_paused(&self, paused: bool);
     /// How it finds its pace.
     fn pace(&self) -> api::Replay;
 }

@@ -275,6 +275,14 @@ impl QueueView for Queue {
         self.replay.is_paused()
     }
 
+    fn set_paused(&self, paused: bool) {
+        if self.replay.is_paused() != paused {
+            let (backend, what) = (&self.name, if paused { "paused" } else { "resumed" });
+            tracing::info!(%backend, paused, "backend {backend}: replay is {what}, as an operator asked");
+        }
+        self.replay.set_paused(paused);
+    }
+
     fn pace(&self) -> api::Replay {
         let status = self.replay.status(self.clock.now());
         api::Replay {

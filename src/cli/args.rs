@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, import_nginx::ImportArgs, status::StatusArgs, store::StoreCommand};
+use super::{
+    backend::BackendCommand, dead::DeadCommand, demo::DemoArgs, history::HistoryArgs, import_nginx::ImportArgs, status::StatusArgs,
+    store::StoreCommand,
+};
 use crate::config::Flags;
 
 const LEARN: &str = "\
@@ -47,6 +50,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what happened in each hour: exact counts by route, kept for 90 days
     History(HistoryArgs),
+    /// Hold a backend's replay, or force the mode over its health
+    #[command(subcommand)]
+    Backend(BackendCommand),
     /// Look at dead letters and send them again
     ///
     /// A dead letter is a write that was accepted and then given up: refused by its backend, out of attempts, or too old. It is kept for

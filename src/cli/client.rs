@@ -137,6 +137,12 @@ impl Client {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// What `path` answers to being set to `body`.
+    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(io::Error::from)?;
+        self.ask(Method::PUT, path, body.into()).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
         let host = self.address.host().trim_start_matches('[').trim_end_matches(']');
         let port = self.address.port_u16().unwrap_or(80);
@@ -212,15 +218,18 @@ pub fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
         target.push(if target.len() == path.len() { '?' } else { '&' });
         target.push_str(name);
         target.push('=');
-        for byte in value.bytes() {
-            match byte {
-                // Unreserved characters (RFC 3986 section 2.3).
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => target.push(char::from(byte)),
-                _ => target.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        target.push_str(&escaped(value));
     }
     target
+}
+
+/// Text as a part of a target: all but unreserved characters (RFC 3986 section 2.3) by their numbers.
+pub(super) fn escaped(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
 }
 
 fn authority(text: &str) -> Result<Authority, ClientError> {

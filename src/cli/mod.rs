@@ -3,6 +3,7 @@
 //! Commands that need no running forebay and start none are done here. Everything else is handed on with typed arguments.
 
 pub mod args;
+pub mod backend;
 mod check;
 pub mod client;
 pub mod dead;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args, check::configured_admin().as_ref()),
         Command::History(args) => history::run(&args, check::configured_admin().as_ref()),
+        Command::Backend(command) => backend::run(&command, check::configured_admin().as_ref()),
         Command::Dead(command) => dead::run(&command, check::configured_admin().as_ref()),
         Command::Store(command) => store::run(command),
         Command::ImportNginx(args) => import_nginx::run(&args),

@@ -18,8 +18,9 @@
 //! - PROBING may see so little traffic that ten seconds never hold 20 requests. There the counts reach back to its beginning, and the probes that
 //!   go on meanwhile count with the requests, so that it ends in twenty probes at the latest when nobody comes. Counts start anew at
 //!   100 requests, so that an early failure is not held against the backend for ever.
-//! - A trial that fails (PROBING to SHEDDING) is a failed probe: the next one comes after twice the time. Otherwise a backend that answers
-//!   probes and fails at its work would be tried every two seconds for ever.
+//! - The gap between probes doubles with each trial that fails (PROBING to SHEDDING), so that a backend that answers probes and fails at its work is
+//!   not tried for ever in quick succession. It does not grow with failed probes: one `HEAD` at a time, a few in a second, hurts no server, and a long
+//!   outage must not end with half a minute in which a backend is back and clients are refused.
 
 use std::{fmt, time::Duration};
 
@@ -46,8 +47,10 @@ pub const TRIAL_LENGTH: u32 = 100;
 pub const PROBE_PASSES: u32 = 2;
 /// Seats in PROBING: twice the least limit (4) of the overload rules, section 1.
 pub const PROBING_LIMIT: u32 = 8;
-/// The first gap between probes.
+/// The gap between probes that is doubled, before jitter.
 pub const FIRST_GAP: Duration = Duration::from_secs(1);
+/// The gap between probes while no trial has failed, before jitter.
+pub const QUICK_GAP: Duration = Duration::from_millis(250);
 /// The longest gap between probes, before jitter.
 pub const LONGEST_GAP: Duration = Duration::from_secs(30);
 /// A backend that trips again within this time after it began to pass keeps its gap.
@@ -143,6 +146,11 @@ impl Breaker {
         self.state
     }
 
+    /// When it entered this state.
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
     /// Connect failures since the last connection that succeeded.
     pub fn connect_failures(&self) -> u32 {
         self.connect_failures
@@ -204,16 +212,9 @@ impl Breaker {
         (self.state == State::Shedding && passes >= PROBE_PASSES).then(|| self.enter(State::Probing, Cause::ProbePasses(passes), now))
     }
 
-    /// A round of probes in SHEDDING in which none passed.
-    pub fn round_failed(&mut self) {
-        if self.state == State::Shedding {
-            self.exponent = (self.exponent + 1).min(LARGEST_EXPONENT);
-        }
-    }
-
     /// Time from one round of probes to the next in SHEDDING; `random` is in 0..1.
     pub fn gap(&self, random: f64) -> Duration {
-        gap(self.exponent, random)
+        if self.exponent == 0 { quick_gap(random) } else { gap(self.exponent, random) }
     }
 
     fn judge_trial(&mut self, now: Duration) -> Option<Change> {
@@ -246,7 +247,15 @@ impl Breaker {
 
 /// `1 s * 2^exponent`, at most 30 s, then +-50%; `random` is in 0..1.
 pub(super) fn gap(exponent: u32, random: f64) -> Duration {
-    let gap = FIRST_GAP.saturating_mul(1 << exponent.min(LARGEST_EXPONENT)).min(LONGEST_GAP);
+    jittered(FIRST_GAP.saturating_mul(1 << exponent.min(LARGEST_EXPONENT)).min(LONGEST_GAP), random)
+}
+
+/// 250 ms +-50%; `random` is in 0..1.
+pub(super) fn quick_gap(random: f64) -> Duration {
+    jittered(QUICK_GAP, random)
+}
+
+fn jittered(gap: Duration, random: f64) -> Duration {
     gap.mul_f64(0.5 + random.clamp(0.0, 1.0))
 }
 

@@ -270,10 +270,11 @@ impl Health {
         self.gate.limit()
     }
 
-    /// When a client should come again: at the next probe while shedding, 2 s in overload; +-25% jitter, at least 1 s.
+    /// When a client should come again: while shedding after half the time that it has shed, at most 30 s, and not before the next probe; 2 s in overload; +-25% jitter,
+    /// at least 1 s.
     pub fn retry_after(&self) -> Duration {
         let wait = match self.state() {
-            State::Shedding => self.policy.lock().round().map_or(LEAST_RETRY_AFTER, |due| due.saturating_sub(self.now())),
+            State::Shedding => self.policy.lock().hope(self.now()),
             State::Passing | State::Probing => RETRY_AFTER_OVERLOAD,
         };
         wait.mul_f64(0.75 + (self.random)() / 2.0).max(LEAST_RETRY_AFTER)

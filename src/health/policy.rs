@@ -44,15 +44,13 @@ pub(super) struct Policy {
     check: Option<Check>,
     round: Option<Duration>,
     round_began: Duration,
-    /// The round under way began in SHEDDING.
-    round_sheds: bool,
 }
 
 impl Policy {
     /// So many servers, all taken to be up; a check begins at once.
     pub(super) fn new(servers: usize, check: Option<Check>) -> Self {
         let round = check.as_ref().map(|_| Duration::ZERO);
-        Self { breaker: Breaker::default(), servers: Servers::new(servers), check, round, round_began: Duration::ZERO, round_sheds: false }
+        Self { breaker: Breaker::default(), servers: Servers::new(servers), check, round, round_began: Duration::ZERO }
     }
 
     pub(super) fn state(&self) -> State {
@@ -109,16 +107,12 @@ impl Policy {
         self.round.filter(|due| *due <= now)?;
         self.round = None;
         self.round_began = now;
-        self.round_sheds = self.state() == State::Shedding;
         let all = self.check.is_some() || self.state() != State::Passing;
         Some(if all { (0..self.servers.count()).collect() } else { self.servers.out().collect() })
     }
 
     /// All probes of the round have ended.
     pub(super) fn end_round(&mut self, now: Duration, random: f64) {
-        if self.round_sheds && !self.servers.any_passed() {
-            self.breaker.round_failed();
-        }
         if !self.servers.any_returns() {
             self.servers.round_failed();
         }
@@ -139,7 +133,15 @@ impl Policy {
         self.schedule(now, random);
     }
 
+    /// When a client of a backend that sheds may hope for more, from `now` on: not before the next round of probes, nor before the outage is half as old again as
+    /// it is, up to half a minute. What has been down for an hour is seldom back in a second, and all its clients would ask again in each.
+    pub(super) fn hope(&self, now: Duration) -> Duration {
+        let next = self.round.map_or(Duration::ZERO, |due| due.saturating_sub(now));
+        next.max((now.saturating_sub(self.breaker.since()) / 2).min(breaker::LONGEST_GAP))
+    }
+
     /// When the next round is due; none while one is under way, or when nobody needs one.
+    #[cfg(test)]
     pub(super) fn round(&self) -> Option<Duration> {
         self.round
     }
@@ -184,7 +186,8 @@ impl Policy {
         let interval = self.check.as_ref().map(|check| check.interval);
         let backoff = match self.state() {
             State::Shedding if !self.servers.any_passed() => self.breaker.gap(random),
-            State::Shedding | State::Probing => breaker::gap(0, random),
+            State::Shedding => breaker::quick_gap(random),
+            State::Probing => breaker::gap(0, random),
             State::Passing if interval.is_some() => return interval,
             State::Passing if self.servers.out().next().is_some() => self.servers.gap(random),
             State::Passing => return None,

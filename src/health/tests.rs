@@ -128,21 +128,14 @@ async fn a_server_that_is_out_has_no_weight_and_the_others_keep_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_told_to_come_at_the_next_probe_or_in_two_seconds_and_never_in_less_than_one() {
+async fn a_client_is_told_to_come_after_half_the_age_of_an_outage_or_in_two_seconds_and_never_in_less_than_one() {
     let health = health(1, 1);
     assert_eq!(health.retry_after(), Duration::from_secs(2));
     shed(&health);
-    assert_eq!(health.retry_after(), Duration::from_secs(1));
-    for _ in 0..3 {
-        tokio::time::advance(Duration::from_secs(60)).await;
-        health.start_round().unwrap();
-        assert_eq!(health.retry_after(), Duration::from_secs(1), "a probe is under way");
-        health.probed(0, false);
-        health.end_round();
+    for (age, told) in [(0, 1), (1, 1), (10, 5), (58, 29), (3600, 30)] {
+        tokio::time::advance(Duration::from_secs(age).saturating_sub(health.start.elapsed())).await;
+        assert_eq!(health.retry_after(), Duration::from_secs(told), "after {age} s");
     }
-    assert_eq!(health.retry_after(), Duration::from_secs(8));
-    tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(health.retry_after(), Duration::from_secs(3));
     probe_back(&health);
     assert_eq!(health.retry_after(), Duration::from_secs(2));
 }

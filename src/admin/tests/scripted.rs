@@ -255,6 +255,8 @@ impl QueueView for Draining {
         false
     }
 
+    fn set_paused(&self, _: bool) {}
+
     fn pace(&self) -> Replay {
         Replay { profile: "gentle".into(), window: 7, ramp: "growing".into(), hold: "window".into(), ..Replay::default() }
     }

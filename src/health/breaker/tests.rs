@@ -169,17 +169,18 @@ fn a_trial_without_a_verdict_starts_anew_after_a_hundred_requests() {
 }
 
 #[test]
-fn the_gap_doubles_with_each_failed_round_to_thirty_seconds() {
+fn the_gap_is_short_however_long_an_outage_lasts_and_doubles_with_each_trial_that_fails_to_thirty_seconds() {
     let mut breaker = Breaker::default();
     trip(&mut breaker, 0.0);
-    let gaps: Vec<u64> = (0..8)
-        .map(|_| {
-            let gap = breaker.gap(0.5).as_secs();
-            breaker.round_failed();
-            gap
+    assert_eq!(breaker.gap(0.5), at(0.25));
+    let gaps: Vec<f64> = (1..=7)
+        .map(|trial| {
+            breaker.probes_passed(2, at(f64::from(trial)));
+            trip(&mut breaker, f64::from(trial));
+            breaker.gap(0.5).as_secs_f64()
         })
         .collect();
-    assert_eq!(gaps, [1, 2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(gaps, [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
 }
 
 #[test]
@@ -191,51 +192,13 @@ fn the_jitter_reaches_from_half_of_the_gap_to_half_more() {
 
 #[test]
 fn a_backend_that_trips_again_within_a_minute_of_passing_keeps_its_gap_and_a_later_one_does_not() {
-    for (passed_for, gap) in [(0.0, 8), (59.9, 8), (60.0, 1)] {
-        let mut breaker = Breaker::default();
-        trip(&mut breaker, 0.0);
-        (0..3).for_each(|_| breaker.round_failed());
+    for (passed_for, gap) in [(0.0, 2.0), (59.9, 2.0), (60.0, 0.25)] {
+        let mut breaker = probing_since(0.0);
+        trip(&mut breaker, 1.0);
         breaker.probes_passed(2, at(100.0));
         record(&mut breaker, 20, Success, 500.0);
         assert_eq!(breaker.state(), State::Passing);
         trip(&mut breaker, 500.0 + passed_for);
-        assert_eq!(breaker.gap(0.5), Duration::from_secs(gap), "after {passed_for} s of passing");
-    }
-}
-
-#[test]
-fn a_trial_that_fails_doubles_the_gap() {
-    let mut breaker = probing_since(0.0);
-    assert_eq!(breaker.gap(0.5), at(1.0));
-    trip(&mut breaker, 1.0);
-    assert_eq!(breaker.gap(0.5), at(2.0));
-    breaker.probes_passed(2, at(5.0));
-    trip(&mut breaker, 6.0);
-    assert_eq!(breaker.gap(0.5), at(4.0));
-}
-
-#[test]
-fn what_happened_before_a_change_of_state_is_not_held_against_the_next_one() {
-    let mut breaker = Breaker::default();
-    record(&mut breaker, 19, Failure, 0.0);
-    trip(&mut breaker, 0.0);
-    breaker.probes_passed(2, at(1.0));
-    assert_eq!(record(&mut breaker, 1, Failure, 1.0), None);
-    assert_eq!(record(&mut breaker, 20, Success, 1.0).unwrap().to, State::Passing);
-    assert_eq!(record(&mut breaker, 9, Failure, 1.0), None, "PASSING begins with no counts");
-}
-
-#[test]
-fn every_cause_reads_as_evidence() {
-    let causes = [
-        (Cause::ConnectFailures(5), "5 connect failures in a row"),
-        (Cause::Failures { failures: 12, requests: 20 }, "12 failures among 20 requests"),
-        (Cause::ApplicationErrors { errors: 18, requests: 20 }, "18 application errors among 20 requests"),
-        (Cause::FailedProbes(3), "3 failed probes in a row, with no server left"),
-        (Cause::ProbePasses(2), "2 probes passed in a row"),
-        (Cause::Trial { successes: 20, failures: 1 }, "20 successes and 1 failures"),
-    ];
-    for (cause, text) in causes {
-        assert_eq!(cause.to_string(), text);
+        assert_eq!(breaker.gap(0.5), at(gap), "after {passed_for} s of passing");
     }
 }

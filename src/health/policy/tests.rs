@@ -39,9 +39,9 @@ fn the_only_server_and_its_backend_go_together_and_come_back_together() {
     let events = signals(&mut policy, 5, 0, Signal::ConnectFailure, 1.0);
     assert_eq!(moves(&events), [(0, Moved::Out(Evidence::ConnectFailures(5)))]);
     assert_eq!(states(&events), [State::Shedding]);
-    assert_eq!(round(&mut policy, |_| true), (2.0, vec![0], Events::new()), "one pass is not enough");
+    assert_eq!(round(&mut policy, |_| true), (1.25, vec![0], Events::new()), "one pass is not enough");
     let (due, _, events) = round(&mut policy, |_| true);
-    assert_eq!((due, moves(&events)), (3.0, vec![(0, Moved::Back(Evidence::PassedProbes(2)))]));
+    assert_eq!((due, moves(&events)), (1.5, vec![(0, Moved::Back(Evidence::PassedProbes(2)))]));
     assert_eq!(states(&events), [State::Probing]);
 }
 
@@ -84,7 +84,7 @@ fn a_failing_check_takes_every_server_out_and_sheds() {
     let (due, _, events) = round(&mut policy, |_| false);
     assert_eq!((due, moves(&events)), (4.0, vec![(0, Moved::Out(Evidence::FailedProbes(3)))]));
     assert!(matches!(&events[1], Event::Backend(Change { to: State::Shedding, cause: Cause::FailedProbes(3), .. })));
-    assert_eq!(policy.round(), Some(at(5.0)), "the round that tripped it is no failed round of SHEDDING");
+    assert_eq!(policy.round(), Some(at(4.25)));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn without_any_traffic_probes_alone_end_probing() {
             (states(&events) == [State::Passing]).then_some(due)
         })
         .collect();
-    assert_eq!(ends, [22.0], "twenty probes, one each second");
+    assert_eq!(ends, [20.5], "twenty probes, one each second");
     assert_eq!(policy.round(), None, "a healthy backend without a check is left alone");
 }
 
@@ -140,7 +140,7 @@ fn a_server_that_is_still_out_does_not_spoil_the_trial_of_the_others() {
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     signals(&mut policy, 5, 1, Signal::ConnectFailure, 0.0);
     let end = (0..22).map(|_| round(&mut policy, |server| server == 0)).find(|(_, _, events)| states(events) == [State::Passing]);
-    assert_eq!(end.map(|(due, ..)| due), Some(22.0));
+    assert_eq!(end.map(|(due, ..)| due), Some(20.5));
 }
 
 #[test]
@@ -155,20 +155,29 @@ fn a_backend_that_dies_in_probing_without_traffic_sheds_after_three_failed_probe
 }
 
 #[test]
-fn rounds_back_off_while_nothing_passes_and_hurry_once_something_does() {
+fn rounds_stay_quick_while_nothing_passes_so_that_a_long_outage_ends_as_soon_as_a_short_one() {
     let mut policy = Policy::new(1, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
-    let due: Vec<f64> = (0..6).map(|_| round(&mut policy, |_| false).0).collect();
-    assert_eq!(due, [1.0, 3.0, 7.0, 15.0, 31.0, 61.0]);
-    assert_eq!(round(&mut policy, |_| true).0, 91.0);
-    assert_eq!(round(&mut policy, |_| true).0, 92.0);
+    let due: Vec<f64> = (0..40).map(|_| round(&mut policy, |_| false).0).collect();
+    assert_eq!((due[0], due[1], due[39]), (0.25, 0.5, 10.0));
+    assert_eq!((round(&mut policy, |_| true).0, round(&mut policy, |_| true).0), (10.25, 10.5));
+    assert_eq!(policy.state(), State::Probing);
 }
 
 #[test]
-fn a_check_is_never_slower_than_its_interval() {
-    let mut policy = Policy::new(1, Some(check(4.0, 1, 2)));
-    let due: Vec<f64> = (0..6).map(|_| round(&mut policy, |_| false).0).collect();
-    assert_eq!(due, [0.0, 1.0, 3.0, 7.0, 11.0, 15.0]);
+fn rounds_back_off_after_trials_that_fail_but_a_check_is_never_slower_than_its_interval() {
+    for (check, gaps) in [(None, [0.25, 2.0, 4.0, 8.0]), (Some(check(3.0, 1, 2)), [0.25, 2.0, 3.0, 3.0])] {
+        let mut policy = Policy::new(1, check);
+        let mut now = 0.0;
+        for gap in gaps {
+            signals(&mut policy, 20, 0, Signal::Failure, now);
+            assert_eq!(policy.state(), State::Shedding);
+            let first = round(&mut policy, |_| true).0;
+            assert_eq!(first - now, gap);
+            now = round(&mut policy, |_| true).0;
+            assert_eq!(policy.state(), State::Probing);
+        }
+    }
 }
 
 #[test]

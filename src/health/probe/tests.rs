@@ -76,13 +76,13 @@ async fn a_backend_that_dies_and_returns_is_passing_again_without_any_traffic() 
     tokio::time::sleep(Duration::from_secs(100)).await;
     stage.set(0, false);
     stage.fail_connects(0);
-    // Asked after 1 s, and 5 s for an answer; after 2 s more, and 5 s again; after 4 s more.
-    tokio::time::sleep(Duration::from_secs(16)).await;
+    // Asked after a quarter of a second, and 5 s for an answer; the same twice more.
+    tokio::time::sleep(Duration::from_secs(15)).await;
     stage.set(0, true);
-    assert_eq!(stage.reaches(State::Probing).await, 118.0);
-    assert_eq!(stage.reaches(State::Passing).await, 138.0);
-    assert_eq!(stage.asked()[..4], [(101.0, 0), (108.0, 0), (117.0, 0), (118.0, 0)]);
-    assert_eq!(stage.asked().len(), 24);
+    assert_eq!(stage.reaches(State::Probing).await, 116.25);
+    assert_eq!(stage.reaches(State::Passing).await, 136.25);
+    assert_eq!(stage.asked()[..5], [(100.25, 0), (105.5, 0), (110.75, 0), (116.0, 0), (116.25, 0)]);
+    assert_eq!(stage.asked().len(), 25);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! it stands still after a cut              nothing
-//! more than 5% of live requests waited     w *= 0.7, slow start is over
+//! more than 5% of live requests waited     w *= 0.7, slow start is over (nothing while w = 1)
 //! 3 replayed ones failed, or more than 5%  w /= 2, stands still for 5 s, slow start is over
 //! nobody knows how slow the backend is     used up: w += 0.5
 //! slower by more than tau                  w *= max(0.5, 1 - 0.5 * (x - 1 - tau) / tau), slow start is over
@@ -210,7 +210,8 @@ impl Window {
             return Ramp::Still;
         }
         if sight.waited.saturating_mul(ONE_IN) > sight.live_requests {
-            return self.cut(0.7, Ramp::LiveWaited);
+            // With one under way it was not replay that they waited for, but a backend that is just back: it may still grow fast afterwards.
+            return if self.size > 1.0 { self.cut(0.7, Ramp::LiveWaited) } else { Ramp::LiveWaited };
         }
         if self.bad.saturating_mul(ONE_IN) > self.ended {
             return self.cut_for_failures(now);

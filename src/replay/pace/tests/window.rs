@@ -80,6 +80,16 @@ fn slow_start_ends_with_the_first_cut_and_the_first_slow_growth() {
 }
 
 #[test]
+fn live_requests_that_wait_while_one_is_replayed_do_not_end_slow_start() {
+    let mut least = window(Profile::Gentle, 1.0, true, true);
+    let now = Instant::now();
+    assert_eq!(least.tick(&Sight { waited: 26, ..sight(20, 1.0, 0, 0.0) }, now), Ramp::LiveWaited);
+    assert_eq!((least.exactly(), least.slow_start()), (1.0, true));
+    least.filled(1, 1000);
+    assert_eq!(least.tick(&sight(20, 1.0, 0, 0.0), now), Ramp::SlowStart);
+}
+
+#[test]
 fn a_window_that_is_small_grows_by_at_least_half() {
     let mut small = window(Profile::Gentle, 2.0, false, true);
     small.tick(&sight(20, 1.0, 0, 0.0), Instant::now());
