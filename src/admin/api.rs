@@ -115,6 +115,10 @@ pub struct Queue {
 pub struct Replay {
     /// How its pace is found: `gentle`, `fast`, `fixed`.
     pub profile: String,
+    /// The rate that it never exceeds, such as `50/s`.
+    pub rate: Option<String>,
+    /// The most that the window may become.
+    pub concurrency: Option<u32>,
     /// Replayed requests at the backend.
     pub in_flight: u32,
     /// How many may be.
@@ -311,6 +315,21 @@ pub struct Redriven {
 pub struct SetMode {
     /// Who decides from now on.
     pub mode: health::Mode,
+}
+
+/// What `PUT /api/v1/backends/{name}/replay` is asked: another replay, until the configuration is loaded again. What is left out stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayChange {
+    /// `gentle`, `fast` or `fixed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// At most so fast, such as `50/s`; `none` for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// At most so many at once; 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 /// How a backend stands after an operator told it something.

@@ -1,4 +1,6 @@
-//! What an operator tells a backend: to hold its replay, and who decides over its health.
+//! What an operator tells a backend: to hold its replay, how fast that is, and who decides over its health.
+//!
+//! Mode and pause are kept over a restart; another replay holds until the configuration is loaded again, which says what is wanted for good.
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ pub(super) async fn resume(State(state): State<Arc<AdminState>>, Path(name): Pat
 fn hold(state: &AdminState, name: &str, paused: bool) -> Result<Json<api::Control>, Problem> {
     let backend = named(state, name)?;
     backend.queue.set_paused(paused);
+    state.operated.notify_one();
     Ok(Json(standing(&backend)))
 }
 
@@ -31,7 +34,19 @@ pub(super) async fn mode(
     let Json(asked) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let backend = named(&state, &name)?;
     backend.health.set_mode(asked.mode);
+    state.operated.notify_one();
     Ok(Json(standing(&backend)))
+}
+
+pub(super) async fn replay(
+    State(state): State<Arc<AdminState>>,
+    Path(name): Path<String>,
+    body: Result<Json<api::ReplayChange>, JsonRejection>,
+) -> Result<Json<api::Replay>, Problem> {
+    let Json(change) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    let backend = named(&state, &name)?;
+    backend.queue.set_replay(&change).map_err(Problem::bad_request)?;
+    Ok(Json(backend.queue.pace()))
 }
 
 fn standing(backend: &BackendView) -> api::Control {

@@ -10,6 +10,7 @@
 //! | `GET /api/v1/requests` | [`api::Requests`]: a page of requests |
 //! | `GET /api/v1/requests/{id}` | [`api::RequestDetail`] |
 //! | `POST /api/v1/backends/{name}/pause`, `/resume` | [`api::Control`]: holds its replay, and lets it go on |
+//! | `PUT /api/v1/backends/{name}/replay` | [`api::ReplayChange`] to [`api::Replay`] |
 //! | `PUT /api/v1/backends/{name}/mode` | [`api::SetMode`] to [`api::Control`] |
 //! | `POST /api/v1/dead/redrive` | [`api::RedriveRequest`] to [`api::Redriven`] |
 //!
@@ -66,6 +67,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/backends/{name}/pause", post(control::pause))
         .route("/api/v1/backends/{name}/resume", post(control::resume))
         .route("/api/v1/backends/{name}/mode", put(control::mode))
+        .route("/api/v1/backends/{name}/replay", put(control::replay))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard::guard));

@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::api;
 use crate::{
@@ -80,6 +81,8 @@ pub trait QueueView: Send + Sync {
     fn set_paused(&self, paused: bool);
     /// How it finds its pace.
     fn pace(&self) -> api::Replay;
+    /// Changes that, until the configuration is loaded again. Errors: what is wrong with the change, for people.
+    fn set_replay(&self, change: &api::ReplayChange) -> Result<(), String>;
 }
 
 /// One backend of the configuration.
@@ -132,13 +135,22 @@ pub struct AdminState {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     view: ArcSwap<View>,
+    /// An operator has changed what is to be kept.
+    pub(super) operated: Notify,
     phase: AtomicU8,
 }
 
 impl AdminState {
     /// In [`Phase::Starting`].
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock, view: View) -> Arc<Self> {
-        Arc::new(Self { store, metrics, clock, view: ArcSwap::from_pointee(view), phase: AtomicU8::new(Phase::Starting as u8) })
+        Arc::new(Self {
+            store,
+            metrics,
+            clock,
+            view: ArcSwap::from_pointee(view),
+            operated: Notify::new(),
+            phase: AtomicU8::new(Phase::Starting as u8),
+        })
     }
 
     /// The configuration has changed.
@@ -154,6 +166,11 @@ impl AdminState {
     /// The program begins to accept, or ceases to.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Resolves when an operator has changed what is to be kept over a restart.
+    pub async fn operated(&self) {
+        self.operated.notified().await;
     }
 
     /// Whether requests of clients are accepted.

@@ -99,7 +99,7 @@ async fn a_status_has_the_names_of_the_contract() {
             "queued": 3, "delivering": 1, "dead": 2, "bytes": 4096, "oldest_age_seconds": 2.5, "replay_rate": 2.5,
             "drained_in_seconds": 90.0, "paused": false,
             "replay": {
-                "profile": "gentle", "in_flight": 0, "window": 7, "slow_start": false, "ramp": "growing", "hold": "window", "held_until": null,
+                "profile": "gentle", "rate": null, "concurrency": null, "in_flight": 0, "window": 7, "slow_start": false, "ramp": "growing", "hold": "window", "held_until": null,
                 "slowdown": null, "growing": false, "growing_keys": 0, "auth_expired": false, "estimate_ratio": null,
             },
         },

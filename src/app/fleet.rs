@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
-    admin::{BackendView, QueueView, View, api},
+    admin::{BackendView, View},
     backend::Backend,
     config::{BackendConfig, Config},
     envelope::{Clock, Name},
@@ -17,7 +17,10 @@ use crate::{
     telemetry::Metrics,
 };
 
-use super::memory::Memories;
+use super::{
+    memory::{Known, Memories},
+    queue::Queue,
+};
 
 /// What is told to a client when nothing is known yet about how fast a queue empties: deliveries per second.
 const ASSUMED_RATE: f64 = 10.0;
@@ -72,15 +75,15 @@ impl Fleet {
     /// Lets the backends know what an earlier run had learned of them.
     pub(super) fn remember(&self, known: &Memories) {
         for member in &self.members {
-            if let Some(memory) = known.get(&*member.config.name) {
-                member.health.remember(memory);
+            if let Some(known) = known.get(&*member.config.name) {
+                member.remember(known);
             }
         }
     }
 
     /// What a later run should know.
     pub(super) fn memories(&self) -> Memories {
-        self.members.iter().map(|member| (member.config.name.to_string(), member.health.memory())).collect()
+        self.members.iter().map(|member| (member.config.name.to_string(), member.known())).collect()
     }
 
     /// Starts replay and probes of every backend. Must be called within a runtime.
@@ -139,7 +142,7 @@ impl Fleet {
                     // Other servers, but the same work.
                     let before = changed.as_ref().or_else(|| old.iter().find(|old| old.config.name == wanted.name));
                     if let Some(before) = before {
-                        member.health.remember(&before.health.memory());
+                        member.remember(&before.known());
                     }
                     old.extend(changed);
                     self.tasks.extend(self.start_member(&member));
@@ -239,6 +242,15 @@ fn timeouts_of(config: &Config) -> RouteTimeouts {
 }
 
 impl Member {
+    fn known(&self) -> Known {
+        Known { memory: self.health.memory(), paused: self.replay.is_paused() }
+    }
+
+    fn remember(&self, known: &Known) {
+        self.health.remember(&known.memory);
+        self.replay.set_paused(known.paused);
+    }
+
     fn upstream(&self, clock: Clock) -> Upstream {
         let (replay, health) = (self.replay.clone(), self.health.clone());
         let estimate = Arc::new(move |ahead: u64| {
@@ -248,56 +260,5 @@ impl Member {
             if health.failing() { queue + health.retry_after() } else { queue }
         });
         Upstream { name: self.config.name.clone(), backend: self.backend.clone(), health: self.health.clone(), estimate }
-    }
-}
-
-/// A backend's replay, as the admin listener sees it.
-struct Queue {
-    name: Name,
-    replay: Arc<Handle>,
-    store: Arc<dyn Store>,
-    clock: Clock,
-}
-
-impl QueueView for Queue {
-    fn replay_rate(&self) -> f64 {
-        self.replay.status(self.clock.now()).rate
-    }
-
-    fn drained_in(&self) -> Option<Duration> {
-        let counts = self.store.counts();
-        let of_backend = counts.routes.iter().filter(|route| route.backend == self.name);
-        let left = of_backend.map(|route| route.totals.queued + route.totals.delivering).sum();
-        self.replay.drained_in(left, self.clock.now())
-    }
-
-    fn paused(&self) -> bool {
-        self.replay.is_paused()
-    }
-
-    fn set_paused(&self, paused: bool) {
-        if self.replay.is_paused() != paused {
-            let (backend, what) = (&self.name, if paused { "paused" } else { "resumed" });
-            tracing::info!(%backend, paused, "backend {backend}: replay is {what}, as an operator asked");
-        }
-        self.replay.set_paused(paused);
-    }
-
-    fn pace(&self) -> api::Replay {
-        let status = self.replay.status(self.clock.now());
-        api::Replay {
-            profile: status.profile.as_str().into(),
-            in_flight: status.in_flight,
-            window: status.window,
-            slow_start: status.slow_start,
-            ramp: status.ramp.as_str().into(),
-            hold: status.hold.as_str().into(),
-            held_until: status.held_until.map(|until| until.to_string()),
-            slowdown: status.slowdown,
-            growing: status.growing,
-            growing_keys: status.growing_keys,
-            auth_expired: status.auth_expired,
-            estimate_ratio: status.estimate_ratio,
-        }
     }
 }

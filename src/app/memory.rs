@@ -1,7 +1,8 @@
-//! What was learned of the backends' loads, kept over a restart: a restart during an outage must not begin with a guess.
+//! What was learned of the backends' loads, and what an operator said of them, kept over a restart: a restart during an outage must not begin with a guess,
+//! and one during a repair must not begin to replay.
 //!
-//! One small JSON file beside the store, `<store.path>.limits`, replaced as a whole by a rename. It is written by a blocking thread every now and then
-//! and at the end, never on the way of a request. A file that is damaged, or missing, costs nothing but the learning.
+//! One small JSON file beside the store, `<store.path>.limits`, replaced as a whole by a rename. It is written by a blocking thread every now and then,
+//! after each word of an operator, and at the end, never on the way of a request. A file that is damaged, or missing, costs nothing but the learning.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,17 @@ use crate::health::Memory;
 pub(super) const INTERVAL: Duration = Duration::from_secs(15);
 
 /// What the file holds: of every backend, by name.
-pub(super) type Memories = BTreeMap<String, Memory>;
+pub(super) type Memories = BTreeMap<String, Known>;
+
+/// What is kept of one backend.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Known {
+    #[serde(flatten)]
+    pub(super) memory: Memory,
+    /// Whether an operator has stopped its replay.
+    #[serde(default)]
+    pub(super) paused: bool,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct File {
@@ -54,7 +65,10 @@ impl Keeper {
         let (path, file) = (self.path.clone(), File { version: VERSION, backends: memories });
         let written = tokio::task::spawn_blocking(move || write(&path, &file).map(|()| file.backends)).await;
         match written {
-            Ok(Ok(memories)) => self.written = memories,
+            Ok(Ok(memories)) => {
+                tracing::debug!("what was said and learned of the backends is kept");
+                self.written = memories;
+            }
             Ok(Err(error)) => tracing::warn!(file = %self.path.display(), %error, "the limits of the backends could not be kept"),
             Err(error) => tracing::error!(%error, "the thread that keeps the limits of the backends had panicked"),
         }
@@ -97,7 +111,7 @@ mod tests {
 
     fn memories() -> Memories {
         let bases = vec![Remembered { route: "marks".into(), safe: false, seconds: 0.08 }];
-        BTreeMap::from([("app".to_owned(), Memory { limit: Some(32.0), bases, mode: Mode::Spill })])
+        BTreeMap::from([("app".to_owned(), Known { memory: Memory { limit: Some(32.0), bases, mode: Mode::Spill }, paused: true })])
     }
 
     #[tokio::test]

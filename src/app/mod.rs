@@ -8,6 +8,7 @@ mod fleet;
 mod inherited;
 mod manager;
 mod memory;
+mod queue;
 mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -198,6 +199,7 @@ impl Control {
                 },
                 () = manager.beat() => {}
                 _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
+                () = self.admin.operated() => self.keeper.keep(self.fleet.memories()).await,
             }
         }
         manager.stopping(self.config.drain_timeout + SETTLE_GRACE);

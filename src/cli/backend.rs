@@ -17,7 +17,7 @@ use crate::{
 /// What can be told to a backend.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum BackendCommand {
-    /// Hold its replay: what is queued stays queued, until `resume` or a restart
+    /// Hold its replay: what is queued stays queued, until `resume`
     Pause(BackendArgs),
     /// Let its replay go on
     Resume(BackendArgs),

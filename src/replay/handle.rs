@@ -170,6 +170,17 @@ impl Handle {
         self.changed.notify_one();
     }
 
+    /// How it is to go.
+    pub fn settings(&self) -> Settings {
+        Settings::clone(&self.settings.load())
+    }
+
+    /// Replaces the settings alone; what is under way goes on.
+    pub fn set(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.changed.notify_one();
+    }
+
     /// Replaces the routes' response timeouts, for attempts that begin from now on.
     pub fn set_timeouts(&self, timeouts: RouteTimeouts) {
         self.timeouts.store(Arc::new(timeouts));

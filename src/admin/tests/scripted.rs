@@ -257,6 +257,10 @@ impl QueueView for Draining {
 
     fn set_paused(&self, _: bool) {}
 
+    fn set_replay(&self, _: &super::super::api::ReplayChange) -> Result<(), String> {
+        Ok(())
+    }
+
     fn pace(&self) -> Replay {
         Replay { profile: "gentle".into(), window: 7, ramp: "growing".into(), hold: "window".into(), ..Replay::default() }
     }
