@@ -173,7 +173,6 @@ fn spilling_that_cannot_work_is_named() {
 fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
     let route = |extra: &str| format!("{BASE}{extra}\n");
     let cases = [
-        format!("[[listeners]]\naddress = \"127.0.0.1:0\"\ntls = {{ cert_file = \"a\", key_file = \"b\" }}\n{BASE}"),
         format!("[[listeners]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = true\n{BASE}"),
         format!("[clients]\nrate = \"100/s\"\n{BASE}"),
         format!("[clients]\nburst = 200\n{BASE}"),

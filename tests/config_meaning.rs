@@ -9,7 +9,7 @@ use forebay::{
     config::{Config, ConfigError},
     envelope::{Delivery, order::Rule},
     health::{Check, Concurrency},
-    proxy::{HostMatch, ListenAddress, OnDeadLetter, PathMatch, When},
+    proxy::{HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, When},
     replay::{Profile, Rate},
     telemetry::AccessTarget,
 };
@@ -101,7 +101,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     let second = Duration::from_secs(1);
     assert!(config.workers >= 1);
     assert_eq!(config.drain_timeout, 30 * second);
-    assert_eq!(config.proxy.listeners, [ListenAddress::Tcp(tcp("127.0.0.1:8080"))]);
+    assert_eq!(config.proxy.listeners, [ListenerSettings::plain(ListenAddress::Tcp(tcp("127.0.0.1:8080")))]);
     let clients = &config.proxy.clients;
     assert_eq!((clients.trusted_proxies.len(), clients.max_connections), (0, 10_000));
     assert_eq!((clients.header_timeout, clients.idle_timeout), (10 * second, 75 * second));
@@ -140,7 +140,10 @@ fn what_is_written_about_the_process_is_what_is_meant() {
     let config = parse(MOST);
     let second = Duration::from_secs(1);
     assert_eq!((config.workers, config.drain_timeout), (3, 300 * second));
-    assert_eq!(config.proxy.listeners, [ListenAddress::Tcp(tcp("[::1]:80")), ListenAddress::Unix("/run/forebay.sock".into())]);
+    assert_eq!(
+        config.proxy.listeners,
+        [ListenAddress::Tcp(tcp("[::1]:80")), ListenAddress::Unix("/run/forebay.sock".into())].map(ListenerSettings::plain)
+    );
     let clients = &config.proxy.clients;
     assert_eq!(clients.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
     assert_eq!((clients.max_connections, clients.header_timeout, clients.idle_timeout), (20, second, 2 * second));
@@ -202,7 +205,7 @@ fn a_smaller_limit_on_bodies_bounds_what_spills_without_a_word() {
 #[test]
 fn quick_mode_sends_everything_to_one_backend_and_spills_its_writes() {
     let config = Config::quick("http://127.0.0.1:3000", "127.0.0.1:9090", Path::new("/tmp/x")).unwrap();
-    assert_eq!(config.proxy.listeners, [ListenAddress::Tcp(tcp("127.0.0.1:9090"))]);
+    assert_eq!(config.proxy.listeners, [ListenerSettings::plain(ListenAddress::Tcp(tcp("127.0.0.1:9090")))]);
     assert_eq!(config.admin.address, tcp("127.0.0.1:8081"));
     assert_eq!(config.store.path, Path::new("/tmp/x/forebay.redb"));
     assert_eq!((&*config.backends[0].name, config.backends.len()), ("backend", 1));

@@ -4,6 +4,7 @@
 //! [`App::run`] then carries traffic until it is told to stop. Traffic runs on worker threads, one runtime each; everything else (replay, probes, the
 //! admin listener) runs on the calling thread, so that it answers also when traffic keeps the workers busy.
 
+mod doors;
 mod fleet;
 mod inherited;
 mod manager;
@@ -20,11 +21,12 @@ use crate::{
     admin::{self, AdminState, Phase},
     config::Config,
     envelope::Clock,
-    proxy::{BindError, ListenAddress, Shared, Sockets},
+    proxy::{BindError, CertificateError, ListenAddress, ListenerSettings, Shared, Sockets},
     store::{OpenError, Store, redb::RedbStore},
     telemetry::{AccessLog, Metrics},
 };
 
+use doors::Doors;
 use fleet::Fleet;
 use inherited::Inherited;
 use manager::Manager;
@@ -43,6 +45,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("{0}; is another program using it?")]
     Bind(#[from] BindError),
+    /// A certificate of a listener cannot be used.
+    #[error("{0}; see `listeners.tls`")]
+    Certificate(#[from] CertificateError),
     /// The admin address cannot be listened on.
     #[error("cannot listen on the admin address {address}: {source}; is another forebay using it? See `admin.address`")]
     Admin {
@@ -87,6 +92,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     fleet: Fleet,
     keeper: Keeper,
+    doors: Doors,
     sockets: Vec<Sockets>,
     admin_listener: std::net::TcpListener,
     admin_address: SocketAddr,
@@ -104,7 +110,8 @@ impl App {
         let commits = metrics.store();
         store.on_commit(move |operations, took| commits.committed(operations, took));
         let store: Arc<dyn Store> = store;
-        let listen = |address| Sockets::open(address, inherited.take(address), config.workers);
+        let doors = Doors::open(&config.proxy.listeners, metrics.clone(), clock.clone())?;
+        let listen = |listener: &ListenerSettings| Sockets::open(&listener.address, inherited.take(&listener.address), config.workers);
         let sockets = config.proxy.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
         let passed = inherited.take(&ListenAddress::Tcp(config.admin.address));
         let (admin_listener, admin_address) =
@@ -117,7 +124,7 @@ impl App {
         fleet.remember(&known);
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));
         let shared = Shared { site, store, clock, access_log };
-        Ok(Self { config, shared, metrics, fleet, keeper, sockets, admin_listener, admin_address })
+        Ok(Self { config, shared, metrics, fleet, keeper, doors, sockets, admin_listener, admin_address })
     }
 
     /// Where the proxy listens, with the ports that the system chose.
@@ -137,7 +144,7 @@ impl App {
             tracing::info!(%address, role = "proxy", "listening");
         }
         tracing::info!(address = %self.admin_address, role = "admin", "listening");
-        let workers = Workers::start(&self.shared, self.sockets, self.config.workers)?;
+        let workers = Workers::start(&self.shared, self.doors.iter().cloned().zip(self.sockets).collect(), self.config.workers)?;
         let view = self.fleet.view(&self.config);
         let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view);
         let control = Control {
@@ -146,6 +153,7 @@ impl App {
             metrics: self.metrics,
             fleet: self.fleet,
             keeper: self.keeper,
+            doors: self.doors,
             admin,
             workers,
             orders,
@@ -161,6 +169,7 @@ struct Control {
     metrics: Arc<Metrics>,
     fleet: Fleet,
     keeper: Keeper,
+    doors: Doors,
     admin: Arc<AdminState>,
     workers: Workers,
     orders: mpsc::Receiver<Order>,
@@ -181,12 +190,14 @@ impl Control {
         manager.ready();
         let mut keep = tokio::time::interval(memory::INTERVAL);
         keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(doors::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(Order::Reload(config)) => {
                         manager.reloading();
-                        self.reload(*config);
+                        self.reload(*config).await;
                         manager.ready();
                     }
                     Some(Order::ReloadFailed) => {
@@ -200,6 +211,7 @@ impl Control {
                 () = manager.beat() => {}
                 _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
                 () = self.admin.operated() => self.keeper.keep(self.fleet.memories()).await,
+                _ = look.tick() => self.doors.refresh(false).await,
             }
         }
         manager.stopping(self.config.drain_timeout + SETTLE_GRACE);
@@ -219,7 +231,7 @@ impl Control {
     }
 
     /// Takes over what may change while we run, and says what may not.
-    fn reload(&mut self, config: Config) {
+    async fn reload(&mut self, config: Config) {
         for (changed, what) in [
             (config.proxy.listeners != self.config.proxy.listeners, "listeners"),
             (config.workers != self.config.workers, "workers"),
@@ -231,6 +243,7 @@ impl Control {
                 tracing::warn!("a change of `{what}` takes effect at the next start");
             }
         }
+        self.doors.refresh(true).await;
         self.fleet.replace(&config);
         self.shared.site.store(Arc::new(self.fleet.site(&config)));
         self.admin.set_view(self.fleet.view(&config));

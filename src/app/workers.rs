@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     backend::SWEEP,
-    proxy::{Connections, Listener, Shared, Sockets, Worker},
+    proxy::{Connections, Door, Listener, Shared, Sockets, Worker},
 };
 
 use super::StartError;
@@ -25,7 +25,7 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `count` threads, each with a socket of every listener.
-    pub(super) fn start(shared: &Shared, mut sockets: Vec<Sockets>, count: usize) -> Result<Self, StartError> {
+    pub(super) fn start(shared: &Shared, mut sockets: Vec<(Arc<Door>, Sockets)>, count: usize) -> Result<Self, StartError> {
         let connections = Arc::new(Connections::default());
         let (stop, stops) = watch::channel(false);
         let (end, ends) = watch::channel(false);
@@ -35,7 +35,8 @@ impl Workers {
             let listeners = {
                 // A tokio listener belongs to the runtime within which it is made.
                 let _within = runtime.enter();
-                sockets.iter_mut().filter_map(Sockets::take).collect::<io::Result<Vec<_>>>().map_err(StartError::Thread)?
+                let taken = sockets.iter_mut().filter_map(|(door, sockets)| Some(sockets.take()?.map(|listener| (door.clone(), listener))));
+                taken.collect::<io::Result<Vec<_>>>().map_err(StartError::Thread)?
             };
             let traffic = carry(Worker::new(shared.clone()), listeners, workers.connections.clone(), stops.clone(), ends.clone());
             let named = thread::Builder::new().name(format!("worker-{number}"));
@@ -71,13 +72,13 @@ impl Workers {
 /// One thread's work, until `end`.
 async fn carry(
     worker: Arc<Worker>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Arc<Door>, Listener)>,
     connections: Arc<Connections>,
     stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
 ) {
-    for listener in listeners {
-        tokio::spawn(worker.clone().listen(listener, connections.clone(), stop.clone()));
+    for (door, listener) in listeners {
+        tokio::spawn(worker.clone().listen(listener, door, connections.clone(), stop.clone()));
     }
     let mut sweep = tokio::time::interval(SWEEP);
     loop {

@@ -56,7 +56,7 @@ fn summary(name: &str, config: &Config) -> String {
     let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let servers = config.backends.iter().map(|backend| backend.backend.servers.len()).sum();
     let spilling = config.proxy.routes.iter().filter(|route| route.spill.is_some()).count();
-    let listeners = config.proxy.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listeners = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ");
     format!(
         "{name}: OK: {}, {}, {} ({spilling} spilling); listens on {listeners}, admin on {}",
         count(config.backends.len(), "backend"),

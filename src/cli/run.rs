@@ -36,7 +36,11 @@ fn may_pass(error: &StartError) -> bool {
         StartError::Thread(_) | StartError::Store(OpenError::InUse(_)) => true,
         StartError::Bind(error) => taken(&error.source),
         StartError::Admin { source, .. } => taken(source),
-        StartError::Store(_) | StartError::AccessLog(_) | StartError::NoListener(_) | StartError::Unclaimed(_) => false,
+        StartError::Store(_)
+        | StartError::AccessLog(_)
+        | StartError::Certificate(_)
+        | StartError::NoListener(_)
+        | StartError::Unclaimed(_) => false,
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessFormat, AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Named, Size},
+    values::{Concurrency, Engine, Named, OneOrMore, Size},
 };
 use crate::{
     backend::{Fingerprint, Protocol, ServerAddress},
@@ -61,7 +61,7 @@ impl Section for File {
     const ABOUT: &'static str = "Configuration of forebay, a load-shedding reverse proxy that never loses a write.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        let listener = Listener { address: Some(At::nowhere(ListenAddress::Tcp(LISTEN))) };
+        let listener = Listener::plain(ListenAddress::Tcp(LISTEN));
         Self {
             workers: table.maybe(key("workers", "Threads that carry traffic. Default: the cores that the process may use.").range(1, 1024)),
             drain_timeout: table.or(
@@ -87,17 +87,49 @@ impl Section for File {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub address: Option<At<ListenAddress>>,
+    pub tls: Option<At<OneOrMore<Certificate>>>,
+}
+
+impl Listener {
+    /// One that has nothing but an address.
+    pub(super) fn plain(address: ListenAddress) -> Self {
+        Self { address: Some(At::nowhere(address)), tls: None }
+    }
 }
 
 impl Section for Listener {
     const ABOUT: &'static str = "One address where clients are awaited.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        table.later("tls", "TLS");
         table.later("proxy_protocol", "PROXY protocol");
         Self {
             address: table
                 .need(key("address", "An IP address and port such as `127.0.0.1:8080`, or `unix:/PATH`. Port 0 lets the system choose.")),
+            tls: table.maybe(
+                key(
+                    "tls",
+                    "Speak TLS, and HTTP/1.1 or HTTP/2 by ALPN. One certificate, or an array of several: a client gets the one for the host that it names, else the first. \
+                     New files are taken over within seconds, or at HUP.",
+                )
+                .not_empty(),
+            ),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Certificate {
+    pub cert_file: Option<At<PathBuf>>,
+    pub key_file: Option<At<PathBuf>>,
+}
+
+impl Section for Certificate {
+    const ABOUT: &'static str = "A certificate and its key. The names that it is for are those in it.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            cert_file: table.need(key("cert_file", "A PEM file with the certificate, and behind it those that lead to its root.")),
+            key_file: table.need(key("key_file", "A PEM file with its private key, without a passphrase.")),
         }
     }
 }
@@ -122,7 +154,11 @@ impl Section for Clients {
             trusted_proxies: table
                 .or(key("trusted_proxies", "Addresses and networks whose X-Forwarded-For and Forwarded are believed."), Vec::new()),
             max_connections: table.or(key("max_connections", "Connections at once, over all listeners.").range(1, 10_000_000), 10_000),
-            header_timeout: table.or(key("header_timeout", "Time to receive all headers of a request.").range(100 * MS, HOUR), 10 * SECOND),
+            header_timeout: table.or(
+                key("header_timeout", "Time to receive all headers of a request, and before that for a TLS handshake.")
+                    .range(100 * MS, HOUR),
+                10 * SECOND,
+            ),
             idle_timeout: table.or(
                 key(
                     "idle_timeout",

@@ -4,7 +4,7 @@
 //! [`read`] walks the TOML by the shape that [`mod@file`] declares (types, units, ranges, unknown keys), [`check`] turns the shape into settings and
 //! names what cannot be together, [`fault`] shows what was found at its place. The shape is declared once: the [`mod@schema`] is the same walk without a document.
 //!
-//! Opening listeners, stores and logs is left to the rooms that own them; here only the token file is read.
+//! Opening listeners, stores and logs is left to the rooms that own them; here only the token file and certificates are read, the latter to be forgotten again.
 
 mod check;
 mod fault;

@@ -37,6 +37,9 @@ fn visit(schema: &Json, path: &str, see: &mut impl FnMut(&str, &serde_json::Map<
             visit(schema, &join(name), see);
         }
     }
+    for form in schema.get("anyOf").and_then(Json::as_array).into_iter().flatten().take(1) {
+        visit(form, path, see);
+    }
     if let Some(items) = schema.get("items") {
         visit(items, path, see);
     }

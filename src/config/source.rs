@@ -145,7 +145,7 @@ impl Source {
     /// Puts what flags and variables say in the place of what the file says.
     fn apply(&self, file: &mut File, faults: &mut Faults) {
         if let Some(address) = self.listen.as_ref().and_then(|said| value::<ListenAddress>(said, faults)) {
-            file.listeners = At::nowhere(vec![At::nowhere(Listener { address: Some(At::nowhere(address)) })]);
+            file.listeners = At::nowhere(vec![At::nowhere(Listener::plain(address))]);
         }
         if let Some(data) = &self.data {
             file.store.path = At::nowhere(data.join(STORE_FILE));
@@ -178,6 +178,7 @@ fn one_backend(said: &Said, file: &mut File, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::ListenerSettings;
 
     fn choose(flags: Flags, variables: &[(&str, &str)], files: &[&str]) -> Result<Source, SourceError> {
         let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
@@ -226,7 +227,7 @@ mod tests {
         let flags = Flags { config: Some(path), listen: Some("127.0.0.1:3".into()), ..Flags::default() };
         let env = [("FOREBAY_LISTEN", "127.0.0.1:4"), ("FOREBAY_DATA", "/q"), ("FOREBAY_LOG_LEVEL", "debug")];
         let config = choose(flags, &env, &[]).unwrap().load().unwrap();
-        assert_eq!(config.proxy.listeners, [ListenAddress::Tcp("127.0.0.1:3".parse().unwrap())]);
+        assert_eq!(config.proxy.listeners, [ListenerSettings::plain(ListenAddress::Tcp("127.0.0.1:3".parse().unwrap()))]);
         assert_eq!(config.store.path, Path::new("/q/forebay.redb"));
         assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
     }

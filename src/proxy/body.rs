@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,19 +14,15 @@ use crate::{
     store::{PayloadBody, StoreError},
 };
 
-use super::{
-    access::Entry,
-    tunnel::Tunnel,
-    watch::{Phase, Watch},
-};
+use super::{access::Entry, tunnel::Tunnel, watch::Answering};
 
 /// The body of a response.
 pub(super) struct ClientBody {
     kind: Kind,
     /// Logged when the body ends or is dropped; none when the access log is off.
     entry: Option<Box<Entry>>,
-    /// Told when the answer is over.
-    watch: Option<Arc<Watch>>,
+    /// Dropped when the answer is over.
+    answering: Option<Answering>,
     /// The connection closes after it, read to its end or not.
     refusal: bool,
 }
@@ -66,18 +61,18 @@ impl ClientBody {
     /// A body that we wrote.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, watch: None, refusal: false }
+        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, answering: None, refusal: false }
     }
 
     pub(super) fn passing(body: ResponseBody, seats: Option<Seats>) -> Self {
         // A response without a body is over with its head.
         let seats = seats.filter(|_| !body.is_end_stream());
-        Self { kind: Kind::Passing(body, seats), entry: None, watch: None, refusal: false }
+        Self { kind: Kind::Passing(body, seats), entry: None, answering: None, refusal: false }
     }
 
     /// A 101, and what follows it.
     pub(super) fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, watch: None, refusal: false }
+        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, answering: None, refusal: false }
     }
 
     /// What follows a 101, if this is its body; it takes the line of the access log along.
@@ -95,7 +90,7 @@ impl ClientBody {
     }
 
     pub(super) fn kept(body: PayloadBody) -> Self {
-        Self { kind: Kind::Kept(body), entry: None, watch: None, refusal: false }
+        Self { kind: Kind::Kept(body), entry: None, answering: None, refusal: false }
     }
 
     pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
@@ -109,21 +104,11 @@ impl ClientBody {
         self
     }
 
-    /// The connection is idle again when this body has been written or given up.
-    pub(super) fn then_idle(mut self, watch: Arc<Watch>) -> Self {
-        if self.refusal {
-            watch.refuse();
-        }
-        self.watch = Some(watch);
+    /// The request has been answered when this body has been written or given up.
+    pub(super) fn ends(mut self, mut answering: Answering) -> Self {
+        answering.answered(self.refusal);
+        self.answering = Some(answering);
         self
-    }
-}
-
-impl Drop for ClientBody {
-    fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.enter(Phase::Idle);
-        }
     }
 }
 

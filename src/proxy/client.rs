@@ -28,14 +28,21 @@ pub(super) struct Client {
     ip_value: HeaderValue,
     /// Whether what it says about those before it is believed.
     trusted: bool,
+    /// Whether it came by TLS.
+    secure: bool,
 }
 
 impl Client {
     /// The client at the other end of a TCP connection; none for a unix socket, whose peer is on this machine.
-    pub(super) fn new(peer: Option<SocketAddr>, trusted_proxies: &[IpNet]) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, trusted_proxies: &[IpNet], secure: bool) -> Self {
         let ip = peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip().to_canonical());
         let ip_value = HeaderValue::from_str(&ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { ip, ip_value, trusted: trusted_proxies.iter().any(|net| net.contains(&ip)) }
+        Self { ip, ip_value, trusted: trusted_proxies.iter().any(|net| net.contains(&ip)), secure }
+    }
+
+    /// The address of the peer.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.ip
     }
 
     /// The address that a request came from: the peer's, or behind trusted proxies the last one that no trusted proxy has.
@@ -58,7 +65,10 @@ impl Client {
 
     /// Whether a request was sent over TLS: to a trusted proxy that says so.
     pub(super) fn is_https(&self, headers: &HeaderMap) -> bool {
-        self.trusted && headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+        match headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted) {
+            Some(proto) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
+            None => self.secure,
+        }
     }
 
     /// Makes the head of a client's request that of the request to the backend. `seen` is what [`inspect`](super::inspect::inspect) saw in it.
@@ -77,13 +87,13 @@ impl Client {
         if seen.ours {
             remove_ours(headers);
         }
-        let http = HeaderValue::from_static("http");
+        let scheme = HeaderValue::from_static(if self.secure { "https" } else { "http" });
         if self.trusted {
             headers.append(X_FORWARDED_FOR, self.ip_value.clone());
-            headers.entry(X_FORWARDED_PROTO).or_insert(http);
+            headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
         } else {
             headers.insert(X_FORWARDED_FOR, self.ip_value.clone());
-            headers.insert(X_FORWARDED_PROTO, http);
+            headers.insert(X_FORWARDED_PROTO, scheme);
             if seen.forwarded {
                 headers.remove(FORWARDED);
             }
@@ -154,7 +164,7 @@ mod tests {
         let request = request.body(()).unwrap();
         let seen = inspect(&request)?;
         let mut parts = request.into_parts().0;
-        Client::new(Some(peer.parse().unwrap()), &trusted).prepare(&mut parts, &seen)?;
+        Client::new(Some(peer.parse().unwrap()), &trusted, false).prepare(&mut parts, &seen)?;
         Ok(parts)
     }
 
@@ -185,7 +195,7 @@ mod tests {
         assert_eq!(all(&parts, "x-forwarded-for"), ["6.6.6.6, 192.0.2.7, 10.1.1.1", "10.0.0.1"]);
         assert_eq!(all(&parts, "x-forwarded-proto"), ["https"]);
         let nets: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let client = Client::new(Some("10.0.0.1:5".parse().unwrap()), &nets);
+        let client = Client::new(Some("10.0.0.1:5".parse().unwrap()), &nets, false);
         assert_eq!(client.address(&parts.headers, &nets), "192.0.2.7".parse::<IpAddr>().unwrap());
     }
 
@@ -211,7 +221,7 @@ mod tests {
             ("forwarded", "proto=https", "10.0.0.1"),
         ] {
             let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
-            let address = |peer: &str| Client::new(Some(peer.parse().unwrap()), &nets).address(&headers, &nets).to_string();
+            let address = |peer: &str| Client::new(Some(peer.parse().unwrap()), &nets, false).address(&headers, &nets).to_string();
             assert_eq!(address("10.0.0.1:5"), expected, "{name}: {value}");
             assert_eq!(address("192.0.2.99:5"), "192.0.2.99", "a stranger is not believed");
         }

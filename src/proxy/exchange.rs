@@ -110,6 +110,18 @@ impl Exchange {
         }
     }
 
+    /// Answers one that cannot be understood.
+    pub(super) fn refuse<B>(self, what: Malformed, request: &Request<B>) -> Response<ClientBody> {
+        let shared = &self.worker.shared;
+        let response = answer::malformed(what, request.headers());
+        if !shared.access_log.is_on() {
+            return response;
+        }
+        let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.client.peer(), request);
+        entry.answered(response.status(), Verdict::REFUSED);
+        response.map(|body| body.log_at_end(entry))
+    }
+
     /// A route that needs no backend.
     fn by_route(&self, site: &Site, own: &Own, request: Request<Incoming>, seen: &Seen) -> Response<ClientBody> {
         let (mut head, _body) = request.into_parts();

@@ -17,6 +17,8 @@ const MOST_ROUNDS: u32 = 10;
 pub(super) enum Malformed {
     /// RFC 9112 section 3.2: a server must answer 400 to a request without exactly one `Host`, or with one that names no host.
     Host,
+    /// RFC 9113 section 8.3.1: `Host` and `:authority` name two hosts.
+    Authority,
     /// RFC 9112 section 6.3: two lengths are a smuggling attempt or a broken sender.
     Length,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
@@ -46,6 +48,7 @@ impl Malformed {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "an HTTP/1.1 request needs exactly one Host field, with a host name or address and perhaps a port",
+            Self::Authority => "the request names one host in Host and another in :authority",
             Self::Length => "the request has more than one Content-Length",
             Self::Target => "the request target must be a path",
             Self::Path => "the path of the request leads above the root",

@@ -7,10 +7,12 @@ mod access;
 mod answer;
 mod body;
 mod client;
+mod connection;
 mod decide;
 mod dispatch;
 mod exchange;
 mod forward;
+mod h2;
 mod inspect;
 mod listener;
 mod outcome;
@@ -23,6 +25,7 @@ mod sockets;
 mod spill;
 mod stream;
 mod strict;
+mod tls;
 mod tunnel;
 mod watch;
 
@@ -32,14 +35,15 @@ use arc_swap::ArcSwap;
 
 use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
-pub use listener::Connections;
+pub use listener::{Connections, Door};
 pub(crate) use route::path::can_be_matched;
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
 pub use settings::{
-    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, OnDeadLetter, PathMatch, Rewrite, RouteSettings, Scheme, Settings, Spill,
-    Target, When,
+    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, Rewrite, RouteSettings, Scheme,
+    Settings, Spill, Target, When,
 };
 pub use sockets::{BindError, Listener, Sockets};
+pub use tls::{CertificateError, CertificateFiles, CertificateState, Refreshed, check as check_certificate};
 
 /// What is configured and may change while we run.
 pub struct Site {

@@ -6,18 +6,34 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use super::route::Template;
+use super::{route::Template, tls::CertificateFiles};
 use crate::envelope::{Delivery, Name, order::Rule};
 
 /// Everything that the proxy is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where it listens; at least one.
-    pub listeners: Vec<ListenAddress>,
+    pub listeners: Vec<ListenerSettings>,
     /// Limits on what clients may do.
     pub clients: Clients,
     /// Routes, in the order of the configuration.
     pub routes: Vec<RouteSettings>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where it is.
+    pub address: ListenAddress,
+    /// Its certificates, the one for clients that name no host first; none for no TLS.
+    pub tls: Vec<CertificateFiles>,
+}
+
+impl ListenerSettings {
+    /// One that has nothing but an address.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self { address, tls: Vec::new() }
+    }
 }
 
 /// Where a listener is.
@@ -45,7 +61,7 @@ pub struct Clients {
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at once, over all listeners.
     pub max_connections: usize,
-    /// Time to receive all headers of a request, from its first byte.
+    /// Time for a TLS handshake, and again to receive all headers of a request, from its first byte.
     pub header_timeout: Duration,
     /// Time that a connection may stay open without a request.
     pub idle_timeout: Duration,

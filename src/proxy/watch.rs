@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -16,9 +16,6 @@ use tokio::time::Instant;
 
 use super::tunnel::Tunnel;
 
-/// How long a connection without a request stays open after it is told to end: a request may be under way that its client sent before it could know.
-pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
-
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -28,6 +25,8 @@ pub(super) enum Phase {
     Head,
     /// A request is being answered.
     Busy,
+    /// Nothing yet: it has just been accepted.
+    Fresh,
 }
 
 /// The phase of one connection, shared by its socket, its service and its timer.
@@ -40,6 +39,49 @@ pub(super) struct Watch {
     /// The connection speaks another protocol from now on.
     handed_over: AtomicBool,
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// Set when it carries many requests at a time (HTTP/2).
+    multiplexed: AtomicBool,
+    /// Of those, how many are being answered, how many have been, and how many of these their client took back.
+    streams: AtomicU32,
+    ended: AtomicU32,
+    cancelled: AtomicU32,
+}
+
+/// Cancelled streams that a client has for nothing: who leaves a page that is loading cancels dozens.
+const CANCELLED_FOR_NOTHING: u32 = 100;
+
+/// One request that is being answered, until its answer has ended or was given up.
+pub(super) struct Answering {
+    watch: Arc<Watch>,
+    answered: bool,
+}
+
+impl Answering {
+    /// The connection has a request to answer.
+    pub(super) fn begin(watch: &Arc<Watch>) -> Self {
+        if watch.multiplexed.load(Relaxed) {
+            watch.streams.fetch_add(1, Relaxed);
+        }
+        watch.enter(Phase::Busy);
+        Self { watch: watch.clone(), answered: false }
+    }
+
+    /// There is an answer; this goes with its body. `refusal`: the client may still be sending what nobody will read.
+    pub(super) fn answered(&mut self, refusal: bool) {
+        self.answered = true;
+        if refusal {
+            self.watch.refuse();
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.watch.multiplexed.load(Relaxed) && !self.watch.stream_ended(self.answered) {
+            return;
+        }
+        self.watch.enter(Phase::Idle);
+    }
 }
 
 impl Watch {
@@ -47,11 +89,42 @@ impl Watch {
     pub(super) fn begin() -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
-            word: AtomicU64::new(Phase::Head as u64),
+            word: AtomicU64::new(Phase::Fresh as u64),
             refused: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             tunnel: Mutex::new(None),
+            multiplexed: AtomicBool::new(false),
+            streams: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
+            cancelled: AtomicU32::new(0),
         })
+    }
+
+    /// From now on it speaks HTTP/2 and carries many requests at a time. Between them it is idle, whatever else it is told.
+    pub(super) fn multiplex(&self) {
+        self.multiplexed.store(true, Relaxed);
+        self.handed_over.store(true, Relaxed);
+        self.enter(Phase::Idle);
+    }
+
+    /// Counts the end of a stream; true when it was the last one.
+    fn stream_ended(&self, answered: bool) -> bool {
+        self.ended.fetch_add(1, Relaxed);
+        if !answered {
+            self.cancelled.fetch_add(1, Relaxed);
+        }
+        self.streams.fetch_sub(1, Relaxed) == 1
+    }
+
+    /// Whether most of its streams were begun only to be cancelled: work for us and the backend, and none for the client (CVE-2023-44487).
+    pub(super) fn is_flooded(&self) -> bool {
+        let cancelled = self.cancelled.load(Relaxed);
+        cancelled > CANCELLED_FOR_NOTHING && cancelled > self.ended.load(Relaxed) / 2
+    }
+
+    /// What it is doing.
+    pub(super) fn phase(&self) -> Phase {
+        self.now().0
     }
 
     /// Enters a phase. When it began is noted by [`stamp`](Self::stamp), once the connection has nothing more to do for now: most phases are
@@ -62,8 +135,12 @@ impl Watch {
 
     /// Bytes have arrived: the first ones after a pause begin a head.
     pub(super) fn received(&self) {
-        if self.word.load(Relaxed) & 3 == Phase::Idle as u64 {
+        let phase = self.word.load(Relaxed) & 3;
+        if phase == Phase::Idle as u64 && !self.multiplexed.load(Relaxed) {
             self.enter(Phase::Head);
+        } else if phase == Phase::Fresh as u64 {
+            // Its time began with the connection.
+            self.word.store(Phase::Head as u64, Relaxed);
         }
     }
 
@@ -93,11 +170,6 @@ impl Watch {
         self.refused.load(Relaxed) || self.word.load(Relaxed) & 3 == Phase::Head as u64
     }
 
-    /// Whether a request is being answered.
-    pub(super) fn is_busy(&self) -> bool {
-        self.word.load(Relaxed) & 3 == Phase::Busy as u64
-    }
-
     /// Notes when the phase began, if that has not been noted; true when that is the beginning of a head.
     pub(super) fn stamp(&self) -> bool {
         let word = self.word.load(Relaxed);
@@ -114,7 +186,8 @@ impl Watch {
         let phase = match word & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Fresh,
         };
         (phase, self.began + Duration::from_millis(word >> 2))
     }
@@ -125,7 +198,7 @@ impl Watch {
         let (phase, since) = self.now();
         let deadline = match phase {
             Phase::Idle => since + idle_timeout,
-            Phase::Head => since + header_timeout,
+            Phase::Head | Phase::Fresh => since + header_timeout,
             Phase::Busy => now + header_timeout.min(idle_timeout),
         };
         if deadline <= now { Err(phase) } else { Ok(deadline) }
@@ -198,7 +271,7 @@ mod tests {
         let watch = Watch::begin();
         assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header));
         tokio::time::advance(header).await;
-        assert_eq!(watch.deadline(header, idle), Err(Phase::Head));
+        assert_eq!(watch.deadline(header, idle), Err(Phase::Fresh));
         watch.enter(Phase::Busy);
         tokio::time::advance(idle * 9).await;
         assert!(watch.deadline(header, idle).is_ok(), "a request that takes long is not idle");

@@ -6,13 +6,17 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 
-use super::{Gauges, Histogram};
+use super::{
+    Gauges, Histogram,
+    scrape::{CertificateGauges, certificates_registry},
+};
 use crate::envelope::{DeadReason, Name, Reason};
 
 /// Media type of [`Metrics::encode`] (OpenMetrics 1.0, which every Prometheus since 2.5 reads).
@@ -42,6 +46,7 @@ pub struct Metrics {
     store: StoreMetrics,
     access_log_dropped: Counter,
     last_reload_successful: Gauge,
+    certificates: Mutex<Vec<CertificateGauges>>,
 }
 
 /// How a client's request ended.
@@ -163,6 +168,7 @@ impl Metrics {
             store: StoreMetrics { commit: Histogram::of_durations(), batch: Histogram::of_batches() },
             access_log_dropped: Counter::default(),
             last_reload_successful: Gauge::default(),
+            certificates: Mutex::default(),
         };
         metrics.last_reload_successful.set(1);
         metrics.register();
@@ -262,11 +268,17 @@ impl Metrics {
         self.last_reload_successful.set(i64::from(successful));
     }
 
+    /// The certificates of all listeners, as they are now.
+    pub fn certificates(&self, certificates: Vec<CertificateGauges>) {
+        *self.certificates.lock() = certificates;
+    }
+
     /// The whole exposition, of type [`CONTENT_TYPE`], with what other rooms know now.
     pub fn encode(&self, gauges: &Gauges) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &gauges.registry())?;
+        encode_registry(&mut text, &certificates_registry(&self.certificates.lock()))?;
         encode_eof(&mut text)?;
         Ok(text)
     }

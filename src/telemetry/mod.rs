@@ -14,4 +14,4 @@ pub use access::{AccessEntry, AccessFormat, AccessLog, AccessTarget};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
-pub use scrape::{BackendGauges, Gauges, ReplayGauges, StoreGauges};
+pub use scrape::{BackendGauges, CertificateGauges, Gauges, ReplayGauges, StoreGauges};

@@ -101,6 +101,17 @@ pub struct StoreGauges {
     pub committed_operations: u64,
 }
 
+/// One certificate that clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateGauges {
+    /// Its file.
+    pub file: Name,
+    /// When it ends, in seconds since 1970, if it says so.
+    pub expires_at: Option<u64>,
+    /// Whether what its file holds now is in force.
+    pub current: bool,
+}
+
 type Integers<const N: usize> = Family<Labels<N>, Gauge>;
 type Seconds = Family<Labels<1>, Gauge<f64, AtomicU64>>;
 
@@ -116,6 +127,28 @@ impl Gauges {
         }
         registry
     }
+}
+
+/// The gauges of certificates, ready to be encoded. Nothing at all for a program without any.
+pub(super) fn certificates_registry(certificates: &[CertificateGauges]) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    if certificates.is_empty() {
+        return registry;
+    }
+    let expiry = Integers::<1>::default();
+    let current = Integers::<1>::default();
+    for certificate in certificates {
+        let labels = [("certificate", certificate.file.clone())];
+        if let Some(expires_at) = certificate.expires_at {
+            expiry.get_or_create(&labels).set(integer(expires_at));
+        }
+        current.get_or_create(&labels).set(certificate.current.into());
+    }
+    let help = "When the certificate in force ends, in seconds since 1970";
+    registry.register_with_unit("tls_certificate_expiry", help, Unit::Seconds, expiry);
+    let help = "Whether the certificate and key that their files hold now are in force (0 or 1)";
+    registry.register("tls_certificate_last_reload_successful", help, current);
+    registry
 }
 
 fn register_queues(registry: &mut Registry, backends: &[BackendGauges]) {

@@ -9,8 +9,10 @@
 pub mod act;
 pub mod backend;
 pub mod client;
+pub mod h2;
 pub mod open;
 pub mod program;
+pub mod secure;
 pub mod site;
 pub mod tls;
 pub mod wire;

@@ -50,6 +50,12 @@ impl Site {
         self
     }
 
+    /// Lines for the last listener beside its address.
+    pub fn listening(mut self, lines: &str) -> Self {
+        self.listeners.push_str(&format!("{lines}\n"));
+        self
+    }
+
     /// Lines of `[clients]`.
     pub fn clients(mut self, lines: &str) -> Self {
         self.clients = lines.into();

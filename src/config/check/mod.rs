@@ -4,6 +4,7 @@
 //! is left out of comparisons, so that one fault is not told twice.
 
 mod backends;
+mod listeners;
 mod places;
 mod routes;
 mod tls;
@@ -90,11 +91,12 @@ fn with_syntax(text: &str, errors: &[toml::de::Error], others: Vec<Fault>) -> Ve
 /// Everything together. `None` means that a fault was noted.
 fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     let File { workers, drain_timeout, listeners, clients, admin, store, log, backends, routes } = file;
-    let listeners: Vec<_> = listeners.value.into_iter().filter_map(|listener| listener.value.address).collect();
-    places::listeners(&listeners, faults);
-    let admin = admin_settings(admin, &listeners, faults);
+    let listeners = listeners::settings(listeners.value, faults);
+    let addresses: Vec<_> = listeners.iter().map(|(address, _)| address.clone()).collect();
+    places::listeners(&addresses, faults);
+    let admin = admin_settings(admin, &addresses, faults);
     if let Some(backends) = &backends {
-        places::loops(&backends.value.0, &listeners, admin.address, faults);
+        places::loops(&backends.value.0, &addresses, admin.address, faults);
     }
     let around = routes::Surroundings {
         backends: backends.as_ref().map(|at| &at.value),
@@ -106,7 +108,7 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     Some(Config {
         workers: workers.map_or_else(cores, |at| at.value as usize),
         proxy: proxy::Settings {
-            listeners: listeners.into_iter().map(|at| at.value).collect(),
+            listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
             clients: client_settings(clients),
             routes: routes?,
         },

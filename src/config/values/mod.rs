@@ -50,6 +50,10 @@ pub(super) struct Share(pub f64);
 #[derive(Debug)]
 pub(super) struct Named<S>(pub Vec<(At<Name>, S)>);
 
+/// One table, or an array of them.
+#[derive(Debug)]
+pub(super) struct OneOrMore<S>(pub Vec<At<S>>);
+
 impl Value for Duration {
     const NOUN: &'static str = "a duration";
 
@@ -313,6 +317,26 @@ fn scalar<T: Value>(given: Given<'_>, faults: &mut Faults) -> Option<Vec<At<T>>>
     };
     faults.wrong(Some(given.span()), given.path, <Vec<At<T>>>::NOUN, wrong);
     None
+}
+
+impl<S: Section> Value for OneOrMore<S> {
+    const NOUN: &'static str = "a table, or an array of tables";
+
+    fn schema() -> Json {
+        json!({ "anyOf": [S::schema(), { "type": "array", "minItems": 1, "items": S::schema() }] })
+    }
+
+    fn read(given: Given<'_>, faults: &mut Faults) -> Option<Self> {
+        match given.value.get_ref() {
+            DeValue::Array(_) => <Vec<At<S>>>::read(given, faults).map(Self),
+            DeValue::Table(_) => S::read(given, faults).map(|value| Self(vec![At { value, span: Some(given.span()) }])),
+            other => {
+                let wrong = Wrong::because(format!("this is {}", article(other.type_str())));
+                faults.wrong(Some(given.span()), given.path, Self::NOUN, wrong);
+                None
+            }
+        }
+    }
 }
 
 impl<S: Section> Value for Named<S> {

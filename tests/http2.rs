@@ -1,0 +1,234 @@
+//! Clients that speak HTTP/2 without TLS, on the listener where others speak HTTP/1.1.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{
+    backend::{Backend, Trigger, answer, answer_when},
+    client::{self, Client},
+    h2::{Answer, Http2, get, whole},
+    program::Program,
+    site::Site,
+    within,
+};
+use http::{Method, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+async fn connect(program: &Program) -> Http2 {
+    Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await
+}
+
+async fn start(site: Site) -> Program {
+    Program::start(&site.to_string()).await
+}
+
+#[tokio::test]
+async fn a_client_may_begin_with_http2_on_any_listener() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let answer = connect(&program).await.exchange(get("/a?b=c"), "").await.unwrap();
+    assert_eq!((answer.status, answer.text(), answer.field("via")), (200, "ok", Some("1.1 forebay")));
+    let request = &backend.received(1).await[0];
+    assert_eq!((request.target.as_str(), request.field("host"), request.field("via")), ("/a?b=c", Some("test"), Some("2.0 forebay")));
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_preface_may_come_in_pieces() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    // A relay that passes the client's first bytes on one by one.
+    let relay = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, proxy) = (relay.local_addr().unwrap(), program.proxy());
+    tokio::spawn(async move {
+        let (client, _) = relay.accept().await.unwrap();
+        let server = TcpStream::connect(proxy).await.unwrap();
+        server.set_nodelay(true).unwrap();
+        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+        let up = async {
+            let mut byte = [0];
+            for _ in 0..40 {
+                from_client.read_exact(&mut byte).await.unwrap();
+                to_server.write_all(&byte).await.unwrap();
+            }
+            tokio::io::copy(&mut from_client, &mut to_server).await
+        };
+        let _ended = tokio::join!(up, tokio::io::copy(&mut from_server, &mut to_client));
+    });
+    let mut client = Http2::over(TcpStream::connect(address).await.unwrap()).await;
+    assert_eq!(client.exchange(get("/"), "").await.unwrap().status, 200);
+    // What only begins like it is a request as any other.
+    let mut other = Client::connect(program.proxy()).await;
+    other.send("PR").await;
+    assert_eq!(other.exchange("OPFIND / HTTP/1.1\r\nHost: test\r\n\r\n").await.status, 200);
+    assert_eq!(backend.received(2).await[1].method, "PROPFIND");
+}
+
+#[tokio::test]
+async fn a_request_reaches_the_backend_as_http1_has_it() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let request = Request::post("http://test/").header("cookie", "a=1").header("cookie", "b=2").header("te", "trailers");
+    assert_eq!(connect(&program).await.exchange(request, "body").await.unwrap().status, 200);
+    let request = &backend.received(1).await[0];
+    assert_eq!((request.field("cookie"), &request.body.content[..]), (Some("a=1; b=2"), &b"body"[..]));
+    assert_eq!(request.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cookie")).count(), 1);
+    assert!(request.has_letters("X-Forwarded-For"));
+}
+
+#[tokio::test]
+async fn what_two_readers_could_understand_differently_is_refused_and_the_connection_goes_on() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let mut client = connect(&program).await;
+    let two_hosts = get("/").header("host", "other");
+    assert_eq!(client.exchange(two_hosts, "").await.unwrap().status, 400);
+    let tunnel = Request::builder().method(Method::CONNECT).uri("test:443");
+    assert_eq!(client.exchange(tunnel, "").await.unwrap().status, 400);
+    let wrong_length = Request::post("http://test/").header("content-length", "9");
+    assert!(!matches!(client.exchange(wrong_length, "body").await, Ok(Answer { status: 200, .. })));
+    assert_eq!(client.exchange(get("/good"), "").await.unwrap().status, 200);
+    assert!(backend.requests().iter().all(|request| request.target == "/good" || !request.body.complete), "{:?}", backend.requests());
+}
+
+/// A frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A field as a literal that is not remembered (RFC 7541 section 6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_field_that_http2_must_not_have_gets_no_further() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    for (name, value) in [
+        ("accept", "*/*"),
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "websocket"),
+        ("keep-alive", "1"),
+        ("proxy-connection", "close"),
+        ("te", "gzip"),
+        ("X-Capital", "1"),
+        ("x-split", "1\r\nx-forged: 2"),
+        ("x split", "1"),
+        (":path", "/second"),
+        (":forged", "1"),
+    ] {
+        let mut stream = TcpStream::connect(program.proxy()).await.unwrap();
+        let pseudo = [field(":method", "GET"), field(":scheme", "http"), field(":authority", "test"), field(":path", "/")].concat();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let head = frame(HEADERS, 0x5, 1, &[pseudo, field(name, value)].concat());
+        stream.write_all(&[preface, frame(SETTINGS, 0, 0, &[]), head].concat()).await.unwrap();
+        let told = async {
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    return GOAWAY;
+                }
+                let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+                stream.read_exact(&mut payload).await.unwrap();
+                if matches!(head[3], HEADERS | RST_STREAM | GOAWAY) {
+                    return head[3];
+                }
+            }
+        };
+        assert_eq!(within(name, told).await == HEADERS, name == "accept", "{name}");
+    }
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_is_queued_and_followed_to_its_answer() {
+    let backend = Backend::start().await;
+    let program = start(Site::spilling(backend.url(), "when = \"always\"")).await;
+    let mut client = connect(&program).await;
+    backend.next(answer(201, &["X-Answer: yes"], "made"));
+    let accepted = client.exchange(Request::post("http://test/orders"), "order").await.unwrap();
+    assert_eq!(accepted.status, 202);
+    let location = accepted.field("location").unwrap().to_owned();
+    program.becomes(accepted.field("forebay-id").unwrap(), "delivered").await;
+    assert_eq!(client.exchange(get(&location), "").await.unwrap().status, 200);
+    let real = client.exchange(get(&format!("{location}/response")), "").await.unwrap();
+    assert_eq!((real.status, real.text(), real.field("x-answer")), (201, "made", Some("yes")));
+    assert_eq!(backend.requests()[0].body.content, b"order");
+}
+
+#[tokio::test]
+async fn a_body_past_the_limit_ends_its_stream_and_not_the_connection() {
+    let backend = Backend::start().await;
+    let program = start(Site::spilling(backend.url(), "max_body = \"4B\"")).await;
+    let mut client = connect(&program).await;
+    let declared = Request::post("http://test/").header("content-length", "5");
+    assert_eq!(client.exchange(declared, "12345").await.unwrap().status, 413);
+    assert_eq!(client.exchange(Request::post("http://test/"), "12345").await.unwrap().status, 413);
+    assert_eq!(client.exchange(Request::post("http://test/"), "1234").await.unwrap().status, 200);
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_begins_requests_only_to_cancel_them_is_cut_off_and_others_are_not() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url()).backend("concurrency = 100000")).await;
+    let held = Trigger::default();
+    let theirs = held.clone();
+    backend.otherwise(move |request| if request.target == "/good" { answer(200, &[], "ok") } else { answer_when(&theirs, 200, &[], "") });
+    let mut good = connect(&program).await;
+    let flood = connect(&program).await;
+    let cut_off = async {
+        loop {
+            let Ok(mut sender) = flood.sender.clone().ready().await else { return };
+            let Ok((response, mut stream)) = sender.send_request(get("/slow").body(()).unwrap(), false) else { return };
+            drop(response);
+            stream.send_reset(h2::Reason::CANCEL);
+            if flood.connection.is_finished() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the end of the flood", cut_off).await;
+    held.release();
+    assert_eq!(good.exchange(get("/good"), "").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_under_way_and_takes_no_more() {
+    let backend = Backend::start().await;
+    let mut program = start(Site::passing(backend.url())).await;
+    let trigger = Trigger::default();
+    backend.next(answer_when(&trigger, 200, &[], "late"));
+    let mut client = connect(&program).await;
+    let under_way = client.send(get("/"), "").await;
+    backend.received(1).await;
+    program.signal(rustix::process::Signal::TERM);
+    program.logged("the stop", |line| line["message"].as_str().is_some_and(|said| said.starts_with("stopping"))).await;
+    trigger.release();
+    let late = whole(within("the answer", under_way).await.unwrap()).await.unwrap();
+    assert_eq!((late.status, late.text()), (200, "late"));
+    within("the end of the connection", client.connection).await.unwrap().unwrap();
+    assert!(program.ended().await.success());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_told_goodbye() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url()).clients("idle_timeout = \"100ms\"\nheader_timeout = \"100ms\"")).await;
+    let mut client = connect(&program).await;
+    assert_eq!(client.exchange(get("/"), "").await.unwrap().status, 200);
+    within("the end of the connection", client.connection).await.unwrap().unwrap();
+}
