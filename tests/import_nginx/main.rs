@@ -120,6 +120,37 @@ fn what_is_inherited_holds_and_what_is_hidden_does_not() {
 }
 
 #[test]
+fn certificates_schemes_and_certbots_redirects_carry_over() {
+    let folder = tempfile::tempdir().unwrap();
+    for (stem, names) in [("a", ["example.com", "www.example.com"]), ("b", ["shop.example.com", "shop.example.org"])] {
+        let pair = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
+        fs::write(folder.path().join(format!("{stem}.crt")), pair.cert.pem()).unwrap();
+        fs::write(folder.path().join(format!("{stem}.key")), pair.signing_key.serialize_pem()).unwrap();
+    }
+    let text = fs::read_to_string(conf().join("tls.conf")).unwrap().replace("CERTS/", "");
+    fs::write(folder.path().join("nginx.conf"), text).unwrap();
+    let run = forebay(folder.path(), &["import-nginx", "nginx.conf", "-o", "config.toml"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(forebay(folder.path(), &["check"]).code, 0);
+    let config = fs::read_to_string(folder.path().join("config.toml")).unwrap();
+    for line in [
+        "tls = [{ cert_file = \"a.crt\", key_file = \"a.key\" }, { cert_file = \"b.crt\", key_file = \"b.key\" }]",
+        "path = \"/\"\nhost = \"www.example.com\"\nscheme = \"http\"\nredirect = { status = 301, to = \"https://$host$request_uri\" }",
+        "path = \"/\"\nscheme = \"http\"\nrespond = { status = 404 }",
+        "path = \"/\"\nscheme = \"https\"\nbackend = \"10-0-0-9-8443\"",
+        "path = \"/ws/\"\nscheme = \"https\"\nbackend = \"local-8081\"",
+        "path = \"/loop/\"\nscheme = \"https\"\nrespond = { status = 502 }",
+        "path = \"/\"\nhost = \"shop.example.com\"\nscheme = \"https\"\nbackend = \"local-3000\"",
+        "address = \"127.0.0.1:9081\"",
+    ] {
+        assert!(config.contains(line), "{line} is not in\n{config}");
+    }
+    for dropped in ["ssl_verify_client on", "proxy_pass https://10.0.0.9:8443", "if ($http_user_agent"] {
+        assert!(config.lines().any(|line| line.starts_with("# nginx.conf:") && line.contains(dropped)), "{dropped} is not in\n{config}");
+    }
+}
+
+#[test]
 fn what_is_no_configuration_of_nginx_is_an_error_at_its_line_and_column() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nginx.conf");

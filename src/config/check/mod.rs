@@ -101,7 +101,7 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     let around = routes::Surroundings {
         backends: backends.as_ref().map(|at| &at.value),
         limits: routes::Limits { body: clients.max_body.clone(), store: store.max_bytes.clone() },
-        https: !clients.trusted_proxies.value.is_empty(),
+        https: !clients.trusted_proxies.value.is_empty() || listeners.iter().any(|(_, listener)| !listener.tls.is_empty()),
     };
     let routes = routes.map(|routes| routes::settings(routes.value, &around, faults));
     let backends = backends.map(|backends| backends::settings(backends.value, faults));

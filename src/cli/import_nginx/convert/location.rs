@@ -5,7 +5,7 @@ use super::{
     fields::Lines,
     general,
     server::{Route, Server},
-    values::{self, Known, template},
+    values::{self, Known, Url, exchange_of, template},
 };
 use crate::{
     cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
@@ -246,6 +246,12 @@ impl Importer {
                 return self.answer(server, path, &[], Answer::status(502), directive);
             }
         };
+        let is_checked = scope.last("proxy_ssl_verify").is_some_and(|verify| verify.arg(0) == "on");
+        if url.scheme == "https" && !is_checked {
+            let why = "nginx does not check this server's certificate, and forebay does: where no authority of the system has signed it, set `tls` of the backend";
+            let comment = self.notes.changed(directive, format!("CAUTION: {why}"));
+            self.draft.routes.push(comment);
+        }
         let mut lines = vec![format!("backend = {}", quoted(&backend))];
         let exchanged = self.prefixes(path, &url, scope.0.last().copied().unwrap_or_default());
         lines.extend(exchanged.iter().cloned());
@@ -326,72 +332,4 @@ fn path_of(location: &Directive) -> Option<String> {
         text => ("", text.strip_prefix("^~").unwrap_or(text)),
     };
     Some(format!("{exact}{}", values::path(path)))
-}
-
-/// A URL of `proxy_pass`.
-struct Url {
-    scheme: String,
-    authority: String,
-    /// What stands behind the authority, where anything does.
-    uri: Option<String>,
-}
-
-impl Url {
-    fn of(text: &str) -> Option<Self> {
-        // The target as it came is what is sent without any.
-        let text = text.strip_suffix("$request_uri").unwrap_or(text);
-        let (scheme, rest) = text.split_once("://")?;
-        let scheme = scheme.to_ascii_lowercase();
-        if rest.contains('$') || !["http", "https"].contains(&scheme.as_str()) {
-            return None;
-        }
-        let (authority, uri) = match rest.strip_prefix("unix:") {
-            Some(rest) => match rest.split_once(':') {
-                Some((socket, uri)) => (format!("unix:{socket}"), Some(uri.to_owned())),
-                None => (format!("unix:{rest}"), None),
-            },
-            None => match rest.find('/') {
-                Some(slash) => (rest[..slash].to_owned(), Some(rest[slash..].to_owned())),
-                None => (rest.to_owned(), None),
-            },
-        };
-        let uri = uri.filter(|uri| !uri.is_empty());
-        (!authority.is_empty()).then_some(Self { scheme, authority, uri })
-    }
-
-    /// `$proxy_host`.
-    fn host(&self) -> &str {
-        if self.authority.starts_with("unix:") { "localhost" } else { &self.authority }
-    }
-}
-
-/// The prefixes that `rewrite ^/from(.*)$ /to$1 break` exchanges.
-fn exchange_of(rewrite: &Directive) -> Option<(String, String)> {
-    let [pattern, replacement, flag] = rewrite.args.as_slice() else { return None };
-    let pattern = pattern.strip_prefix('^')?;
-    let from = pattern.strip_suffix('$').unwrap_or(pattern).strip_suffix("(.*)")?;
-    let to = replacement.strip_suffix("$1")?;
-    let is_literal = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_~".contains(&byte));
-    (flag == "break" && is_literal(from) && is_literal(to)).then(|| (from.to_owned(), to.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::import_nginx::parse::parse;
-
-    #[test]
-    fn the_usual_rewrite_is_an_exchange_of_prefixes() {
-        for (text, expected) in [
-            ("rewrite ^/api/(.*)$ /$1 break;", Some(("/api/", "/"))),
-            ("rewrite ^/api(.*) /v2$1 break;", Some(("/api", "/v2"))),
-            ("rewrite ^/api/(.*)$ /$1 last;", None),
-            ("rewrite ^/a.b/(.*)$ /$1 break;", None),
-            ("rewrite ^/(.*)/x$ /$1 break;", None),
-        ] {
-            let directives = parse(&"x".into(), text).unwrap();
-            let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
-            assert_eq!(exchange_of(&directives[0]), expected, "{text}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
-//! Texts with variables, and paths.
+//! Texts with variables, paths, URLs and what is exchanged in them.
 
-use crate::proxy::Template;
+use crate::{cli::import_nginx::parse::Directive, proxy::Template};
 
 /// What nginx knows and a text of forebay must be told.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +51,57 @@ pub(super) fn path(text: &str) -> String {
     path
 }
 
+/// A URL of `proxy_pass`.
+pub(super) struct Url {
+    pub(super) scheme: String,
+    pub(super) authority: String,
+    /// What stands behind the authority, where anything does.
+    pub(super) uri: Option<String>,
+}
+
+impl Url {
+    pub(super) fn of(text: &str) -> Option<Self> {
+        // The target as it came is what is sent without any.
+        let text = text.strip_suffix("$request_uri").unwrap_or(text);
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        if rest.contains('$') || !["http", "https"].contains(&scheme.as_str()) {
+            return None;
+        }
+        let (authority, uri) = match rest.strip_prefix("unix:") {
+            Some(rest) => match rest.split_once(':') {
+                Some((socket, uri)) => (format!("unix:{socket}"), Some(uri.to_owned())),
+                None => (format!("unix:{rest}"), None),
+            },
+            None => match rest.find('/') {
+                Some(slash) => (rest[..slash].to_owned(), Some(rest[slash..].to_owned())),
+                None => (rest.to_owned(), None),
+            },
+        };
+        let uri = uri.filter(|uri| !uri.is_empty());
+        (!authority.is_empty()).then_some(Self { scheme, authority, uri })
+    }
+
+    /// `$proxy_host`.
+    pub(super) fn host(&self) -> &str {
+        if self.authority.starts_with("unix:") { "localhost" } else { &self.authority }
+    }
+}
+
+/// The prefixes that `rewrite ^/from(.*)$ /to$1 break` exchanges.
+pub(super) fn exchange_of(rewrite: &Directive) -> Option<(String, String)> {
+    let [pattern, replacement, flag] = rewrite.args.as_slice() else { return None };
+    let pattern = pattern.strip_prefix('^')?;
+    let from = pattern.strip_suffix('$').unwrap_or(pattern).strip_suffix("(.*)")?;
+    let to = replacement.strip_suffix("$1")?;
+    let is_literal = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_~".contains(&byte));
+    (flag == "break" && is_literal(from) && is_literal(to)).then(|| (from.to_owned(), to.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::import_nginx::parse::parse;
 
     #[test]
     fn variables_are_those_that_forebay_has() {
@@ -68,6 +116,21 @@ mod tests {
             ("a$", Err("")),
         ] {
             assert_eq!(template(text, known), expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_usual_rewrite_is_an_exchange_of_prefixes() {
+        for (text, expected) in [
+            ("rewrite ^/api/(.*)$ /$1 break;", Some(("/api/", "/"))),
+            ("rewrite ^/api(.*) /v2$1 break;", Some(("/api", "/v2"))),
+            ("rewrite ^/api/(.*)$ /$1 last;", None),
+            ("rewrite ^/a.b/(.*)$ /$1 break;", None),
+            ("rewrite ^/(.*)/x$ /$1 break;", None),
+        ] {
+            let directives = parse(&"x".into(), text).unwrap();
+            let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
+            assert_eq!(exchange_of(&directives[0]), expected, "{text}");
         }
     }
 }

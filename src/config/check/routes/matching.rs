@@ -75,7 +75,7 @@ fn methods_of(route: &Route) -> Vec<Method> {
 pub(super) fn reachable(scheme: Option<&At<Scheme>>, https: bool, faults: &mut Faults) {
     if let Some(scheme) = scheme.filter(|scheme| scheme.value == Scheme::Https && !https) {
         let fault = faults.add(scheme.span.clone(), "no request comes by https", "no request would come here");
-        fault.help("name the proxy that has the certificate in `clients.trusted_proxies`: its X-Forwarded-Proto says how a request came");
+        fault.help("give a listener a certificate (`tls`), or name the proxy that has one in `clients.trusted_proxies`: its X-Forwarded-Proto says how a request came");
     }
 }
 
