@@ -90,8 +90,8 @@ pub trait QueueView: Send + Sync {
 pub struct BackendView {
     /// Its name.
     pub name: Name,
-    /// Addresses of its servers, in the order of their weights.
-    pub servers: Vec<String>,
+    /// Addresses of its servers now, by the numbers of their weights; none where there is no server of a number.
+    pub servers: Arc<dyn Fn() -> Vec<Option<String>> + Send + Sync>,
     /// Names of the routes that lead to it.
     pub routes: Vec<Name>,
     /// Its health.
@@ -102,7 +102,7 @@ pub struct BackendView {
 
 impl fmt::Debug for BackendView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackendView").field("name", &self.name).field("servers", &self.servers).finish_non_exhaustive()
+        f.debug_struct("BackendView").field("name", &self.name).field("servers", &(self.servers)()).finish_non_exhaustive()
     }
 }
 

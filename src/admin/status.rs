@@ -73,9 +73,9 @@ pub(super) fn look(state: &AdminState) -> Status {
 
 fn configured(backend: &BackendView, queue: Queue) -> Backend {
     let weights = backend.health.weights();
-    let servers = backend.servers.iter().zip(weights.iter()).map(|(address, weight)| {
+    let servers = (backend.servers)().into_iter().zip(weights.iter()).filter_map(|(address, weight)| {
         let weight = weight.load(Ordering::Relaxed);
-        Server { address: address.clone(), up: weight > 0, weight }
+        Some(Server { address: address?, up: weight > 0, weight })
     });
     let load = backend.health.load();
     Backend {

@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     memory::{Known, Memories},
+    names,
     queue::Queue,
 };
 
@@ -65,7 +66,7 @@ impl Fleet {
     }
 
     fn member(&self, config: &BackendConfig) -> Member {
-        let health = Health::new(config.name.clone(), config.health.clone(), config.backend.servers.len());
+        let health = Health::with_room(config.name.clone(), config.health.clone(), config.backend.servers.len(), config.backend.room());
         let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
         let replay = Handle::new(config.replay.clone(), self.route_gates());
         replay.set_timeouts(self.timeouts.clone());
@@ -113,6 +114,14 @@ impl Fleet {
                 let timeout = check.as_ref().map_or(probe::TIMEOUT, |check| check.timeout);
                 backend.probe(server, check.as_ref().map(|check| check.path.as_str()), timeout).await
             })
+        });
+        let (followed, mut over) =
+            (names::follow(member.backend.clone(), member.health.clone(), names::system()), member.retire.subscribe());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = followed => {}
+                _ = over.wait_for(Option::is_some) => {}
+            }
         });
         // Probes have nothing to finish: they just end with the runtime, or when their backend is retired.
         tokio::spawn(probe::run(member.health.clone(), ask, async move {
@@ -193,7 +202,10 @@ impl Fleet {
     pub(super) fn view(&self, config: &Config) -> View {
         let backends = self.members.iter().map(|member| BackendView {
             name: member.config.name.clone(),
-            servers: member.config.backend.servers.iter().map(ToString::to_string).collect(),
+            servers: {
+                let backend = member.backend.clone();
+                Arc::new(move || (0..backend.numbers()).map(|number| backend.server(number)).collect())
+            },
             routes: config
                 .proxy
                 .routes

@@ -9,6 +9,7 @@ mod fleet;
 mod inherited;
 mod manager;
 mod memory;
+mod names;
 mod queue;
 mod workers;
 

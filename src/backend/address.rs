@@ -16,7 +16,7 @@ pub struct ServerAddress {
 pub enum Place {
     /// A fixed TCP address.
     Tcp(SocketAddr),
-    /// A host name and port, looked up at each new connection.
+    /// A host name and port.
     Name(String, u16),
     /// A unix socket.
     Unix(PathBuf),

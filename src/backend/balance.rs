@@ -5,13 +5,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
 /// The servers of one backend.
 #[derive(Debug)]
 pub(super) struct Servers {
     in_flight: Arc<[AtomicU32]>,
+    /// Numbers that have ever been a server's are smaller.
+    used: AtomicUsize,
     weights: Arc<[AtomicU32]>,
 }
 
@@ -23,8 +25,18 @@ pub(super) struct Load {
 }
 
 impl Servers {
+    /// So many servers, and numbers for as many as have a weight.
     pub(super) fn new(count: usize, weights: Arc<[AtomicU32]>) -> Self {
-        Self { in_flight: (0..count).map(|_| AtomicU32::new(0)).collect(), weights }
+        Self { in_flight: weights.iter().map(|_| AtomicU32::new(0)).collect(), used: AtomicUsize::new(count), weights }
+    }
+
+    /// There may be servers of all smaller numbers from now on.
+    pub(super) fn use_up_to(&self, used: usize) {
+        self.used.store(used, Ordering::Relaxed);
+    }
+
+    fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(super) fn load(&self, server: usize) -> u32 {
@@ -40,7 +52,7 @@ impl Servers {
 
     /// Whether [`choose`](Self::choose) would find one.
     pub(super) fn any_up(&self, avoid: u64) -> bool {
-        (0..self.in_flight.len()).any(|server| self.fit(server, avoid))
+        (0..self.used()).any(|server| self.fit(server, avoid))
     }
 
     fn fit(&self, server: usize, avoid: u64) -> bool {
@@ -48,7 +60,7 @@ impl Servers {
     }
 
     fn less_loaded_of_two(&self, avoid: u64) -> Option<usize> {
-        let up = || (0..self.in_flight.len()).filter(|&server| self.fit(server, avoid));
+        let up = || (0..self.used()).filter(|&server| self.fit(server, avoid));
         let count = up().count();
         if count < 2 {
             return up().next();

@@ -17,10 +17,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{
-    ErrorKind, Place, Protocol, RequestBody, ServerAddress, Settings,
+    ErrorKind, Place, Protocol, RequestBody, Settings,
     again::{Remembering, Written},
     gather::Gather,
     pool::Http1,
+    slots::Server,
     socket::Socket,
     tls::Offer,
 };
@@ -44,22 +45,24 @@ pub(super) enum Opened {
     Http2(http2::SendRequest<RequestBody>, Arc<AtomicUsize>),
 }
 
-/// Connects to `address` and drives the connection in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
-pub(super) async fn open(address: &ServerAddress, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
+/// Connects to a server and drives the connection in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
+pub(super) async fn open(server: &Server, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
     let timeout = settings.connect_timeout;
-    match tokio::time::timeout(timeout, dial(address, settings, whole)).await {
+    match tokio::time::timeout(timeout, dial(server, settings, whole)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err((kind, detail))) => Err((kind, format!("{address}: {detail}"))),
-        Err(_) => Err((ErrorKind::ConnectTimeout, format!("{address}: no connection within {timeout:?}"))),
+        Ok(Err((kind, detail))) => Err((kind, format!("{server}: {detail}"))),
+        Err(_) => Err((ErrorKind::ConnectTimeout, format!("{server}: no connection within {timeout:?}"))),
     }
 }
 
-async fn dial(address: &ServerAddress, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
+async fn dial(server: &Server, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
     let refused = |error: io::Error| (ErrorKind::Connect, error.to_string());
-    let stream = match &address.place {
-        Place::Tcp(address) => TcpStream::connect(address).await.map_err(refused)?,
-        Place::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?,
-        Place::Unix(path) => {
+    let address = &server.address;
+    let stream = match (&address.place, server.at) {
+        (_, Some(at)) => TcpStream::connect(at).await.map_err(refused)?,
+        (Place::Tcp(address), None) => TcpStream::connect(address).await.map_err(refused)?,
+        (Place::Name(host, port), None) => TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?,
+        (Place::Unix(path), None) => {
             let stream = UnixStream::connect(path).await.map_err(refused)?;
             return start(Socket::Unix(stream), settings, settings.protocol == Protocol::H2c && !whole).await;
         }

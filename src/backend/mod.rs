@@ -15,10 +15,12 @@ pub mod headers;
 pub mod letters;
 mod pool;
 mod send;
+mod slots;
 mod socket;
 mod tls;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
@@ -30,6 +32,7 @@ use crate::envelope::Name;
 pub use address::{Place, ServerAddress};
 pub use body::{BodyError, RequestBody, ResponseBody};
 pub use pool::{Pool, SWEEP};
+pub use slots::{ServerName, Shift};
 pub use tls::{Fingerprint, Tls, TlsError, TlsSettings};
 
 /// Where a backend is and how long it may take.
@@ -49,6 +52,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Time that both sides of a connection that speaks another protocol may be silent.
     pub tunnel_timeout: Duration,
+    /// Time between two look-ups of a server's name.
+    pub resolve_interval: Duration,
+}
+
+impl Settings {
+    /// How many servers there may be at a time: more than are configured where names may come to stand for more.
+    pub fn room(&self) -> usize {
+        slots::room(&self.servers)
+    }
 }
 
 /// A server's connection, once it speaks another protocol.
@@ -162,6 +174,7 @@ pub struct Backend {
     name: Name,
     settings: Settings,
     servers: balance::Servers,
+    slots: slots::Slots,
     complaints: tls::Complaints,
     /// Tells the shelves of two generations of a backend apart after a reload.
     generation: u64,
@@ -173,10 +186,12 @@ impl Backend {
         use std::sync::atomic::{AtomicU64, Ordering};
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let servers = balance::Servers::new(settings.servers.len(), weights);
+        let slots = slots::Slots::new(&settings.servers);
         Arc::new(Self {
             name,
             settings,
             servers,
+            slots,
             complaints: tls::Complaints::default(),
             generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
         })
@@ -192,7 +207,35 @@ impl Backend {
         self.settings.tunnel_timeout
     }
 
-    /// Its servers.
+    /// Time between two look-ups of a server's name.
+    pub fn resolve_interval(&self) -> Duration {
+        self.settings.resolve_interval
+    }
+
+    /// The names that stand for its servers, and have to be looked up again and again.
+    pub fn names(&self) -> Vec<ServerName> {
+        slots::Slots::names(&self.settings.servers)
+    }
+
+    /// The name of the configured server number `index` stands for these addresses now: each is a server. What has changed; the new ones get no request before
+    /// they have a weight.
+    pub fn found(&self, index: usize, addresses: &[SocketAddr]) -> Vec<Shift> {
+        let shifts = self.slots.found(index, addresses);
+        self.servers.use_up_to(self.slots.used());
+        shifts
+    }
+
+    /// Server number `server`, for people; none when there is none of that number now.
+    pub fn server(&self, server: usize) -> Option<String> {
+        self.slots.get(server).map(|server| server.to_string())
+    }
+
+    /// How many numbers of servers have been given away so far.
+    pub fn numbers(&self) -> usize {
+        self.slots.used()
+    }
+
+    /// Its servers, as configured.
     pub fn addresses(&self) -> &[ServerAddress] {
         &self.settings.servers
     }
@@ -210,7 +253,8 @@ impl Backend {
     /// Asks server number `server` on a connection of its own whether it is well: with a `path` by GET, which 2xx and 3xx pass; without one by
     /// `HEAD /`, which every answer passes but 502, 503 and 504: an application that says "not found" is up.
     pub async fn probe(&self, server: usize, path: Option<&str>, timeout: Duration) -> bool {
-        let Some(address) = self.settings.servers.get(server) else { return false };
+        let Some(server) = self.slots.get(server) else { return false };
+        let address = &server.address;
         let method = if path.is_some() { Method::GET } else { Method::HEAD };
         let request = Request::builder()
             .method(method)
@@ -222,7 +266,7 @@ impl Backend {
         let Ok(request) = request else { return false };
         let settings = Settings { connect_timeout: timeout, ..self.settings.clone() };
         let asked = async {
-            let response = match connect::open(address, &settings, false).await.ok()? {
+            let response = match connect::open(&server, &settings, false).await.ok()? {
                 connect::Opened::Http1(mut connection) => connection.sender.send_request(request).await,
                 connect::Opened::Http2(mut sender, _) => sender.send_request(h2::dressed(request, address.tls)).await,
             };

@@ -72,6 +72,7 @@ pub(super) struct Http1 {
 #[derive(Debug)]
 pub(super) struct Multiplexed {
     sender: http2::SendRequest<RequestBody>,
+    tls: bool,
     /// Streams on it now, and the most that its server allows.
     streams: AtomicUsize,
     most: Arc<AtomicUsize>,
@@ -159,10 +160,16 @@ impl Shelf {
     }
 
     /// A new connection of HTTP/2, for all to use, and its first stream.
-    pub(super) fn share(&self, sender: http2::SendRequest<RequestBody>, most: Arc<AtomicUsize>, idle_timeout: Duration) -> Stream {
+    pub(super) fn share(
+        &self,
+        sender: http2::SendRequest<RequestBody>,
+        most: Arc<AtomicUsize>,
+        tls: bool,
+        idle_timeout: Duration,
+    ) -> Stream {
         let (now, keep) = (self.now.load(Relaxed), idle_timeout.saturating_sub(SWEEP));
         let (streams, used, doubtful) = (AtomicUsize::new(0), AtomicU64::new(now), AtomicBool::new(false));
-        let connection = Arc::new(Multiplexed { sender, streams, most, used, keep, doubtful });
+        let connection = Arc::new(Multiplexed { sender, tls, streams, most, used, keep, doubtful });
         let first = Stream::begin(&connection, now);
         self.shared.lock().push(connection);
         first
@@ -214,6 +221,10 @@ impl Stream {
 
     pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
         self.0.sender.clone()
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.tls
     }
 
     /// No answer came in time: the next request goes out on another connection.

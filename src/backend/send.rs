@@ -35,7 +35,6 @@ enum Sent {
 #[derive(Clone, Copy)]
 struct How {
     timeout: Duration,
-    tls: bool,
     /// On a connection that was used before.
     reused: bool,
 }
@@ -56,16 +55,15 @@ impl Backend {
             return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
         };
         let server = load.server();
-        let address = &self.settings.servers[server];
         if !request.headers().contains_key(HOST)
-            && let Ok(host) = HeaderValue::try_from(address.host())
+            && let Some(host) = self.slots.get(server).and_then(|server| HeaderValue::try_from(server.address.host()).ok())
         {
             // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
             request.headers_mut().insert(HOST, host);
         }
         let own_timeout = request.extensions().get().map(|ResponseTimeout(own)| *own);
         let timeout = own_timeout.unwrap_or(self.settings.response_timeout);
-        let shelf = pool.shelf(self.generation, server);
+        let shelf = pool.shelf(self.generation, self.slots.key(server));
         // Once something has been sent, no later failure makes that undone.
         let mut sent_before = false;
         let mut refusals = 0;
@@ -81,7 +79,7 @@ impl Backend {
                 Ok(found) => found,
                 Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(request))),
             };
-            match try_on(&mut connection, request, How { timeout, tls: address.tls, reused }).await {
+            match try_on(&mut connection, request, How { timeout, reused }).await {
                 Sent::Answered(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     let switched = Some(Switched(hyper::upgrade::on(&mut response)));
                     let response = response.map(|incoming| ResponseBody::switched(incoming, load));
@@ -120,24 +118,25 @@ impl Backend {
         {
             return Ok((kept, true));
         }
-        let (settings, address) = (&self.settings, &self.settings.servers[server]);
+        let settings = &self.settings;
+        let Some(server) = self.slots.get(server) else { return Err((ErrorKind::Connect, "the server has gone".into())) };
         // Where many share a connection, one opens it for all.
         let turn = if whole || !(shelf.is_shared() || settings.protocol.is_shared()) {
             None
         } else {
             let waited = timeout(settings.connect_timeout, shelf.opening.lock()).await;
             let turn = waited
-                .map_err(|_| (ErrorKind::ConnectTimeout, format!("{address}: no connection within {:?}", settings.connect_timeout)))?;
+                .map_err(|_| (ErrorKind::ConnectTimeout, format!("{server}: no connection within {:?}", settings.connect_timeout)))?;
             if !new && let Some(kept) = take(shelf).await {
                 return Ok((kept, true));
             }
             Some(turn)
         };
         let opened =
-            connect::open(address, settings, whole).await.inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
+            connect::open(&server, settings, whole).await.inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
         let connection = match opened {
             Opened::Http1(connection) => Connection::Whole(connection),
-            Opened::Http2(sender, most) => Connection::Stream(shelf.share(sender, most, settings.idle_timeout)),
+            Opened::Http2(sender, most) => Connection::Stream(shelf.share(sender, most, server.address.tls, settings.idle_timeout)),
         };
         drop(turn);
         Ok((connection, false))
@@ -155,7 +154,7 @@ async fn try_on(connection: &mut Connection, request: Request<RequestBody>, how:
         Connection::Stream(stream) => {
             let spare = Spare::copy(&request);
             let mut sender = stream.sender();
-            let attempt = sender.try_send_request(h2::dressed(request, how.tls));
+            let attempt = sender.try_send_request(h2::dressed(request, stream.is_secure()));
             (spare, body::with_response_timeout(attempt, how.timeout, pace).await)
         }
     };

@@ -7,6 +7,7 @@
 //! What is called for each request costs a few atomic operations while all is well; the lock around the policy is taken for failures, for
 //! what follows them, and once a second.
 
+mod arrivals;
 mod base;
 pub mod breaker;
 pub mod gate;
@@ -183,10 +184,15 @@ struct Round {
 impl Health {
     /// A backend with `servers` servers, all taken to be up, Passing. `name` is for logs.
     pub fn new(name: Name, settings: Settings, servers: usize) -> Arc<Self> {
-        Self::with_random(name, settings, servers, fastrand::f64)
+        Self::with_room(name, settings, servers, servers)
     }
 
-    fn with_random(name: Name, settings: Settings, servers: usize, random: fn() -> f64) -> Arc<Self> {
+    /// The same with numbers for servers that may come later, `room` in all.
+    pub fn with_room(name: Name, settings: Settings, servers: usize, room: usize) -> Arc<Self> {
+        Self::with_random(name, settings, (servers, room), fastrand::f64)
+    }
+
+    fn with_random(name: Name, settings: Settings, (servers, room): (usize, usize), random: fn() -> f64) -> Arc<Self> {
         let load = Load::new(settings.concurrency);
         Arc::new(Self {
             name,
@@ -195,11 +201,11 @@ impl Health {
             gate: Gate::new(load.limit()),
             load,
             shares: Mutex::default(),
-            policy: Mutex::new(Policy::new(servers, settings.check)),
+            policy: Mutex::new(Policy::new(servers, room, settings.check)),
             state: AtomicU8::new(State::Passing as u8),
             mode: AtomicU8::new(Mode::Auto as u8),
             states: watch::Sender::new(State::Passing),
-            weights: (0..servers).map(|_| AtomicU32::new(100)).collect(),
+            weights: (0..room).map(|number| AtomicU32::new(if number < servers { 100 } else { 0 })).collect(),
             tally: Tally::default(),
             suspicious: AtomicBool::new(false),
             wait_millis: AtomicU64::new(millis(settings.wait)),
@@ -207,7 +213,7 @@ impl Health {
         })
     }
 
-    /// Takes over new settings; state, counts and seats stay as they are. The number of servers is fixed: other servers are another `Health`.
+    /// Takes over new settings; state, counts and seats stay as they are. Other servers in the configuration are another `Health`.
     pub fn reconfigure(&self, settings: Settings) {
         self.wait_millis.store(millis(settings.wait), Relaxed);
         let mut policy = self.policy.lock();
@@ -376,7 +382,7 @@ impl Health {
         // Where nothing but the mode speaks for a backend, all its servers are as good as one another.
         let forced = self.mode() == Mode::Pass && policy.servers().all_out();
         for (index, weight) in self.weights.iter().enumerate() {
-            weight.store(if forced { 100 } else { policy.servers().weight(index, now) }, Relaxed);
+            weight.store(if forced && policy.servers().is_present(index) { 100 } else { policy.servers().weight(index, now) }, Relaxed);
         }
     }
 }

@@ -47,10 +47,10 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// So many servers, all taken to be up; a check begins at once.
-    pub(super) fn new(servers: usize, check: Option<Check>) -> Self {
+    /// So many servers, all taken to be up, and numbers for more, `room` in all; a check begins at once.
+    pub(super) fn new(servers: usize, room: usize, check: Option<Check>) -> Self {
         let round = check.as_ref().map(|_| Duration::ZERO);
-        Self { breaker: Breaker::default(), servers: Servers::new(servers), check, round, round_began: Duration::ZERO }
+        Self { breaker: Breaker::default(), servers: Servers::new(servers, room), check, round, round_began: Duration::ZERO }
     }
 
     pub(super) fn state(&self) -> State {
@@ -59,6 +59,11 @@ impl Policy {
 
     pub(super) fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// A server has come or gone.
+    pub(super) fn servers_mut(&mut self) -> &mut Servers {
+        &mut self.servers
     }
 
     pub(super) fn check(&self) -> Option<&Check> {
@@ -108,7 +113,7 @@ impl Policy {
         self.round = None;
         self.round_began = now;
         let all = self.check.is_some() || self.state() != State::Passing;
-        Some(if all { (0..self.servers.count()).collect() } else { self.servers.out().collect() })
+        Some(if all { self.servers.present().collect() } else { self.servers.out().collect() })
     }
 
     /// All probes of the round have ended.

@@ -27,6 +27,8 @@ pub(super) struct Servers {
 
 #[derive(Debug, Clone, Default)]
 struct Server {
+    /// There is a server of this number.
+    present: bool,
     out: bool,
     connect_failures: u32,
     failed_probes: u32,
@@ -62,29 +64,49 @@ impl fmt::Display for Evidence {
 }
 
 impl Servers {
-    /// So many servers, all up.
-    pub(super) fn new(count: usize) -> Self {
-        Self { list: vec![Server::default(); count], exponent: 0 }
+    /// So many servers, all up, and numbers for more, `room` in all.
+    pub(super) fn new(count: usize, room: usize) -> Self {
+        let server = |number| Server { present: number < count, ..Server::default() };
+        Self { list: (0..room.max(count)).map(server).collect(), exponent: 0 }
     }
 
-    /// How many there are, up or not.
-    pub(super) fn count(&self) -> usize {
-        self.list.len()
+    /// A server has come. `eased`: it is given little at first, as one that has recovered.
+    pub(super) fn appear(&mut self, index: usize, eased: bool, now: Duration) {
+        if let Some(server) = self.list.get_mut(index) {
+            *server = Server { present: true, recovered: eased.then_some(now), ..Server::default() };
+        }
+    }
+
+    /// A server has gone, and its number is free.
+    pub(super) fn vanish(&mut self, index: usize) {
+        if let Some(server) = self.list.get_mut(index) {
+            *server = Server::default();
+        }
+    }
+
+    /// The numbers that are a server's, up or not.
+    pub(super) fn present(&self) -> impl Iterator<Item = usize> {
+        self.list.iter().enumerate().filter(|(_, server)| server.present).map(|(index, _)| index)
+    }
+
+    /// Whether there is a server of this number.
+    pub(super) fn is_present(&self, index: usize) -> bool {
+        self.list.get(index).is_some_and(|server| server.present)
     }
 
     /// Whether this one is up; an index that does not exist is not.
     pub(super) fn up(&self, index: usize) -> bool {
-        self.list.get(index).is_some_and(|server| !server.out)
+        self.list.get(index).is_some_and(Server::is_up)
     }
 
     /// Whether none is up.
     pub(super) fn all_out(&self) -> bool {
-        self.list.iter().all(|server| server.out)
+        !self.list.iter().any(Server::is_up)
     }
 
     /// Those that are out.
     pub(super) fn out(&self) -> impl Iterator<Item = usize> {
-        self.list.iter().enumerate().filter(|(_, server)| server.out).map(|(index, _)| index)
+        self.list.iter().enumerate().filter(|(_, server)| server.present && server.out).map(|(index, _)| index)
     }
 
     /// It took a connection.
@@ -104,18 +126,18 @@ impl Servers {
 
     /// Whether any server that is up fails to connect now.
     pub(super) fn any_fails_to_connect(&self) -> bool {
-        self.list.iter().any(|server| !server.out && server.connect_failures > 0)
+        self.list.iter().any(|server| server.is_up() && server.connect_failures > 0)
     }
 
     /// Whether every server that is up fails to connect now.
     pub(super) fn all_fail_to_connect(&self) -> bool {
-        self.list.iter().all(|server| server.out || server.connect_failures > 0)
+        self.list.iter().all(|server| !server.is_up() || server.connect_failures > 0)
     }
 
     /// A probe of it has ended.
     pub(super) fn probed(&mut self, index: usize, passed: bool, check: Option<&Check>, now: Duration) -> Option<Moved> {
         let (fall, rise) = check.map_or((FALL, PROBE_PASSES), |check| (check.fall, check.rise));
-        let server = self.list.get_mut(index)?;
+        let server = self.list.get_mut(index).filter(|server| server.present)?;
         if !passed {
             server.passed_probes = 0;
             server.failed_probes = server.failed_probes.saturating_add(1);
@@ -136,7 +158,7 @@ impl Servers {
 
     /// The most probes in a row that a server has passed that is up.
     pub(super) fn best_passes(&self) -> u32 {
-        self.list.iter().filter(|server| !server.out).map(|server| server.passed_probes).max().unwrap_or(0)
+        self.list.iter().filter(|server| server.is_up()).map(|server| server.passed_probes).max().unwrap_or(0)
     }
 
     /// Whether one has passed its last probe, up or not.
@@ -170,7 +192,7 @@ impl Servers {
 
     /// The weight of a server at `now`, in percent of a full one; 0 when it is out.
     pub(super) fn weight(&self, index: usize, now: Duration) -> u32 {
-        let Some(server) = self.list.get(index).filter(|server| !server.out) else { return 0 };
+        let Some(server) = self.list.get(index).filter(|server| server.is_up()) else { return 0 };
         let Some(recovered) = server.recovered else { return 100 };
         let percent = now.saturating_sub(recovered).as_millis() * 100 / RAMP.as_millis();
         u32::try_from(percent).unwrap_or(100).clamp(FIRST_WEIGHT, 100)
@@ -178,17 +200,23 @@ impl Servers {
 
     /// Whether a weight still grows at `now`.
     pub(super) fn any_grows(&self, now: Duration) -> bool {
-        self.list.iter().any(|server| !server.out && server.recovered.is_some_and(|at| now.saturating_sub(at) < RAMP))
+        self.list.iter().any(|server| server.is_up() && server.recovered.is_some_and(|at| now.saturating_sub(at) < RAMP))
     }
 
     fn take_out(&mut self, index: usize) -> bool {
         let server = &mut self.list[index];
-        if server.out {
+        if !server.is_up() {
             return false;
         }
-        *server = Server { out: true, ..Server::default() };
+        *server = Server { present: true, out: true, ..Server::default() };
         self.exponent = 0;
         true
+    }
+}
+
+impl Server {
+    fn is_up(&self) -> bool {
+        self.present && !self.out
     }
 }
 
@@ -209,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_fifth_connect_failure_in_a_row_takes_a_server_out_and_a_connection_in_between_saves_it() {
-        let mut servers = Servers::new(2);
+        let mut servers = Servers::new(2, 2);
         assert_eq!(fail_connects(&mut servers, 0, 4), None);
         servers.connected(0);
         assert_eq!(fail_connects(&mut servers, 0, 4), None);
@@ -220,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_server_falls_and_rises_by_the_numbers_of_its_check_in_a_row() {
-        let (mut servers, check) = (Servers::new(1), check(2, 3));
+        let (mut servers, check) = (Servers::new(1, 1), check(2, 3));
         let mut probe = |passed| servers.probed(0, passed, Some(&check), NOW);
         let moves = [false, true, false, false, true, true, false, true, true, true, true].map(&mut probe);
         let mut expected = [None; 11];
@@ -231,7 +259,7 @@ mod tests {
 
     #[test]
     fn without_a_check_two_passes_in_a_row_bring_a_server_back() {
-        let mut servers = Servers::new(1);
+        let mut servers = Servers::new(1, 1);
         fail_connects(&mut servers, 0, 5);
         assert_eq!(servers.probed(0, true, None, NOW), None);
         assert_eq!(servers.probed(0, false, None, NOW), None);
@@ -241,7 +269,7 @@ mod tests {
 
     #[test]
     fn traffic_alone_never_brings_a_server_back() {
-        let mut servers = Servers::new(1);
+        let mut servers = Servers::new(1, 1);
         fail_connects(&mut servers, 0, 5);
         servers.connected(0);
         assert!(servers.all_out());
@@ -249,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_recovered_server_begins_at_a_tenth_and_has_its_full_weight_after_thirty_seconds() {
-        let mut servers = Servers::new(2);
+        let mut servers = Servers::new(2, 2);
         assert_eq!(servers.weight(0, NOW), 100, "a server that never was out has no ramp");
         fail_connects(&mut servers, 0, 5);
         assert_eq!(servers.weight(0, NOW), 0);
@@ -265,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_gap_of_a_server_that_is_out_doubles_to_thirty_seconds_until_it_passes() {
-        let mut servers = Servers::new(2);
+        let mut servers = Servers::new(2, 2);
         fail_connects(&mut servers, 0, 5);
         let gaps: Vec<u64> = (0..7)
             .map(|_| {
@@ -277,5 +305,24 @@ mod tests {
         assert_eq!(gaps, [1, 2, 4, 8, 16, 30, 30]);
         servers.probed(0, true, None, NOW);
         assert_eq!(servers.gap(0.5), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_server_that_comes_is_eased_in_and_one_that_goes_is_nobody() {
+        let mut servers = Servers::new(1, 3);
+        assert_eq!(servers.present().collect::<Vec<_>>(), [0]);
+        assert!(!servers.up(1) && servers.weight(1, NOW) == 0);
+        servers.appear(1, true, NOW);
+        servers.appear(2, false, NOW);
+        assert_eq!([0, 1, 2].map(|index| servers.weight(index, NOW)), [100, FIRST_WEIGHT, 100]);
+        fail_connects(&mut servers, 1, 5);
+        assert_eq!(servers.out().collect::<Vec<_>>(), [1]);
+        servers.vanish(1);
+        assert!(servers.out().next().is_none(), "nobody asks after it");
+        assert_eq!(servers.probed(1, true, None, NOW), None);
+        servers.vanish(0);
+        assert!(!servers.all_out());
+        servers.vanish(2);
+        assert!(servers.all_out());
     }
 }

@@ -9,7 +9,7 @@ fn settings(concurrency: u32) -> Settings {
 }
 
 fn health(concurrency: u32, servers: usize) -> Arc<Health> {
-    Health::with_random("app".into(), settings(concurrency), servers, || 0.5)
+    Health::with_random("app".into(), settings(concurrency), (servers, servers), || 0.5)
 }
 
 fn report(health: &Health, times: u32, server: usize, signal: Signal) {
@@ -143,7 +143,7 @@ async fn a_client_is_told_to_come_after_half_the_age_of_an_outage_or_in_two_seco
 #[tokio::test(start_paused = true)]
 async fn clients_are_spread_by_a_quarter_to_both_sides() {
     for (random, millis) in [((|| 0.0) as fn() -> f64, 1_500), (|| 1.0, 2_500)] {
-        let health = Health::with_random("app".into(), settings(1), 1, random);
+        let health = Health::with_random("app".into(), settings(1), (1, 1), random);
         assert_eq!(health.retry_after(), Duration::from_millis(millis));
     }
 }

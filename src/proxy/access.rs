@@ -12,7 +12,6 @@ use http::{
 };
 
 use crate::{
-    backend::ServerAddress,
     envelope::{Clock, Name, Reason, RequestId, Timestamp},
     telemetry::{AccessEntry, AccessLog, RequestOutcome},
 };
@@ -102,9 +101,9 @@ impl Entry {
     }
 
     /// Which server answered, or did not: what can be seen at the head of the answer.
-    pub(super) fn served(&mut self, server: Option<&ServerAddress>) {
-        self.server = server.map(ToString::to_string);
-        self.server_time = server.map(|_| self.began.elapsed());
+    pub(super) fn served(&mut self, server: Option<String>) {
+        self.server_time = server.as_ref().map(|_| self.began.elapsed());
+        self.server = server;
     }
 
     pub(super) fn sent(&mut self, bytes: u64) {

@@ -89,7 +89,7 @@ impl Exchange {
                         let answered = self.on_route(&site, route, request, &seen).await;
                         route.metrics.request(answered.1.outcome, began.elapsed());
                         if let Some(entry) = &mut entry {
-                            entry.served(answered.1.server.and_then(|server| route.upstream.backend.addresses().get(server)));
+                            entry.served(answered.1.server.and_then(|server| route.upstream.backend.server(server)));
                         }
                         answered
                     }

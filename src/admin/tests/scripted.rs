@@ -270,7 +270,7 @@ impl QueueView for Draining {
 pub(super) fn backend(name: &str, routes: &[&str]) -> BackendView {
     BackendView {
         name: name.into(),
-        servers: vec!["http://127.0.0.1:9001".into(), "http://127.0.0.1:9002".into()],
+        servers: Arc::new(|| vec![Some("http://127.0.0.1:9001".into()), Some("http://127.0.0.1:9002".into())]),
         routes: routes.iter().map(|&route| route.into()).collect(),
         health: Arc::new(Sick),
         queue: Arc::new(Draining),

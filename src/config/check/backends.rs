@@ -27,8 +27,19 @@ pub(super) fn settings(backends: Named<Backend>, faults: &mut Faults) -> Vec<Bac
 }
 
 fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
-    let Backend { servers, protocol, tls, connect_timeout, response_timeout, idle_timeout, tunnel_timeout, concurrency, health, replay } =
-        backend;
+    let Backend {
+        servers,
+        protocol,
+        tls,
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+        tunnel_timeout,
+        resolve_interval,
+        concurrency,
+        health,
+        replay,
+    } = backend;
     let tls = servers.as_ref().and_then(|servers| super::tls::settings(&name, servers, &protocol, tls, faults));
     let servers = servers.map_or_else(Vec::new, |servers| unique_servers(&name, servers, faults));
     let limit = match concurrency.value {
@@ -55,6 +66,7 @@ fn one(name: Name, backend: Backend, faults: &mut Faults) -> BackendConfig {
             response_timeout: response_timeout.value,
             idle_timeout: idle_timeout.value,
             tunnel_timeout: tunnel_timeout.value,
+            resolve_interval: resolve_interval.value,
         },
         health: health::Settings {
             concurrency: match concurrency.value {

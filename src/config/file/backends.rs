@@ -11,6 +11,7 @@ pub(in crate::config) struct Backend {
     pub response_timeout: At<Duration>,
     pub idle_timeout: At<Duration>,
     pub tunnel_timeout: At<Duration>,
+    pub resolve_interval: At<Duration>,
     pub concurrency: At<Concurrency>,
     pub health: Option<At<Health>>,
     pub replay: Replay,
@@ -51,6 +52,15 @@ impl Section for Backend {
             tunnel_timeout: table.or(
                 key("tunnel_timeout", "Time that both sides of a WebSocket, or of another connection that was upgraded, may be silent.").range(SECOND, 30 * DAY),
                 HOUR,
+            ),
+            resolve_interval: table.or(
+                key(
+                    "resolve_interval",
+                    "Time between two look-ups of a server's name. Each of its addresses is a server; one that comes is eased in, one that goes gets nothing more, and a \
+                     look-up that fails changes nothing.",
+                )
+                .range(SECOND, DAY),
+                10 * SECOND,
             ),
             concurrency: table.or(
                 key(

@@ -4,7 +4,7 @@ use super::*;
 use crate::health::{Gate, Settings, Signal, State};
 
 fn health(concurrency: Concurrency) -> Arc<Health> {
-    Health::with_random("app".into(), Settings { concurrency, wait: Duration::ZERO, check: None }, 1, || 0.5)
+    Health::with_random("app".into(), Settings { concurrency, wait: Duration::ZERO, check: None }, (1, 1), || 0.5)
 }
 
 fn sample(kind: Kind, rtt: Duration, quality: Quality) -> Sample {

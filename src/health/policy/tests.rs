@@ -35,7 +35,7 @@ fn moves(events: &Events) -> Vec<(usize, Moved)> {
 
 #[test]
 fn the_only_server_and_its_backend_go_together_and_come_back_together() {
-    let mut policy = Policy::new(1, None);
+    let mut policy = Policy::new(1, 1, None);
     let events = signals(&mut policy, 5, 0, Signal::ConnectFailure, 1.0);
     assert_eq!(moves(&events), [(0, Moved::Out(Evidence::ConnectFailures(5)))]);
     assert_eq!(states(&events), [State::Shedding]);
@@ -47,7 +47,7 @@ fn the_only_server_and_its_backend_go_together_and_come_back_together() {
 
 #[test]
 fn one_dead_server_among_several_goes_out_alone_though_it_fails_faster_than_others_answer() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     let events = signals(&mut policy, 60, 0, Signal::ConnectFailure, 1.0);
     assert_eq!(moves(&events), [(0, Moved::Out(Evidence::ConnectFailures(5)))]);
     assert_eq!((states(&events), policy.state()), (vec![], State::Passing));
@@ -56,7 +56,7 @@ fn one_dead_server_among_several_goes_out_alone_though_it_fails_faster_than_othe
 
 #[test]
 fn when_every_server_refuses_in_turn_five_failures_are_enough() {
-    let mut policy = Policy::new(3, None);
+    let mut policy = Policy::new(3, 3, None);
     let events: Events =
         [0, 1, 2, 0, 1].into_iter().flat_map(|server| policy.signal(server, Signal::ConnectFailure, at(1.0), MIDDLE)).collect();
     assert_eq!((states(&events), moves(&events)), (vec![State::Shedding], vec![]));
@@ -64,7 +64,7 @@ fn when_every_server_refuses_in_turn_five_failures_are_enough() {
 
 #[test]
 fn when_the_last_of_several_servers_goes_out_the_backend_sheds_and_one_that_returns_is_enough_to_try() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 1.0);
     assert!(signals(&mut policy, 4, 1, Signal::ConnectFailure, 1.0).is_empty(), "the other's failures are not held against it");
     let events = signals(&mut policy, 1, 1, Signal::ConnectFailure, 1.0);
@@ -78,7 +78,7 @@ fn when_the_last_of_several_servers_goes_out_the_backend_sheds_and_one_that_retu
 
 #[test]
 fn a_failing_check_takes_every_server_out_and_sheds() {
-    let mut policy = Policy::new(1, Some(check(2.0, 3, 2)));
+    let mut policy = Policy::new(1, 1, Some(check(2.0, 3, 2)));
     assert_eq!(round(&mut policy, |_| false), (0.0, vec![0], Events::new()));
     assert_eq!(round(&mut policy, |_| false), (2.0, vec![0], Events::new()));
     let (due, _, events) = round(&mut policy, |_| false);
@@ -90,7 +90,7 @@ fn a_failing_check_takes_every_server_out_and_sheds() {
 #[test]
 fn a_check_that_rises_late_keeps_the_backend_shedding_until_then_and_one_that_rises_early_does_not_cut_two_passes_short() {
     for (rise, passes) in [(1, 2), (2, 2), (4, 4)] {
-        let mut policy = Policy::new(1, Some(check(1.0, 1, rise)));
+        let mut policy = Policy::new(1, 1, Some(check(1.0, 1, rise)));
         round(&mut policy, |_| false);
         assert_eq!(policy.state(), State::Shedding);
         let rounds = (1..10).find(|_| !states(&round(&mut policy, |_| true).2).is_empty());
@@ -100,7 +100,7 @@ fn a_check_that_rises_late_keeps_the_backend_shedding_until_then_and_one_that_ri
 
 #[test]
 fn passes_in_passing_do_not_dilute_what_requests_show() {
-    let mut policy = Policy::new(1, Some(check(0.01, 3, 2)));
+    let mut policy = Policy::new(1, 1, Some(check(0.01, 3, 2)));
     for _ in 0..100 {
         round(&mut policy, |_| true);
     }
@@ -109,7 +109,7 @@ fn passes_in_passing_do_not_dilute_what_requests_show() {
 
 #[test]
 fn passes_before_a_trip_do_not_count_towards_its_end() {
-    let mut policy = Policy::new(1, Some(check(1.0, 3, 2)));
+    let mut policy = Policy::new(1, 1, Some(check(1.0, 3, 2)));
     for _ in 0..5 {
         round(&mut policy, |_| true);
     }
@@ -120,7 +120,7 @@ fn passes_before_a_trip_do_not_count_towards_its_end() {
 
 #[test]
 fn without_any_traffic_probes_alone_end_probing() {
-    let mut policy = Policy::new(1, None);
+    let mut policy = Policy::new(1, 1, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     round(&mut policy, |_| true);
     round(&mut policy, |_| true);
@@ -136,7 +136,7 @@ fn without_any_traffic_probes_alone_end_probing() {
 
 #[test]
 fn a_server_that_is_still_out_does_not_spoil_the_trial_of_the_others() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     signals(&mut policy, 5, 1, Signal::ConnectFailure, 0.0);
     let end = (0..22).map(|_| round(&mut policy, |server| server == 0)).find(|(_, _, events)| states(events) == [State::Passing]);
@@ -145,7 +145,7 @@ fn a_server_that_is_still_out_does_not_spoil_the_trial_of_the_others() {
 
 #[test]
 fn a_backend_that_dies_in_probing_without_traffic_sheds_after_three_failed_probes() {
-    let mut policy = Policy::new(1, None);
+    let mut policy = Policy::new(1, 1, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     round(&mut policy, |_| true);
     round(&mut policy, |_| true);
@@ -156,7 +156,7 @@ fn a_backend_that_dies_in_probing_without_traffic_sheds_after_three_failed_probe
 
 #[test]
 fn rounds_stay_quick_while_nothing_passes_so_that_a_long_outage_ends_as_soon_as_a_short_one() {
-    let mut policy = Policy::new(1, None);
+    let mut policy = Policy::new(1, 1, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     let due: Vec<f64> = (0..40).map(|_| round(&mut policy, |_| false).0).collect();
     assert_eq!((due[0], due[1], due[39]), (0.25, 0.5, 10.0));
@@ -167,7 +167,7 @@ fn rounds_stay_quick_while_nothing_passes_so_that_a_long_outage_ends_as_soon_as_
 #[test]
 fn rounds_back_off_after_trials_that_fail_but_a_check_is_never_slower_than_its_interval() {
     for (check, gaps) in [(None, [0.25, 2.0, 4.0, 8.0]), (Some(check(3.0, 1, 2)), [0.25, 2.0, 3.0, 3.0])] {
-        let mut policy = Policy::new(1, check);
+        let mut policy = Policy::new(1, 1, check);
         let mut now = 0.0;
         for gap in gaps {
             signals(&mut policy, 20, 0, Signal::Failure, now);
@@ -182,7 +182,7 @@ fn rounds_back_off_after_trials_that_fail_but_a_check_is_never_slower_than_its_i
 
 #[test]
 fn a_slow_answer_does_not_stretch_the_interval_of_a_check() {
-    let mut policy = Policy::new(1, Some(check(2.0, 3, 2)));
+    let mut policy = Policy::new(1, 1, Some(check(2.0, 3, 2)));
     policy.start_round(at(0.0)).unwrap();
     assert_eq!(policy.round(), None, "one at a time");
     policy.end_round(at(0.9), MIDDLE);
@@ -194,7 +194,7 @@ fn a_slow_answer_does_not_stretch_the_interval_of_a_check() {
 
 #[test]
 fn while_others_carry_the_backend_only_a_server_that_is_out_is_asked() {
-    let mut policy = Policy::new(3, None);
+    let mut policy = Policy::new(3, 3, None);
     assert_eq!(policy.round(), None);
     signals(&mut policy, 5, 1, Signal::ConnectFailure, 0.0);
     let rounds: Vec<_> = (0..3).map(|_| round(&mut policy, |_| false)).collect();
@@ -209,7 +209,7 @@ fn while_others_carry_the_backend_only_a_server_that_is_out_is_asked() {
 
 #[test]
 fn what_a_server_that_is_out_still_answers_counts_nowhere() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     assert!(signals(&mut policy, 100, 0, Signal::Failure, 0.0).is_empty());
     assert!(signals(&mut policy, 100, 9, Signal::Failure, 0.0).is_empty(), "nor does one that does not exist");
@@ -218,7 +218,7 @@ fn what_a_server_that_is_out_still_answers_counts_nowhere() {
 
 #[test]
 fn a_success_is_wanted_while_a_row_of_connect_failures_stands_and_not_otherwise() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     assert!(!policy.is_suspicious());
     signals(&mut policy, 1, 0, Signal::ConnectFailure, 0.0);
     signals(&mut policy, 1, 1, Signal::Success, 0.0);
@@ -229,7 +229,7 @@ fn a_success_is_wanted_while_a_row_of_connect_failures_stands_and_not_otherwise(
 
 #[test]
 fn a_growing_weight_is_looked_at_every_second_until_it_is_full() {
-    let mut policy = Policy::new(2, None);
+    let mut policy = Policy::new(2, 2, None);
     signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
     round(&mut policy, |_| true);
     round(&mut policy, |_| true);
@@ -240,7 +240,7 @@ fn a_growing_weight_is_looked_at_every_second_until_it_is_full() {
 
 #[test]
 fn a_new_check_begins_after_its_interval_and_one_that_is_gone_asks_nobody() {
-    let mut policy = Policy::new(1, None);
+    let mut policy = Policy::new(1, 1, None);
     policy.reconfigure(Some(check(3.0, 1, 1)), at(10.0), MIDDLE);
     assert_eq!(policy.round(), Some(at(13.0)));
     policy.reconfigure(None, at(11.0), MIDDLE);

@@ -24,7 +24,7 @@ struct Stage {
 impl Stage {
     fn new(servers: usize, check: Option<Check>) -> Self {
         let settings = Settings { concurrency: crate::health::Concurrency::Fixed(20), wait: Duration::ZERO, check };
-        let health = Health::with_random("app".into(), settings, servers, || 0.5);
+        let health = Health::with_random("app".into(), settings, (servers, servers), || 0.5);
         let well: Arc<Vec<_>> = Arc::new((0..servers).map(|_| AtomicBool::new(true)).collect());
         let (asked, start) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
         let probe: Probe = {

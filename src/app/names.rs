@@ -1,0 +1,224 @@
+//! Host names of backends, looked up again and again: a server for each address, as they come and go.
+//!
+//! The system's own resolver is asked, so that `/etc/hosts`, `nsswitch.conf` and a local cache mean what they mean to every other program. It does not tell how
+//! long an answer is good for, so that names are asked for at a stated interval.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    backend::{Backend, ServerName, Shift},
+    health::Health,
+};
+
+/// Looks up a name.
+pub(super) type LookUp = Arc<dyn Fn(ServerName) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// The system's resolver.
+pub(super) fn system() -> LookUp {
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.host.as_str(), name.port)).await?.collect()) }))
+}
+
+/// Keeps the servers of a backend those that its names stand for. Never ends; to be spawned where it is dropped when the backend is.
+pub(super) async fn follow(backend: Arc<Backend>, health: Arc<Health>, look_up: LookUp) {
+    let names = backend.names();
+    if names.is_empty() {
+        return;
+    }
+    let mut failing = vec![false; names.len()];
+    loop {
+        for (name, failing) in names.iter().zip(&mut failing) {
+            let found = look_up(name.clone()).await.map(|found| usable(found, has_route));
+            let backend_name = backend.name();
+            match found {
+                Ok(addresses) if !addresses.is_empty() => {
+                    *failing = false;
+                    shift(&backend, &health, name, &addresses);
+                }
+                // Once, until it works again. Whoever has gone will be noticed by his silence.
+                failed if !*failing => {
+                    *failing = true;
+                    let error = failed.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+                    tracing::warn!(backend = %backend_name, name = %name.host, "a name cannot be looked up, its servers stay as they were: {error}");
+                }
+                _ => {}
+            }
+        }
+        tokio::time::sleep(backend.resolve_interval()).await;
+    }
+}
+
+fn shift(backend: &Backend, health: &Health, name: &ServerName, addresses: &[SocketAddr]) {
+    for shift in backend.found(name.index, addresses) {
+        let (backend_name, host) = (backend.name(), &name.host);
+        match shift {
+            Shift::Appeared { server, first } => {
+                health.appear(server, !first);
+                tracing::info!(backend = %backend_name, name = %host, server, address = backend.server(server), "a server has appeared");
+            }
+            Shift::Vanished { server } => {
+                health.vanish(server);
+                tracing::info!(backend = %backend_name, name = %host, server, "a server has gone: its name does not lead to it any more");
+            }
+            Shift::NoRoom(address) => {
+                tracing::warn!(backend = %backend_name, name = %host, %address, "the name has more addresses than are balanced");
+            }
+        }
+    }
+}
+
+/// One address for each server, in a steady order: a machine has one of each family, as a rule, so that only one family counts. That is IPv4 where it leads anywhere:
+/// many a name has an IPv6 address that nobody listens on.
+fn usable(mut found: Vec<SocketAddr>, has_route: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
+    found.sort_unstable();
+    found.dedup();
+    let four: Vec<SocketAddr> = found.iter().copied().filter(|address| address.is_ipv4() && has_route(address)).collect();
+    if !four.is_empty() {
+        return four;
+    }
+    let six: Vec<SocketAddr> = found.iter().copied().filter(SocketAddr::is_ipv6).collect();
+    if six.is_empty() { found } else { six }
+}
+
+/// Whether the system knows a way to there. Nothing is sent.
+fn has_route(address: &SocketAddr) -> bool {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use http::Request;
+    use parking_lot::Mutex;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{
+        backend::{Place, Pool, Protocol, RequestBody, ServerAddress, Settings},
+        health,
+    };
+
+    #[test]
+    fn a_machine_with_two_addresses_is_one_server() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (four, six) = (parse("10.0.0.1:80"), parse("[fd00::1]:80"));
+        assert_eq!(usable(vec![six, four, four], |_| true), [four]);
+        assert_eq!(usable(vec![six, four], SocketAddr::is_ipv6), [six], "without a way by IPv4");
+        assert_eq!(usable(vec![four], |_| false), [four], "there is nothing better");
+    }
+
+    /// A server that answers every request with its own address, and closes.
+    async fn serve(listener: TcpListener) {
+        let address = listener.local_addr().unwrap();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _read = stream.read(&mut [0; 1024]).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nX-From: {}\r\n\r\n", address.ip());
+            let _written = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    /// One port on which three addresses of the loopback are served.
+    async fn three_servers() -> u16 {
+        loop {
+            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let (second, third) = (TcpListener::bind(("127.0.0.2", port)).await, TcpListener::bind(("127.0.0.3", port)).await);
+            if let (Ok(second), Ok(third)) = (second, third) {
+                for listener in [first, second, third] {
+                    tokio::spawn(serve(listener));
+                }
+                return port;
+            }
+        }
+    }
+
+    struct Group {
+        backend: Arc<Backend>,
+        health: Arc<Health>,
+        zone: Arc<Mutex<io::Result<Vec<u8>>>>,
+    }
+
+    impl Group {
+        async fn start(zone: &[u8]) -> Self {
+            let servers = vec![ServerAddress::plain(Place::Name("app.internal".into(), three_servers().await))];
+            let settings = Settings {
+                servers,
+                protocol: Protocol::Auto,
+                tls: None,
+                connect_timeout: Duration::from_secs(5),
+                response_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(5),
+                tunnel_timeout: Duration::from_secs(5),
+                resolve_interval: Duration::from_millis(1),
+            };
+            let health_settings = health::Settings { concurrency: health::Concurrency::Fixed(9), wait: Duration::ZERO, check: None };
+            let health = Health::with_room("app".into(), health_settings, 1, settings.room());
+            let backend = Backend::new("app".into(), settings, health.weights());
+            let group = Self { backend, health, zone: Arc::new(Mutex::new(Ok(zone.to_vec()))) };
+            let zone = group.zone.clone();
+            let look_up: LookUp = Arc::new(move |name| {
+                let answer = match &*zone.lock() {
+                    Ok(lasts) => Ok(lasts.iter().map(|&last| SocketAddr::from(([127, 0, 0, last], name.port))).collect()),
+                    Err(error) => Err(io::Error::from(error.kind())),
+                };
+                Box::pin(async move { answer })
+            });
+            tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
+            group
+        }
+
+        /// Who answers, asked until `expected` are exactly those who answer many requests in a row.
+        async fn becomes(&self, expected: &[&str]) {
+            let expected: BTreeSet<String> = expected.iter().map(|&address| address.to_owned()).collect();
+            let reached = async {
+                loop {
+                    let mut seen = BTreeSet::new();
+                    for _ in 0..200 {
+                        let request = Request::get("/").header("host", "app").body(RequestBody::empty()).unwrap();
+                        let reply = self.backend.send(&Pool::default(), request).await.unwrap();
+                        seen.insert(reply.response.headers()["x-from"].to_str().unwrap().to_owned());
+                    }
+                    if seen == expected {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap_or_else(|_| panic!("in vain: {expected:?}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_appears_gets_requests_and_one_that_vanishes_gets_none() {
+        let group = Group::start(&[1]).await;
+        group.becomes(&["127.0.0.1"]).await;
+        *group.zone.lock() = Ok(vec![1, 2, 3]);
+        group.becomes(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]).await;
+        let weights: Vec<u32> =
+            group.health.weights().iter().take(3).map(|weight| weight.load(std::sync::atomic::Ordering::Relaxed)).collect();
+        assert!(weights[0] == 100 && weights[1] < 100 && weights[2] < 100, "who is new is eased in: {weights:?}");
+        *group.zone.lock() = Ok(vec![3]);
+        group.becomes(&["127.0.0.3"]).await;
+        *group.zone.lock() = Ok(vec![2]);
+        group.becomes(&["127.0.0.2"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_fails_or_finds_nothing_leaves_the_servers_as_they_were() {
+        let group = Group::start(&[1, 2]).await;
+        group.becomes(&["127.0.0.1", "127.0.0.2"]).await;
+        for nothing in [Err(io::ErrorKind::TimedOut.into()), Ok(Vec::new())] {
+            *group.zone.lock() = nothing;
+            group.becomes(&["127.0.0.1", "127.0.0.2"]).await;
+        }
+    }
+}
