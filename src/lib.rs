@@ -23,3 +23,7 @@ pub mod replay;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/driver.rs"]
+mod fuzz;

@@ -67,8 +67,12 @@ pub fn names(headers: &HeaderMap, extensions: &Extensions) -> Vec<Box<str>> {
 pub fn extensions<'a>(names: impl Iterator<Item = &'a str>) -> Extensions {
     let mut text = String::from("GET / HTTP/1.1\r\n");
     for name in names {
-        // Values do not matter, but hyper reads this one.
-        let value = if name.eq_ignore_ascii_case("content-length") { "0" } else { "x" };
+        // Values do not matter, but hyper reads these.
+        let value = match name {
+            _ if name.eq_ignore_ascii_case("content-length") => "0",
+            _ if name.eq_ignore_ascii_case("transfer-encoding") => "chunked",
+            _ => "x",
+        };
         text.push_str(name);
         text.push_str(": ");
         text.push_str(value);
@@ -174,5 +178,37 @@ mod tests {
         let mut head = Request::new(()).into_parts().0;
         head.headers.insert("x-own", "1".parse().unwrap());
         assert_eq!(names(&head.headers, &head.extensions), [Box::from("X-Own")]);
+    }
+
+    #[test]
+    fn fuzz_the_letters_of_any_head_come_back() {
+        crate::fuzz::run(
+            &[b"Host\nX-FooBar\nx-foobar\nCONTENT-LENGTH", b"a\nTransfer-Encoding\nConnection"],
+            &[b"\nUpgrade", b"\nExpect", b"\nTE"],
+            |bytes| {
+                let mut head = Request::new(()).into_parts().0;
+                let mut came = Vec::new();
+                for name in bytes.split(|byte| *byte == b'\n') {
+                    let Ok(known) = http::HeaderName::from_bytes(name) else { return false };
+                    came.extend(std::str::from_utf8(name).ok());
+                    head.headers.append(known, http::HeaderValue::from_static("0"));
+                }
+                if came.len() > MAX_FIELDS {
+                    return false;
+                }
+                head.extensions = extensions(came.iter().copied());
+                let fields = fields(&head.headers, &head.extensions);
+                let kept = came.iter().filter(|name| !name.eq_ignore_ascii_case("content-length")).count();
+                assert_eq!(fields.len(), kept);
+                let spelled = |name: &str| fields.iter().any(|field| field.spelling.as_deref().unwrap_or(field.name.as_str()) == name);
+                // hyper keeps to itself what it frames messages by.
+                let framing = ["content-length", "transfer-encoding"];
+                let free = |name: &&&str| !framing.iter().any(|framing| name.eq_ignore_ascii_case(framing));
+                for name in came.iter().filter(free) {
+                    assert!(spelled(name), "{name} is lost of {came:?}");
+                }
+                true
+            },
+        );
     }
 }

@@ -226,4 +226,48 @@ mod tests {
             assert_eq!(address("192.0.2.99:5"), "192.0.2.99", "a stranger is not believed");
         }
     }
+
+    #[test]
+    fn fuzz_a_head_that_is_let_through_says_only_what_is_true_of_its_way() {
+        let seeds: [&[u8]; 2] = [
+            b"/a?b\nhost: a\nx-forwarded-for: 6.6.6.6, 10.0.0.2\nforwarded: for=\"[2001:db8::1]:1\";proto=https, for=_x\nconnection: TE, x-a\nte: trailers",
+            b"http://h:81/a\nhost: other\nx_forwarded_for: 1.1.1.1\nforebay_id: 1\nvia: 1.1 forebay\nprefer: wait=1\nexpect: 100-continue\nmax-forwards: 1",
+        ];
+        let words: [&[u8]; 8] = [
+            b"\nhost: ",
+            b"\nconnection: host",
+            b"\nforebay-id: 1",
+            b"\nx-forwarded-for: ",
+            b",",
+            b"\"",
+            b"[::1]:",
+            b"\ntransfer-encoding: chunked",
+        ];
+        crate::fuzz::run(&seeds, &words, |bytes| {
+            let mut lines = bytes.split(|byte| *byte == b'\n');
+            let Ok(uri) = Uri::try_from(lines.next().unwrap_or_default()) else { return false };
+            let mut request = Request::builder().method("OPTIONS").uri(uri);
+            for line in lines {
+                let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
+                request = request.header(name, value.strip_prefix(b": ").unwrap_or(value));
+            }
+            let Ok(request) = request.body(()) else { return false };
+            let Ok(seen) = inspect(&request) else { return false };
+            let nets: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
+            for (peer, trusted) in [("192.0.2.1:5", false), ("10.0.0.1:5", true)] {
+                let client = Client::new(Some(peer.parse().unwrap()), &nets);
+                assert!(client.trusted == trusted && (trusted || client.address(request.headers(), &nets) == client.ip));
+                let mut parts = request.clone().into_parts().0;
+                if client.prepare(&mut parts, &seen).is_err() {
+                    continue;
+                }
+                assert!(parts.uri.authority().is_none());
+                assert!(parts.headers.get_all(HOST).iter().count() <= 1 && !parts.headers.keys().any(is_ours));
+                let ways: Vec<_> = parts.headers.get_all(X_FORWARDED_FOR).iter().collect();
+                assert_eq!(*ways[ways.len() - 1], client.ip_value);
+                assert!(trusted || ways.len() == 1, "{ways:?}");
+            }
+            true
+        });
+    }
 }

@@ -228,4 +228,6 @@ fn size(line: &[u8]) -> Result<u64, Ambiguous> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -285,3 +285,43 @@ pub(super) fn answer_name(id: RequestId, attempt: u32) -> String {
 pub(super) fn id_key(id: RequestId) -> u128 {
     u128::from_be_bytes(id.to_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_a_row_of_any_bytes_is_read_or_refused() {
+        let at = Location { segment: 1, offset: 2, head: 3, body: 4 };
+        let row = Row {
+            id_high: 1,
+            order_key: Some(5),
+            accepted_at: 6,
+            max_age: 7,
+            request: at,
+            answer: Some(at),
+            answer_file: 1,
+            ..Row::default()
+        };
+        let mut dead = row.clone();
+        dead.die(DeadReason::Refused, Timestamp::from_millis(9));
+        let route = RouteRow::new("b", "r", Totals { accepted: 1, queued: 1, ..Totals::default() }, Latest::default());
+        crate::fuzz::run(
+            &[&row.encode_to_vec(), &dead.encode_to_vec()],
+            &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x20\x09"],
+            |bytes| {
+                let Ok(row) = Row::decode(bytes) else { return false };
+                let (state, filter) = (row.state(), Filter::default());
+                assert!(row.matches(&filter) && row.expires_at() >= Timestamp::from_millis(0));
+                let _read =
+                    (row.id(), row.changed_at(), row.due(), row.dead_reason(), row.pending_key(), row.body_name(), row.answer_name());
+                assert_eq!(Row::decode(&row.encode_to_vec()[..]).map(|again| again.state()), Ok(state));
+                true
+            },
+        );
+        crate::fuzz::run(&[&route.encode_to_vec()], &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"], |bytes| {
+            RouteRow::decode(bytes)
+                .is_ok_and(|row| row.totals() == RouteRow::new(&row.backend, &row.route, row.totals(), row.latest()).totals())
+        });
+    }
+}

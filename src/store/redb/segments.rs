@@ -380,3 +380,6 @@ pub(super) fn name(number: u32) -> String {
 pub(super) fn number(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.parse().ok()
 }
+
+#[cfg(test)]
+mod fuzz;
