@@ -1,60 +1,63 @@
 //! Durable appends per second of the store, beside a bare append log on the same disk in the same run.
 //!
-//! `cargo bench --bench store -- [seconds] [rounds]`; 1 and 5 unless told. Log and store are fed by as many producers, each of which waits for
+//! `cargo bench --bench store -- [producers] [seconds] [rounds]`; 64, 1 and 5 unless told. Log and store are fed by as many producers, each of which waits for
 //! its answer before it sends the next; both sync before they answer, in groups without a timer. The log extends its file and does nothing
-//! else. Rounds alternate, since the disk of a shared machine is not the same for long; medians are told, with the least and the most.
+//! else. Rounds alternate, since the disk of a shared machine is not the same for long, and medians are told at the end.
 //!
-//! `-- --size N` queues N requests, without a key, with a few thousand keys and with a key each, and opens them again after a copy of the files as `kill -9` leaves them.
+//! `-- --size N` queues N requests, without a key, with a few thousand keys and with a key each, and opens them again after a copy of the files as
+//! `kill -9` leaves them: rates on the way, memory, and times. Memory is told as what each request added since the first quarter, since redb's
+//! cache (64 MiB) fills meanwhile and then stays. Five million take 10 GB of disk, twice.
 
+#![allow(missing_docs, reason = "a program, not a library")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on fails, and says what it found")]
 
-mod common;
+#[path = "common/queue.rs"]
+mod queue;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use common::{
-    bare_log,
-    queue::{Figures, SIZE, append, appends, open, resident_bytes, written_bytes},
-};
-use forebay::store::Store;
+use forebay::store::{Store, redb::RedbStore};
+use queue::{append, appends, closed_loop, log_appends, open, resident_bytes, spread};
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let numbers = |after: &str| {
-        let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-        let from = arguments.iter().position(|argument| argument == after).map_or(0, |at| at + 1);
-        arguments[from..].iter().filter_map(|argument| argument.parse::<u64>().ok()).collect::<Vec<_>>()
-    };
-    if std::env::args().any(|argument| argument == "--size") {
-        let requests = numbers("--size").first().copied().unwrap_or(1_000_000);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
+    if arguments.iter().any(|argument| argument == "--size") {
+        let requests = numbers.next().unwrap_or(1_000_000);
         return [Keys::None, Keys::Few, Keys::Unique].into_iter().for_each(|keys| size(requests, keys));
     }
-    let mut numbers = numbers("").into_iter();
+    let producers = numbers.next().unwrap_or(64);
     let span = Duration::from_secs(numbers.next().unwrap_or(1));
     let rounds = numbers.next().unwrap_or(5);
-    let mut figures = Figures::default();
+    let (mut ratios, mut p99s, mut amplifications) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        for producers in [64, 256] {
-            let folder = tempfile::tempdir_in(".").unwrap();
-            let log = bare_log(folder.path(), producers, span, SIZE);
-            let store = open(&folder);
-            let (before, written) = (store.status(), written_bytes());
-            let accepts = appends(&store, producers, span);
-            let after = store.status();
-            let amplification = (written_bytes() - written) as f64 / (accepts.count as f64 * SIZE as f64);
-            let batch = (after.committed_operations - before.committed_operations) as f64 / (after.commits - before.commits).max(1) as f64;
-            figures.add(format!("bare log, accepts/s, {producers} producers"), log.rate);
-            figures.add(format!("bare log, p99 in ms, {producers} producers"), log.p99 as f64 / 1e3);
-            figures.add(format!("store, accepts/s, {producers} producers"), accepts.rate);
-            figures.add(format!("store, p99 in ms, {producers} producers"), accepts.p99 as f64 / 1e3);
-            figures.add(format!("store / bare log, {producers} producers"), accepts.rate / log.rate);
-            figures.add(format!("bytes written per byte, {producers} producers"), amplification);
-            figures.add(format!("operations a commit, {producers} producers"), batch);
-        }
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let log = closed_loop(producers, span, &log_appends(folder.path().join("log")));
+        log.print("bare log", producers);
+        let store = open(&folder);
+        // What a store costs once, when it is new, is not what an append costs.
+        closed_loop(producers, span / 5, &appends(&store));
+        let before = store.status();
+        let rate = closed_loop(producers, span, &appends(&store));
+        let after = store.status();
+        rate.print("store", producers);
+        let commits = (after.commits - before.commits).max(1);
+        println!("  {:.1} operations a commit", (after.committed_operations - before.committed_operations) as f64 / commits as f64);
+        ratios.push(rate.per_second / log.per_second);
+        p99s.push(rate.p99 as f64 / 1000.0);
+        amplifications.push(rate.amplification);
     }
-    figures.print();
+    for (name, figures) in [("store / bare log", ratios), ("p99 of the store, ms", p99s), ("write amplification", amplifications)] {
+        let (median, least, most) = spread(figures);
+        println!("{name}, {producers} producers: {median:.2} (median of {rounds}, {least:.2} to {most:.2})");
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,64 +67,66 @@ enum Keys {
     Unique,
 }
 
+impl Keys {
+    fn of(self, number: u64) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Few => Some(number % 3001),
+            Self::Unique => Some(number),
+        }
+    }
+}
+
+const PRODUCERS: u64 = 1024;
+const STEPS: u64 = 4;
+
 /// Queues so many requests, and opens them again as if the program had been killed.
 fn size(requests: u64, keys: Keys) {
     let folder = tempfile::tempdir_in(".").unwrap();
     let store = open(&folder);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    const PRODUCERS: u64 = 1024;
-    let steps = 4;
-    for step in 0..steps {
+    let mut sizes = Vec::new();
+    for step in 0..STEPS {
         let begun = Instant::now();
-        runtime.block_on(async {
-            let producers = (0..PRODUCERS).map(|producer| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move {
-                    for number in 0..requests / PRODUCERS / steps {
-                        let number = (step * requests + number) * PRODUCERS + producer;
-                        let key = match keys {
-                            Keys::None => None,
-                            Keys::Few => Some(number % 3001),
-                            Keys::Unique => Some(number),
-                        };
-                        append(&*store, key).await;
-                    }
-                })
-            });
-            for producer in producers.collect::<Vec<_>>() {
-                producer.await.unwrap();
-            }
-        });
-        println!(
-            "keys {keys:?}: {:.0}/s on the way to {} requests",
-            (requests / steps) as f64 / begun.elapsed().as_secs_f64(),
-            requests / steps * (step + 1)
-        );
+        fill(&store, requests / STEPS, step * requests, keys);
+        let rate = (requests / STEPS) as f64 / begun.elapsed().as_secs_f64();
+        let (held, resident) = (store.status().requests, resident_bytes());
+        sizes.push((held, resident));
+        println!("keys {keys:?}: {rate:.0}/s on the way to {held} requests, {} MiB of memory", resident >> 20);
     }
+    let ((few, small), (many, large)) = (sizes[0], sizes[sizes.len() - 1]);
+    println!("keys {keys:?}: {:.1} bytes of memory for each more of {}", (large as f64 - small as f64) / (many - few) as f64, many - few);
     // What kill -9 leaves: the files as they are while the store is open.
     let copy = tempfile::tempdir_in(".").unwrap();
-    let done = std::process::Command::new("cp")
-        .arg("-r")
-        .arg("--reflink=auto")
-        .arg("--sparse=always")
-        .arg(folder.path().join("."))
-        .arg(copy.path())
-        .status()
-        .unwrap();
-    assert!(done.success());
+    let from = folder.path().join(".");
+    let done = std::process::Command::new("cp").args(["-r", "--reflink=auto", "--sparse=always"]).arg(from).arg(copy.path()).status();
+    assert!(done.unwrap().success());
     drop(store);
     drop(folder);
     let mut times = Vec::new();
     for _ in 0..2 {
-        let before = resident_bytes();
         let begun = Instant::now();
         let store = open(&copy);
         times.push(begun.elapsed());
-        let held = store.status().requests;
-        println!(
-            "keys {keys:?}: {} bytes of memory for each of {held}, redb's cache included",
-            resident_bytes().saturating_sub(before) / held.max(1)
-        );
+        assert_eq!(store.status().requests, many);
     }
-    println!("keys {keys:?}: reopened in {:.2?} after kill -9, in {:.2?} after a stop", times[0], times[1]);
+    println!("keys {keys:?}: {many} reopened in {:.2?} after kill -9, in {:.2?} after a stop", times[0], times[1]);
+}
+
+/// Queues `requests` with as many producers as fill a batch of the writer.
+fn fill(store: &Arc<RedbStore>, requests: u64, first: u64, keys: Keys) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut producers = tokio::task::JoinSet::new();
+        for producer in 0..PRODUCERS {
+            let store = Arc::clone(store);
+            producers.spawn(async move {
+                for number in 0..requests / PRODUCERS {
+                    append(&*store, keys.of((first + number) * PRODUCERS + producer)).await;
+                }
+            });
+        }
+        while let Some(done) = producers.join_next().await {
+            done.unwrap();
+        }
+    });
 }

@@ -1,36 +1,49 @@
-//! The store under test: what is appended to it, by how many producers, and what that writes to the disk.
+//! What the benchmarks of the store share: requests as they are queued, a closed loop of producers, a drain beside it, and the bare append log of the same run.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stdout, reason = "each benchmark uses a part of it, and one that cannot go on fails")]
 
 use std::{
+    fs::File,
     future::Future,
-    sync::Arc,
+    io::Write,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use forebay::{
     envelope::{Clock, Delivery, Envelope, Field, OrderKey, Reason, RequestId},
-    store::{NewRequest, Payload, Settings, Store, Turn, redb::RedbStore},
+    store::{Answer, Claim, NewRequest, Outcome, Payload, Settings, Store, Turn, redb::RedbStore},
 };
 use hdrhistogram::Histogram;
 use http::{HeaderName, HeaderValue, Method};
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Measured, measured, runtime};
+/// Bytes of a body.
+pub const BODY: usize = 1024;
 
-/// Bytes of a request, head included; the body of it is this much less than the head.
-pub const SIZE: usize = 1600;
-const BODY: usize = 1024;
+/// Bytes of a whole request, head included.
+pub const REQUEST: usize = BODY + 500;
 
-/// The store in a folder, without limits.
-pub fn open(folder: &tempfile::TempDir) -> Arc<RedbStore> {
-    let settings = Settings {
+/// A store that nothing but the disk limits.
+pub fn settings(folder: &tempfile::TempDir) -> Settings {
+    Settings {
         path: folder.path().join("queue.redb"),
         max_requests: u64::MAX,
         max_bytes: u64::MAX,
         min_free_disk: 0,
         keep_delivered: Duration::from_secs(3600),
         keep_dead: Duration::from_secs(3600),
-    };
-    RedbStore::open(settings, Clock::system()).expect("the store opens")
+    }
+}
+
+pub fn open(folder: &tempfile::TempDir) -> Arc<RedbStore> {
+    RedbStore::open(settings(folder), Clock::system()).unwrap()
 }
 
 fn envelope(key: Option<u64>) -> Envelope {
@@ -63,82 +76,159 @@ fn envelope(key: Option<u64>) -> Envelope {
     }
 }
 
-/// One durable append.
+/// Queues one request.
 pub async fn append(store: &dyn Store, key: Option<u64>) {
     let turn = match store.turn(key.map(OrderKey::from_u64)) {
         Turn::Live(turn) => turn.into_queued(),
         Turn::Queued(turn) => turn,
     };
     let payload = Payload::from(Bytes::from_static(&[b'x'; BODY]));
-    store.append(NewRequest { envelope: envelope(key), payload, turn }).await.expect("the store takes it");
+    store.append(NewRequest { envelope: envelope(key), payload, turn }).await.unwrap();
 }
 
-/// `producers` append without a key for `span`, each waiting for its answer before it sends the next.
-pub fn appends(store: &Arc<RedbStore>, producers: usize, span: Duration) -> Measured {
-    repeat(producers, span, || {
-        let store = Arc::clone(store);
-        async move { append(&*store, None).await }
+/// One operation that is measured.
+pub type Operation = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Appends to the store.
+pub fn appends(store: &Arc<RedbStore>) -> Operation {
+    let store = Arc::clone(store);
+    Arc::new(move || {
+        let store = Arc::clone(&store);
+        Box::pin(async move { append(&*store, None).await })
     })
 }
 
-fn repeat<O>(producers: usize, span: Duration, act: impl Fn() -> O) -> Measured
-where
-    O: Future<Output = ()> + 'static,
-{
-    runtime().block_on(async {
-        let begun = Instant::now();
-        let one = || async {
-            let mut times = Histogram::<u64>::new(3).expect("3 digits are possible");
-            while begun.elapsed() < span {
-                let sent = Instant::now();
-                act().await;
-                let _too_large = times.record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
-            }
-            times
-        };
-        let mut all = Histogram::<u64>::new(3).expect("3 digits are possible");
-        for times in futures_util::future::join_all((0..producers).map(|_| one())).await {
-            all.add(times).expect("the same range");
+/// The bare append log: a thread that takes all that waits, writes it to the end of a file, syncs, and answers all.
+pub fn log_appends(path: PathBuf) -> Operation {
+    let (sender, mut receiver) = mpsc::channel::<(Vec<u8>, oneshot::Sender<()>)>(1024);
+    std::thread::spawn(move || {
+        let mut file = File::create(path).unwrap();
+        let (mut batch, mut buffer) = (Vec::new(), Vec::new());
+        while receiver.blocking_recv_many(&mut batch, 1024) > 0 {
+            buffer.clear();
+            batch.iter().for_each(|(record, _)| buffer.extend_from_slice(record));
+            file.write_all(&buffer).unwrap();
+            file.sync_data().unwrap();
+            batch.drain(..).for_each(|(_, reply)| reply.send(()).unwrap());
         }
-        measured(&all, begun.elapsed(), 0)
+    });
+    Arc::new(move || {
+        let sender = sender.clone();
+        Box::pin(async move {
+            let (reply, done) = oneshot::channel();
+            sender.send((vec![b'x'; REQUEST], reply)).await.unwrap();
+            done.await.unwrap();
+        })
     })
+}
+
+/// What a closed loop gave.
+pub struct Rate {
+    /// Operations per second.
+    pub per_second: f64,
+    /// Latency in microseconds.
+    pub p50: u64,
+    pub p99: u64,
+    /// Bytes that the process had written to the disk for each byte of a request.
+    pub amplification: f64,
+}
+
+impl Rate {
+    pub fn print(&self, name: &str, producers: u64) {
+        let Self { per_second, p50, p99, amplification } = self;
+        println!("{name}: {per_second:.0}/s with {producers}, p50 {p50} us, p99 {p99} us, {amplification:.2} bytes written for each of a request");
+    }
+}
+
+/// As many producers as told, each of which waits for its answer before it sends the next.
+pub fn closed_loop(producers: u64, span: Duration, operation: &Operation) -> Rate {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let written = written_bytes();
+    let begun = Instant::now();
+    let mut all = Histogram::<u64>::new(3).unwrap();
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for _ in 0..producers {
+            let operation = Arc::clone(operation);
+            tasks.push(tokio::spawn(async move {
+                let mut times = Histogram::<u64>::new(3).unwrap();
+                while begun.elapsed() < span {
+                    let sent = Instant::now();
+                    operation().await;
+                    times.record(sent.elapsed().as_micros() as u64).unwrap();
+                }
+                times
+            }));
+        }
+        for task in tasks {
+            all.add(task.await.unwrap()).unwrap();
+        }
+    });
+    let bytes = (all.len() * REQUEST as u64) as f64;
+    Rate {
+        per_second: all.len() as f64 / begun.elapsed().as_secs_f64(),
+        p50: all.value_at_quantile(0.5),
+        p99: all.value_at_quantile(0.99),
+        amplification: (written_bytes() - written) as f64 / bytes,
+    }
 }
 
 /// What the process had written to the disk, by proc(5).
-pub fn written_bytes() -> u64 {
+fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
-/// Resident memory of this process, in bytes.
+/// Resident memory of the process in bytes.
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// A figure of every round.
-#[derive(Default)]
-pub struct Figures(Vec<(String, Vec<f64>)>);
+/// Delivers what is queued, on a thread of its own: until nothing is, or until told to stop. How many were delivered, and how long it took.
+pub fn drain_beside(store: &Arc<RedbStore>, seats: u64, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, Duration)> {
+    let (store, stop) = (Arc::clone(store), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let begun = Instant::now();
+        (runtime.block_on(drain(&store, seats, &stop)), begun.elapsed())
+    })
+}
 
-impl Figures {
-    /// Adds what a round gave.
-    pub fn add(&mut self, name: impl Into<String>, value: f64) {
-        let name = name.into();
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => self.0.push((name, vec![value])),
+/// Seats are filled as they become free, as replay does it.
+async fn drain(store: &Arc<RedbStore>, seats: u64, stop: &AtomicBool) -> u64 {
+    let mut delivered = 0;
+    let mut settles = tokio::task::JoinSet::new();
+    while !stop.load(Relaxed) {
+        let max = seats as usize - settles.len();
+        let claimed = store.claim(Claim { backend: "app", full_routes: &[], max, now: Clock::system().now() }).await.unwrap();
+        if claimed.is_empty() && settles.is_empty() {
+            break;
+        }
+        let is_short = claimed.len() < max;
+        delivered += claimed.len() as u64;
+        for claimed in claimed {
+            let store = Arc::clone(store);
+            settles.spawn(async move {
+                let answer = Answer { status: 204, headers: Vec::new(), payload: Payload::from(Bytes::new()) };
+                let outcome = Outcome::Delivered(answer);
+                store.settle(claimed.envelope.id, claimed.attempt, Clock::system().now(), outcome).await.unwrap();
+            });
+        }
+        if is_short || settles.len() as u64 == seats {
+            settles.join_next().await.unwrap().unwrap();
+        }
+        while let Some(settled) = settles.try_join_next() {
+            settled.unwrap();
         }
     }
+    while settles.join_next().await.is_some() {}
+    delivered
+}
 
-    /// Medians with the least and the most.
-    #[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
-    pub fn print(mut self) {
-        for (name, values) in &mut self.0 {
-            values.sort_by(f64::total_cmp);
-            let digits = if values[0] < 100.0 { 2 } else { 0 };
-            let (middle, least, most) = (values[values.len() / 2], values[0], values[values.len() - 1]);
-            println!("{name:<46}{middle:>10.digits$}   ({least:.digits$} to {most:.digits$})");
-        }
-    }
+/// The middle of some figures, the least and the greatest.
+pub fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
 }
