@@ -1,7 +1,7 @@
 //! Overload, outage and recovery against a backend of known capacity: eight scenarios, each beside its optimum and beside what two other policies
 //! make of the same load at the same time: no protection at all, and a fixed limit with a fixed replay rate.
 //!
-//! `cargo bench --bench overload` takes about twenty minutes, `-- --quick` under ten, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
+//! `cargo bench --bench overload` takes about twelve minutes, `-- --quick` about six, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
 //! them. The load is open-loop and the backend sleeps, so that two cores are enough for many scenarios side by side. What comes of it goes
 //! to standard output; pictures and a row of figures for every quarter of a second to `target/overload/`. `docs/overload.md` says how to read both.
 
@@ -35,7 +35,7 @@ use common::Program;
 use judge::Outcome;
 use load::Log;
 use policy::Policy;
-use scenarios::{Act, Group, Length, Scenario};
+use scenarios::{Act, Length, Scenario};
 
 /// Time between two looks at a run.
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,25 +56,18 @@ fn main() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime can be built");
     let began = Instant::now();
-    let mut wanted: Vec<Scenario> = scenarios::all(length).into_iter().filter(wanted).collect();
-    for group in Group::ALL {
-        let scenarios: Vec<Scenario> = wanted.extract_if(.., |scenario| scenario.group == group).collect();
-        runtime.block_on(side_by_side(scenarios, group == Group::Alone));
+    let (alone, together): (Vec<_>, Vec<_>) = scenarios::all(length).into_iter().filter(wanted).partition(|scenario| scenario.alone);
+    let groups = alone.into_iter().map(|scenario| vec![scenario]).chain([together]);
+    for group in groups {
+        runtime.block_on(side_by_side(group));
     }
     eprintln!("all took {:.0} s", began.elapsed().as_secs_f64());
 }
 
-/// Scenarios at the same time, and each under every policy, or `alone` under one policy after the other; printed in their order.
-async fn side_by_side(group: Vec<Scenario>, alone: bool) {
-    let places = Arc::new(tokio::sync::Semaphore::new(if alone { 1 } else { tokio::sync::Semaphore::MAX_PERMITS }));
+/// Scenarios at the same time, and each under every policy; printed in their order.
+async fn side_by_side(group: Vec<Scenario>) {
     let begin = |scenario: Scenario| {
-        let runs = Policy::ALL.map(|policy| {
-            let (places, scenario) = (places.clone(), scenario.clone());
-            tokio::spawn(async move {
-                let _place = places.acquire().await;
-                run(policy, scenario).await
-            })
-        });
+        let runs = Policy::ALL.map(|policy| tokio::spawn(run(policy, scenario.clone())));
         (scenario, runs)
     };
     let running: Vec<_> = group.into_iter().map(begin).collect();

@@ -26,21 +26,6 @@ pub enum Length {
     Long,
 }
 
-/// What may run at the same time without being in each other's way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// So much load that nothing runs beside it.
-    Alone,
-    /// Backends that go away.
-    Outages,
-    /// Backends that stay.
-    Steady,
-}
-
-impl Group {
-    pub const ALL: [Self; 3] = [Self::Alone, Self::Outages, Self::Steady];
-}
-
 /// How a scenario is judged.
 #[derive(Debug, Clone, Copy)]
 pub enum Line {
@@ -76,7 +61,8 @@ pub struct Scenario {
     /// How often the proxy is killed while it drains.
     pub kills: u32,
     pub line: Line,
-    pub group: Group,
+    /// It is so much load that nothing runs beside it.
+    pub alone: bool,
 }
 
 impl Scenario {
@@ -113,7 +99,7 @@ fn scenario(name: &'static str, what: &'static str, phases: Vec<Phase>, line: Li
         patience: secs(240.0),
         kills: 0,
         line,
-        group: Group::Steady,
+        alone: false,
     }
 }
 
@@ -133,7 +119,7 @@ fn s1(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
     let mut phases = vec![phase(q(30.0, 10.0), 0.5, Mix::Reads)];
     phases.extend([1.5, 3.0, 10.0].map(|part| phase(q(60.0, 20.0), part, Mix::Reads)));
     let line = Line::Goodput { from: 1, capacity: CAPACITY, least: 0.95, p99: true };
-    Scenario { group: Group::Alone, ..scenario("S1", "half of C, then 1.5, 3 and 10 times C", phases, line) }
+    Scenario { alone: true, ..scenario("S1", "half of C, then 1.5, 3 and 10 times C", phases, line) }
 }
 
 fn s2(q: &dyn Fn(f64, f64) -> f64, length: Length) -> Scenario {
@@ -141,7 +127,7 @@ fn s2(q: &dyn Fn(f64, f64) -> f64, length: Length) -> Scenario {
     let phases = vec![phase(q(30.0, 10.0), 0.5, Mix::Reads), phase(overload, 3.0, Mix::Reads)];
     let line = Line::Goodput { from: 1, capacity: CAPACITY, least: 0.90, p99: false };
     let nature = Nature { thrash: 0.3, crash: Some((400, secs(q(30.0, 10.0)))) };
-    Scenario { nature, group: Group::Outages, ..scenario("S2", "3 times C at a backend that thrashes, and crashes at 400", phases, line) }
+    Scenario { nature, ..scenario("S2", "3 times C at a backend that thrashes, and crashes at 400", phases, line) }
 }
 
 fn s3(q: &dyn Fn(f64, f64) -> f64, cold: bool) -> Scenario {
@@ -160,7 +146,7 @@ fn s3(q: &dyn Fn(f64, f64) -> f64, cold: bool) -> Scenario {
         ("S3", "an outage at half of C, 40% of it writes")
     };
     let line = Line::Drain { ideal, times: 1.8, live_p50: 1.3 };
-    Scenario { acts, drain_from: Some(secs(back)), group: Group::Outages, ..scenario(name, what, phases, line) }
+    Scenario { acts, drain_from: Some(secs(back)), ..scenario(name, what, phases, line) }
 }
 
 fn s4(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
@@ -175,12 +161,7 @@ fn s4(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
     ];
     let left = outage * 0.5 * CAPACITY * 0.4 - small * 0.125 * CAPACITY;
     let line = Line::Drain { ideal: small + left.max(0.0) / CAPACITY, times: 1.3, live_p50: 2.0 };
-    Scenario {
-        acts,
-        drain_from: Some(secs(back)),
-        group: Group::Outages,
-        ..scenario("S4", "back with 5/8 of its workers, later with 3/2", phases, line)
-    }
+    Scenario { acts, drain_from: Some(secs(back)), ..scenario("S4", "back with 5/8 of its workers, later with 3/2", phases, line) }
 }
 
 fn s5(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
@@ -225,7 +206,7 @@ fn s8(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
     let acts = vec![(secs(before), Act::Up(false)), (secs(back), Act::Up(true))];
     let line = Line::Exactly;
     let base = scenario("S8", "kill -9 of the proxy while it drains an at-most-once route", phases, line);
-    Scenario { acts, delivery: "at-most-once", drain_from: Some(secs(back)), kills: 20, group: Group::Outages, ..base }
+    Scenario { acts, delivery: "at-most-once", drain_from: Some(secs(back)), kills: 20, ..base }
 }
 
 fn expectations(scenario: &Scenario) -> (String, String) {

@@ -1,7 +1,7 @@
 //! How long a request of a class takes when nothing is in its way: what its latency is compared with. Pure.
 //!
 //! A class is learned from its first 50 good answers: the first few to finish are the fastest, so that fewer would make it look faster than it is. From
-//! then on its base falls with every window that was clearly faster, and rises only in windows at little load (natural troughs): no probing, and no
+//! then on its base falls with every window that was faster, and rises only in windows at little load (natural troughs): no probing, and no
 //! taking of a queue for the normal state. Slowness that we do not cause is said by the [`limit`](super::limit).
 
 use std::time::Duration;
@@ -16,8 +16,6 @@ const STEP: f64 = 0.1;
 const LONG_STEP: f64 = 0.5;
 /// Below this part of the base it was an error.
 const FAR: f64 = 0.6;
-/// How far, in parts of itself, the median of one answer may be off; of n answers it is this by the square root of n.
-const NOISE: f64 = 0.6;
 /// Latencies below this are taken for it: what our own threads and the kernel's add is no sign of load.
 pub(super) const GRAIN: f32 = 0.005;
 
@@ -70,9 +68,7 @@ impl Base {
         self.slowest = slow.max(0.9 * self.slowest + 0.1 * slow);
         let Some(base) = self.known.filter(|_| rtts.len() >= MOVED_BY) else { return };
         let now = median(rtts);
-        // Under load it falls only by what the noise of a median does not explain, or it would sink to the fastest windows that there ever were.
-        let noise = NOISE / (rtts.len() as f64).sqrt();
-        if trough || f64::from(now) < f64::from(base) * (1.0 - noise) {
+        if now < base || trough {
             let step = if f64::from(now) < FAR * f64::from(base) { LONG_STEP } else { STEP };
             self.known = Some(base + step as f32 * (now - base));
         }
@@ -125,7 +121,7 @@ mod tests {
     #[test]
     fn a_base_falls_with_faster_windows_and_rises_in_troughs_alone() {
         for (median, trough, expected) in
-            [(0.08, false, 0.098), (0.09, false, 0.1), (0.12, false, 0.1), (0.12, true, 0.102), (0.09, true, 0.099), (0.02, false, 0.06)]
+            [(0.08, false, 0.098), (0.12, false, 0.1), (0.12, true, 0.102), (0.08, true, 0.098), (0.02, false, 0.06)]
         {
             let mut base = known(0.1);
             base.window(&mut [median; 10], trough);
@@ -138,15 +134,6 @@ mod tests {
         let mut base = known(0.1);
         base.window(&mut [0.01; 9], true);
         assert_eq!(base.seconds(), Some(0.1));
-    }
-
-    #[test]
-    fn the_more_answers_the_smaller_a_difference_under_load_counts() {
-        let mut base = known(0.1);
-        base.window(&mut [0.09; 20], false);
-        assert_eq!(base.seconds(), Some(0.1), "13% of twenty is noise");
-        base.window(&mut [0.09; 100], false);
-        assert!(near(base.seconds().unwrap(), 0.099), "6% of a hundred is not");
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //!
 //! A backend that became slower for good looks overloaded. Two questions tell them apart, both by the elasticity `e = ln(x ratio) / ln(a ratio)`:
 //! latency that is made by our concurrency moves with it (e about 1), and latency that is not stays where it is (e about 0). After three cuts
-//! in a row with `e < 0.3`, since the first of them or over the last three, the slowness is taken for the new normal, and so it is after five windows at the least limit, where
+//! in a row with `e < 0.3` the slowness is taken for the new normal, and so it is after five windows at the least limit, where
 //! nothing is left to cut. Where the limit is held down between the two thresholds by a base that is too low, the trial with a quarter more finds it.
 //!
 //! No decay while the traffic, and not the limit, bounds what is in flight: an idle night must not end with a small limit. Sources: the
@@ -145,21 +145,12 @@ pub(super) struct Limiter {
     slow_start: bool,
     why: Why,
     /// Where the cuts that are under way began, and how many they are.
-    cuts: Option<Cuts>,
+    cuts: Option<(Point, u32)>,
     floor_windows: u32,
     /// Since when the limit bounds the traffic without growing, and what was seen since.
     bound: Option<(Duration, Mean)>,
     trial_wait: Duration,
     trial: Option<Trial>,
-}
-
-/// Cuts in a row.
-#[derive(Debug, Clone, Copy)]
-struct Cuts {
-    first: Point,
-    /// The two before the next one.
-    last: [Point; 2],
-    count: u32,
 }
 
 /// A slowdown at a concurrency, under a limit.
@@ -259,12 +250,12 @@ impl Limiter {
             }
         }
         let here = Point { slowdown, in_flight, limit: self.limit };
-        let cuts = self.cuts.unwrap_or(Cuts { first: here, last: [here; 2], count: 0 });
-        if cuts.count >= CUTS && cuts.are_in_vain(here) {
-            self.accept(cuts.first.limit.max(1.25 * cuts.first.in_flight));
+        let (first, cuts) = self.cuts.map_or((here, 1), |(first, cuts)| (first, cuts + 1));
+        if cuts > CUTS && in_flight <= 0.75 * first.in_flight && elasticity(first, slowdown, in_flight) < INELASTIC {
+            self.accept(first.limit.max(1.25 * first.in_flight));
             return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
         }
-        self.cuts = Some(Cuts { last: [cuts.last[1], here], count: cuts.count + 1, ..cuts });
+        self.cuts = Some((first, cuts));
         // At most the half at once: with little in flight, one slow window proves little.
         let used = self.limit.min((1.1 * in_flight).max(self.limit / 2.0));
         self.limit = used * (TOO_SLOW / slowdown).max(0.7);
@@ -357,25 +348,6 @@ impl Limiter {
             self.limit = self.limit.min(trial.before.limit);
         }
     }
-}
-
-impl Cuts {
-    /// Less in flight did not make it faster: since the first cut, or over the last three. The first window of a brown-out often holds what had piled up before it, so
-    /// that all cuts after it would seem to help.
-    fn are_in_vain(&self, here: Point) -> bool {
-        let of_late = [self.last[0], self.last[1], here];
-        let less = here.in_flight <= 0.75 * self.first.in_flight;
-        let less_of_late = here.in_flight <= 0.9 * self.last[0].in_flight;
-        less && (elasticity(self.first, here.slowdown, here.in_flight) < INELASTIC || less_of_late && slope(of_late) < INELASTIC)
-    }
-}
-
-/// The elasticity over three points, by least squares.
-fn slope(points: [Point; 3]) -> f64 {
-    let logs = points.map(|point| (point.in_flight.ln(), point.slowdown.ln()));
-    let (a, x) = logs.iter().fold((0.0, 0.0), |sum, log| (sum.0 + log.0 / 3.0, sum.1 + log.1 / 3.0));
-    let (both, own) = logs.iter().fold((0.0, 0.0), |sum, log| (sum.0 + (log.0 - a) * (log.1 - x), sum.1 + (log.0 - a).powi(2)));
-    both / own
 }
 
 impl Mean {

@@ -203,7 +203,7 @@ impl Load {
         }
         let good = sample.quality == Quality::Good;
         let timed = sample.rtt.filter(|_| good).map(|rtt| (sample.kind.0, rtt.as_secs_f32()));
-        let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), live: sample.class == Class::Live, bad: !good, timed };
+        let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), bad: !good, timed };
         let mut measure = self.measure.lock();
         if let Some((kind, rtt)) = timed {
             measure.ticking.add(sample.class == Class::Live, kind, rtt, now);

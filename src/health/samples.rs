@@ -17,8 +17,6 @@ const LONG: Duration = Duration::from_secs(2);
 const STALE: Duration = Duration::from_secs(20);
 /// A window is at least so many medians long: the first to finish are the fastest.
 const MEDIANS: f64 = 1.5;
-/// So little in flight is little load, whoever sent it.
-const FEW_IN_FLIGHT: f64 = 4.0;
 
 /// What finished requests of every class took.
 #[derive(Debug, Default)]
@@ -71,7 +69,6 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
-    replayed: u32,
     in_flight: u64,
     most_in_flight: u32,
     timed: Sieve,
@@ -84,7 +81,6 @@ pub(super) struct Window {
 pub(super) struct End {
     pub(super) epoch: u32,
     pub(super) in_flight: u32,
-    pub(super) live: bool,
     pub(super) bad: bool,
     /// Class and seconds of a good one that was timed.
     pub(super) timed: Option<(u16, f32)>,
@@ -104,7 +100,6 @@ impl Window {
         }
         self.requests += 1;
         self.bad += u32::from(end.bad);
-        self.replayed += u32::from(!end.live);
         self.in_flight += u64::from(end.in_flight);
         self.most_in_flight = self.most_in_flight.max(end.in_flight);
         if let Some((kind, rtt)) = end.timed {
@@ -122,9 +117,7 @@ impl Window {
         let mut slowdowns = self.timed.slowdowns(bases);
         let slowdown = (slowdowns.len() >= FEW as usize).then(|| f64::from(median(&mut slowdowns)));
         self.median_rtt = self.timed.median_rtt().unwrap_or_default().min(LONG);
-        // Replay fills what live traffic leaves: while it does, little is in flight only beside a limit that is too large.
-        let natural = self.replayed * 4 <= requests || in_flight <= FEW_IN_FLIGHT;
-        let trough = natural && in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
+        let trough = in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
         self.move_bases(bases, trough);
         let seen = Seen { requests, bad: self.bad, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected };
         self.open(self.epoch, now);
@@ -134,7 +127,7 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.replayed, self.in_flight, self.most_in_flight) = (0, 0, 0, 0, 0);
+        (self.requests, self.bad, self.in_flight, self.most_in_flight) = (0, 0, 0, 0);
         self.timed.clear();
     }
 

@@ -255,7 +255,7 @@ mod tests {
             let Ok(seen) = inspect(&request) else { return false };
             let nets: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
             for (peer, trusted) in [("192.0.2.1:5", false), ("10.0.0.1:5", true)] {
-                let client = Client::new(Some(peer.parse().unwrap()), &nets);
+                let client = Client::new(Some(peer.parse().unwrap()), &nets, false);
                 assert!(client.trusted == trusted && (trusted || client.address(request.headers(), &nets) == client.ip));
                 let mut parts = request.clone().into_parts().0;
                 if client.prepare(&mut parts, &seen).is_err() {

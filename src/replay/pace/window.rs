@@ -10,7 +10,7 @@
 //! nobody knows how slow the backend is     used up: w += 0.5
 //! slower by more than tau                  w *= max(0.5, 1 - 0.5 * (x - 1 - tau) / tau), slow start is over
 //! used up, slow start, x < 1 + 0.75 * tau  w *= 1.5
-//! used up                                  w += max(1, 0.1 * w) * (1 + tau - x) / tau, slow start is over the second time in a row
+//! used up                                  w += max(0.5, 0.1 * w) * (1 + tau - x) / tau, slow start is over
 //! ```
 //! `x` is how many times slower than at rest the backend answers, taken from live requests where there are enough of them. tau is 0.3, and 1.0 while
 //! hardly anybody is there to notice. Whatever comes out, w is at least 1, at most what is configured, and at most 80% of the backend's limit.
@@ -132,8 +132,6 @@ pub(super) struct Window {
     most: u32,
     size: f64,
     slow_start: bool,
-    /// The last tick of slow start saw a backend that was nearly too slow; a single one may be noise.
-    doubt: bool,
     still_until: Option<Instant>,
     ended: u32,
     bad: u32,
@@ -144,7 +142,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(profile: Profile, most: Option<u32>) -> Self {
         let most = most.unwrap_or(u32::MAX).max(1);
-        Self { profile, most, size: 1.0, slow_start: true, doubt: false, still_until: None, ended: 0, bad: 0, used_up: false }
+        Self { profile, most, size: 1.0, slow_start: true, still_until: None, ended: 0, bad: 0, used_up: false }
     }
 
     /// Takes other settings over and keeps what was learnt.
@@ -224,16 +222,12 @@ impl Window {
             (Profile::Gentle, Some(x)) if x > 1.0 + tau => self.cut((1.0 - 0.5 * (x - 1.0 - tau) / tau).max(0.5), Ramp::Slower),
             _ if !self.used_up => Ramp::Steady,
             (Profile::Gentle, Some(x)) if !self.slow_start || x >= 1.0 + 0.75 * tau => {
-                self.slow_start = self.slow_start && !self.doubt;
-                self.doubt = true;
+                self.slow_start = false;
                 // A backend that answers faster than at rest makes nothing grow faster.
-                self.grow((0.1 * self.size).max(1.0) * ((1.0 + tau - x) / tau).min(1.0), Ramp::Growing)
+                self.grow((0.1 * self.size).max(0.5) * ((1.0 + tau - x) / tau).min(1.0), Ramp::Growing)
             }
-            _ if self.slow_start => {
-                self.doubt = false;
-                self.grow(0.5 * self.size, Ramp::SlowStart)
-            }
-            _ => self.grow((0.1 * self.size).max(1.0), Ramp::Growing),
+            _ if self.slow_start => self.grow(0.5 * self.size, Ramp::SlowStart),
+            _ => self.grow((0.1 * self.size).max(0.5), Ramp::Growing),
         }
     }
 

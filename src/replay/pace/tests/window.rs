@@ -65,11 +65,11 @@ fn the_window_moves_as_the_table_says() {
 }
 
 #[test]
-fn slow_start_ends_with_the_first_cut_and_the_second_slow_growth_in_a_row() {
+fn slow_start_ends_with_the_first_cut_and_the_first_slow_growth() {
     for (sight, goes_on) in [
         (sight(20, 1.2, 0, 1.0), true),
         (sight(0, 0.0, 0, 1.0), true),
-        (sight(20, 1.24, 0, 1.0), true),
+        (sight(20, 1.24, 0, 1.0), false),
         (sight(20, 1.4, 0, 1.0), false),
         (Sight { waited: 2, ..sight(20, 1.0, 0, 1.0) }, false),
     ] {
@@ -77,15 +77,6 @@ fn slow_start_ends_with_the_first_cut_and_the_second_slow_growth_in_a_row() {
         window.tick(&sight, Instant::now());
         assert_eq!(window.slow_start(), goes_on, "{sight:?}");
     }
-    let after = |slowdowns: &[f64]| {
-        let mut window = window(Profile::Gentle, 20.0, true, true);
-        for slowdown in slowdowns {
-            window.filled(u32::MAX, 1000);
-            window.tick(&sight(20, *slowdown, 0, 1.0), Instant::now());
-        }
-        window.slow_start()
-    };
-    assert_eq!((after(&[1.24, 1.24]), after(&[1.24, 1.1, 1.24])), (false, true));
 }
 
 #[test]
@@ -99,10 +90,10 @@ fn live_requests_that_wait_while_one_is_replayed_do_not_end_slow_start() {
 }
 
 #[test]
-fn a_window_that_is_small_grows_by_at_least_one() {
+fn a_window_that_is_small_grows_by_at_least_half() {
     let mut small = window(Profile::Gentle, 2.0, false, true);
     small.tick(&sight(20, 1.0, 0, 0.0), Instant::now());
-    assert_eq!(small.exactly(), 3.0);
+    assert_eq!(small.exactly(), 2.5);
 }
 
 #[test]
