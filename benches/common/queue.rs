@@ -1,6 +1,12 @@
 //! What the benchmarks of the store share: requests as they are queued, a closed loop of producers, a drain beside it, and the bare append log of the same run.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stdout, reason = "each benchmark uses a part of it, and one that cannot go on fails")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "each benchmark uses a part of it, and one that cannot go on fails"
+)]
 
 use std::{
     fs::File,
@@ -136,7 +142,9 @@ pub struct Rate {
 impl Rate {
     pub fn print(&self, name: &str, producers: u64) {
         let Self { per_second, p50, p99, amplification } = self;
-        println!("{name}: {per_second:.0}/s with {producers}, p50 {p50} us, p99 {p99} us, {amplification:.2} bytes written for each of a request");
+        println!(
+            "{name}: {per_second:.0}/s with {producers}, p50 {p50} us, p99 {p99} us, {amplification:.2} bytes written for each of a request"
+        );
     }
 }
 

@@ -59,7 +59,7 @@ pub enum Command {
     /// `store.keep_dead` (14 days if not set).
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Check the queue on disk while no forebay runs it
+    /// Check, export and import the queue on disk while no forebay runs it
     #[command(subcommand)]
     Store(StoreCommand),
     /// Make a configuration from that of an nginx, and list what did not carry over

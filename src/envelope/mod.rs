@@ -18,4 +18,4 @@ pub use id::{InvalidId, RequestId};
 pub use order::OrderKey;
 pub use request::{Delivery, Envelope, Field, Name};
 pub use state::{DeadReason, Reason, State};
-pub use time::{Clock, Timestamp};
+pub use time::{Clock, InvalidMoment, Timestamp};

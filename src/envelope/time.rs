@@ -1,6 +1,6 @@
 //! Wall-clock time as the domain sees it: a number that somebody else read.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -37,6 +37,24 @@ impl fmt::Display for Timestamp {
             // Past the year 9999 there is no RFC 3339 text; the number is at least true.
             Err(_) => write!(f, "{millis}ms"),
         }
+    }
+}
+
+/// A text that is not a moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a moment: expected RFC 3339 such as 2026-11-22T12:00:00.007Z")]
+pub struct InvalidMoment;
+
+/// What [`Timestamp`] prints.
+impl FromStr for Timestamp {
+    type Err = InvalidMoment;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMoment> {
+        let millis = match text.strip_suffix("ms") {
+            Some(millis) => millis.parse().ok(),
+            None => text.parse::<jiff::Timestamp>().ok().and_then(|moment| u64::try_from(moment.as_millisecond()).ok()),
+        };
+        millis.map(Self).ok_or(InvalidMoment)
     }
 }
 
@@ -78,6 +96,15 @@ mod tests {
     #[test]
     fn a_timestamp_prints_as_rfc_3339_in_utc() {
         assert_eq!(Timestamp::from_millis(1_795_348_800_007).to_string(), "2026-11-22T12:00:00.007Z");
+    }
+
+    #[test]
+    fn what_a_timestamp_prints_reads_back_as_itself() {
+        for millis in [0, 7, 1_795_348_800_007, 253_402_300_799_999, i64::MAX as u64] {
+            let moment = Timestamp::from_millis(millis);
+            assert_eq!(moment.to_string().parse(), Ok(moment));
+        }
+        assert_eq!("yesterday".parse::<Timestamp>(), Err(InvalidMoment));
     }
 
     #[test]

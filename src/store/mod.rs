@@ -22,6 +22,7 @@ pub mod memory;
 mod payload;
 mod records;
 pub mod redb;
+mod transfer;
 mod turns;
 mod wakes;
 
@@ -36,6 +37,7 @@ pub use error::{Limit, OpenError, StoreError};
 pub use history::{History, HourCounts, KEPT_HOURS, Moves};
 use payload::TEMPORARY_PREFIX;
 pub use payload::{BodyFile, Payload, PayloadBody, PayloadReader, Spool, Spooler};
+pub use transfer::{ExportError, Exported, ImportError, Imported, export, import};
 pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
 
 /// [`Record::last_outcome`] of a request whose attempt ended with the program.

@@ -186,6 +186,11 @@ impl Turns {
         }
     }
 
+    /// A place in order for what is stored without a turn.
+    pub(super) fn next_position(&self) -> Position {
+        self.next.fetch_add(1, Relaxed)
+    }
+
     /// Says whom to tell of a key that may have become free: a live write of it ended, or one that was about to be appended gave up or was,
     /// while the store holds requests of that key. Told without a lock held. Only the first call counts.
     pub(super) fn on_freed(&self, freed: impl Fn(OrderKey) + Send + Sync + 'static) {

@@ -1,9 +1,10 @@
-//! The queue on disk is open to its owner: `forebay store` looks at it while no forebay runs it.
+//! The queue on disk is open to its owner: `forebay store` looks at it, and takes its requests out and in, while no forebay runs it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod transfer;
 mod verify;
 
 use std::{

@@ -43,7 +43,8 @@ pub(super) fn run(settings: &Settings, output: Output) -> ExitCode {
 fn look(settings: &Settings) -> Result<Report, String> {
     let mut store = ClosedStore::open(&settings.path, Clock::system().now()).map_err(|error| error.to_string())?;
     let path = settings.path.display();
-    verify(&mut store).map_err(|error| format!("{path} cannot be read to its end: {error}"))
+    verify(&mut store)
+        .map_err(|error| format!("{path} cannot be read to its end: {error}; what can be read of it is written by `forebay store export`"))
 }
 
 fn page(report: &Report) -> String {

@@ -19,6 +19,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(super) enum Command {
     Append(Box<Append>, Reply<Appended>),
+    Import(Box<Import>, Reply<bool>),
     Claim(Claim, Reply<ClaimedRows>),
     Settle(Settle, Reply<()>),
     Cancel(RequestId, Timestamp, Reply<()>),
@@ -28,6 +29,17 @@ pub(super) enum Command {
     /// Nothing to do but what waits to be done anyhow: take back claims, try again after a failure.
     Nudge,
     Close(oneshot::Sender<()>),
+}
+
+impl Command {
+    /// The position of the request that it adds, if it adds one.
+    pub(super) fn adds(&self) -> Option<Position> {
+        match self {
+            Self::Append(append, _) => Some(append.turn.position()),
+            Self::Import(import, _) => Some(import.position),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,6 +53,31 @@ pub(super) struct Append {
     pub(super) reserved: Reserved,
     /// Removes the body's file unless the append succeeds.
     pub(super) file: Option<KeptFile>,
+}
+
+/// A request that comes as it is, in whatever state.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) backend: Name,
+    pub(super) route: Name,
+    /// Whole but for its route and its locations.
+    pub(super) row: Row,
+    pub(super) record: Record,
+    pub(super) position: Position,
+    /// Where it takes room.
+    pub(super) reserved: Option<Reserved>,
+    /// Removes the body's file unless the import succeeds.
+    pub(super) file: Option<KeptFile>,
+    pub(super) answer: Option<StoredAnswer>,
+}
+
+impl Import {
+    /// It is the store's now: its room, its files.
+    pub(super) fn stored(self) {
+        let answer = self.answer.and_then(|answer| answer.file);
+        [self.file, answer].into_iter().flatten().for_each(KeptFile::needed);
+        self.reserved.into_iter().for_each(Reserved::keep);
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts; `hours`: the same by the hour.
 //! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
 //! - `closed`: a store that nobody runs, looked at without changing it; `verify`: whether it is whole.
+//! - `moving`: whole requests out of a closed store and into an open one.
 //! - `open`: opening, recovery, and reopening after an error. `format`: files of older programs.
 //!
 //! This file turns the store's verbs into commands to the writer, and does on the callers' side what need not be done by it: encoding,
@@ -20,6 +21,7 @@ mod hours;
 mod index;
 mod keys;
 mod ledger;
+mod moving;
 mod open;
 mod read;
 mod row;

@@ -211,6 +211,12 @@ impl Row {
         self.changed_at = at.as_millis();
     }
 
+    /// Takes up a life that was led elsewhere.
+    pub(super) fn restore(&mut self, state: State, changed_at: Timestamp, due: Timestamp) {
+        self.become_at(state, changed_at);
+        self.due = due.as_millis();
+    }
+
     pub(super) fn die(&mut self, reason: DeadReason, at: Timestamp) {
         self.become_at(State::Dead, at);
         reason.as_str().clone_into(&mut self.dead_reason);

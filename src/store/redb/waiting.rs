@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    command::{Append, ClaimedRows, Command, KeptFile, Reply, Step},
+    command::{Append, ClaimedRows, Command, Import, KeptFile, Reply, Step},
     row::Row,
     shared::Shared,
 };
@@ -15,6 +15,8 @@ use crate::store::{Appended, Position, StoreError};
 pub(super) enum Waiting {
     Append(Box<Append>, Reply<Appended>, Result<Appended, StoreError>),
     Appended(Reply<Appended>, Result<Appended, StoreError>),
+    Import(Box<Import>, Reply<bool>, Result<bool, StoreError>),
+    Imported(Reply<bool>, Result<bool, StoreError>),
     Claim(Reply<ClaimedRows>, Vec<(Position, Row)>),
     Done(Reply<()>, Result<(), StoreError>, Option<KeptFile>),
     Step(Reply<Step>, Step),
@@ -34,6 +36,12 @@ impl Waiting {
                 }
                 Self::Appended(reply, result)
             }
+            Self::Import(import, reply, result) => {
+                if matches!(result, Ok(true)) {
+                    import.stored();
+                }
+                Self::Imported(reply, result)
+            }
             Self::Done(reply, result, file) => {
                 file.filter(|_| result.is_ok()).into_iter().for_each(KeptFile::needed);
                 Self::Done(reply, result, None)
@@ -46,6 +54,7 @@ impl Waiting {
     pub(super) fn answer(self, shared: &Arc<Shared>) {
         match self {
             Self::Append(_, reply, result) | Self::Appended(reply, result) => drop(reply.send(result)),
+            Self::Import(_, reply, result) | Self::Imported(reply, result) => drop(reply.send(result)),
             Self::Claim(reply, rows) => drop(reply.send(Ok(ClaimedRows::new(shared, rows)))),
             Self::Done(reply, result, _) => drop(reply.send(result)),
             Self::Step(reply, step) => drop(reply.send(Ok(step))),
@@ -61,6 +70,11 @@ impl Waiting {
                 drop(reply.send(Err(failed())));
             }
             Self::Appended(reply, _) => drop(reply.send(Err(failed()))),
+            Self::Import(import, reply, _) => {
+                drop(import);
+                drop(reply.send(Err(failed())));
+            }
+            Self::Imported(reply, _) => drop(reply.send(Err(failed()))),
             Self::Claim(reply, _) => drop(reply.send(Err(failed()))),
             Self::Done(reply, ..) => drop(reply.send(Err(failed()))),
             Self::Step(reply, _) => drop(reply.send(Err(failed()))),
@@ -77,6 +91,7 @@ pub(super) fn refuse(command: Command, why: &str) {
             drop(append);
             let _ = reply.send(Err(failed()));
         }
+        Command::Import(_, reply) => drop(reply.send(Err(failed()))),
         Command::Claim(_, reply) => drop(reply.send(Err(failed()))),
         Command::Settle(_, reply) | Command::Cancel(_, _, reply) => drop(reply.send(Err(failed()))),
         Command::Redrive(_, reply) | Command::Discard(_, reply) | Command::Prune(_, reply) => drop(reply.send(Err(failed()))),

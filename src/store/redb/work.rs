@@ -14,7 +14,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    envelope::{DeadReason, OrderKey, RequestId, State, Timestamp},
+    envelope::{DeadReason, Name, OrderKey, RequestId, State, Timestamp},
     store::{Appended, Position, StoreError, history},
 };
 
@@ -78,17 +78,11 @@ pub(super) struct Work<'t, 'w> {
 
 impl Work<'_, '_> {
     pub(super) fn append(&mut self, append: &mut Append, at: Location) -> Verb<Appended> {
-        let Some((route, is_new)) = self.ledger.number(&append.backend, &append.route) else {
+        let Some(route) = self.route(&append.backend, &append.route) else {
             return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
         };
-        if is_new {
-            self.ledger.touch(route);
-            self.shared.index.lock().add_route(&append.backend, &append.route);
-        }
         let (id, position) = (append.row.id(), append.turn.position());
-        let existing = self.tables.ids.insert(id_key(id), position)?.map(|existing| existing.value());
-        if let Some(existing) = existing {
-            self.tables.ids.insert(id_key(id), existing)?;
+        if !self.claim_id(id, position)? {
             return Ok(Err(StoreError::failed(format_args!("there is a request {id} already"))));
         }
         append.row.route = route;
@@ -96,6 +90,25 @@ impl Work<'_, '_> {
         let ahead = self.shared.index.lock().ahead(route, position);
         self.change(position, None, &append.row)?;
         Ok(Ok(Appended { id, ahead, bytes: append.row.bytes }))
+    }
+
+    /// The number of a route, which may be new. None when there are too many.
+    pub(super) fn route(&mut self, backend: &Name, route: &Name) -> Option<u32> {
+        let (number, is_new) = self.ledger.number(backend, route)?;
+        if is_new {
+            self.ledger.touch(number);
+            self.shared.index.lock().add_route(backend, route);
+        }
+        Some(number)
+    }
+
+    /// Has an identity lead to a position. False where it leads to another.
+    pub(super) fn claim_id(&mut self, id: RequestId, position: Position) -> Result<bool, ::redb::Error> {
+        let existing = self.tables.ids.insert(id_key(id), position)?.map(|existing| existing.value());
+        if let Some(existing) = existing {
+            self.tables.ids.insert(id_key(id), existing)?;
+        }
+        Ok(existing.is_none())
     }
 
     pub(super) fn claim(&mut self, claim: &Claim) -> Result<Vec<(Position, Row)>, ::redb::Error> {

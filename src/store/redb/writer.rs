@@ -175,9 +175,7 @@ impl Writer {
         let Some(database) = self.database.clone().filter(|_| !batch.is_empty() || !returned.is_empty()) else { return Ok(()) };
         let now = self.shared.clock.now();
         let operations = batch.len() as u64;
-        let appended =
-            batch.iter().filter_map(|command| if let Command::Append(append, _) = command { Some(append.turn.position()) } else { None });
-        self.doubtful.extend(appended);
+        self.doubtful.extend(batch.iter().filter_map(Command::adds));
         let mut waiting = Vec::with_capacity(batch.len());
         let begun = Instant::now();
         let result = self.transact(&database, |work| {
@@ -328,6 +326,10 @@ fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, Stag
         let mut staged = Staged::default();
         match command {
             Command::Append(append, _) => staged.own = Some(work.log.stage(&append.record)?),
+            Command::Import(import, _) => {
+                staged.own = Some(work.log.stage(&import.record)?);
+                staged.head = import.answer.as_ref().map(|answer| work.log.stage(&answer.record)).transpose()?;
+            }
             Command::Settle(Settle { id, end, answer, .. }, _) => {
                 if let Some(answer) = answer {
                     staged.own = Some(work.log.stage(&answer.record)?);
@@ -365,6 +367,13 @@ fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload:
                 None => Err(StoreError::failed(no_payload.unwrap_or("its payload was not written"))),
             };
             Waiting::Append(append, reply, result)
+        }
+        Command::Import(mut import, reply) => {
+            let result = match staged.own {
+                Some(at) => work.import(&mut import, at, staged.head)?,
+                None => Err(StoreError::failed(no_payload.unwrap_or("its payload was not written"))),
+            };
+            Waiting::Import(import, reply, result)
         }
         Command::Claim(claim, reply) => Waiting::Claim(reply, work.claim(&claim)?),
         Command::Settle(mut settle, reply) => {
