@@ -1,8 +1,5 @@
 //! No file, however broken, makes the checker panic, and every fault that it shows lies within the file.
 
-#[path = "fuzz/driver.rs"]
-mod driver;
-
 use forebay::config::{Config, ConfigError};
 use proptest::prelude::*;
 
@@ -63,19 +60,4 @@ proptest! {
     fn any_text_is_checked_to_its_end(text in "\\PC{0,60}(\r\n|\n)?[a-z\\[\\]\"'={}., \u{e9}\n]{0,200}") {
         check(&text);
     }
-}
-
-#[test]
-fn fuzz_any_bytes_are_checked_to_their_end() {
-    let small = b"[[listeners]]\naddress = \"127.0.0.1:0\"\n[backends.a]\nservers = [\"http://127.0.0.1:1\"]\n[[routes]]\nname = \"r\"\npath = \"/\"\nbackend = \"a\"\n";
-    let words: Vec<&[u8]> = PIECES
-        .iter()
-        .map(|piece| piece.as_bytes())
-        .chain([&b"\"1e999\""[..], b"\"10MiB\"", b"\"~ (x\"", b"$host", b"[routes.spill]\n"])
-        .collect();
-    driver::run(&[EXAMPLE.as_bytes(), small], &words, |bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        check(&text);
-        Config::parse("config.toml", &text).is_ok()
-    });
 }

@@ -179,36 +179,4 @@ mod tests {
         head.headers.insert("x-own", "1".parse().unwrap());
         assert_eq!(names(&head.headers, &head.extensions), [Box::from("X-Own")]);
     }
-
-    #[test]
-    fn fuzz_the_letters_of_any_head_come_back() {
-        crate::fuzz::run(
-            &[b"Host\nX-FooBar\nx-foobar\nCONTENT-LENGTH", b"a\nTransfer-Encoding\nConnection"],
-            &[b"\nUpgrade", b"\nExpect", b"\nTE"],
-            |bytes| {
-                let mut head = Request::new(()).into_parts().0;
-                let mut came = Vec::new();
-                for name in bytes.split(|byte| *byte == b'\n') {
-                    let Ok(known) = http::HeaderName::from_bytes(name) else { return false };
-                    came.extend(std::str::from_utf8(name).ok());
-                    head.headers.append(known, http::HeaderValue::from_static("0"));
-                }
-                if came.len() > MAX_FIELDS {
-                    return false;
-                }
-                head.extensions = extensions(came.iter().copied());
-                let fields = fields(&head.headers, &head.extensions);
-                let kept = came.iter().filter(|name| !name.eq_ignore_ascii_case("content-length")).count();
-                assert_eq!(fields.len(), kept);
-                let spelled = |name: &str| fields.iter().any(|field| field.spelling.as_deref().unwrap_or(field.name.as_str()) == name);
-                // hyper keeps to itself what it frames messages by.
-                let framing = ["content-length", "transfer-encoding"];
-                let free = |name: &&&str| !framing.iter().any(|framing| name.eq_ignore_ascii_case(framing));
-                for name in came.iter().filter(free) {
-                    assert!(spelled(name), "{name} is lost of {came:?}");
-                }
-                true
-            },
-        );
-    }
 }
