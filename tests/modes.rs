@@ -4,11 +4,7 @@
 
 mod common;
 
-use common::{
-    backend::Backend,
-    client::{self, Response},
-    program::Program,
-};
+use common::{backend::Backend, client, program::Program};
 use serde_json::Value;
 
 fn configuration(backend: &Backend) -> String {
@@ -18,13 +14,8 @@ fn configuration(backend: &Backend) -> String {
     )
 }
 
-async fn tell(program: &Program, method: &str, path: &str, body: &str) -> Response {
-    let target = format!("/api/v1/backends/{path}");
-    client::fetch(program.admin(), client::request(method, &target, &["Content-Type: application/json"], body)).await
-}
-
 async fn told(program: &Program, method: &str, path: &str, body: &str) -> Value {
-    let response = tell(program, method, path, body).await;
+    let response = program.tell(method, &format!("/api/v1/backends/{path}"), body).await;
     assert_eq!(response.status, 200, "{}", response.text());
     response.json()
 }
@@ -42,6 +33,7 @@ async fn in_mode_spill_every_write_is_queued_with_that_reason_and_replayed_when_
     assert_eq!((queued.status, &queued.json()["reason"]), (202, &"mode".into()));
     assert_eq!(client::fetch(program.proxy(), client::get("/read")).await.status, 200, "reads go by the backend's health");
 
+    program.keeps_what_was_said().await;
     program.crash_and_restart().await;
     let status = program.status_when("the mode that was set", |status| status["backends"][0]["mode"] == "spill").await;
     assert_eq!(status["totals"]["queued"], 1, "{status}");
@@ -67,10 +59,10 @@ async fn a_paused_replay_delivers_nothing_until_it_is_resumed() {
 async fn a_backend_or_a_mode_that_does_not_exist_is_an_error_that_names_those_that_do() {
     let backend = Backend::start().await;
     let program = Program::start(&configuration(&backend)).await;
-    let unknown = tell(&program, "POST", "legcay/pause", "{}").await;
+    let unknown = program.tell("POST", "/api/v1/backends/legcay/pause", "{}").await;
     assert_eq!(unknown.status, 404);
     assert!(unknown.text().contains("legacy"), "{}", unknown.text());
-    let wrong = tell(&program, "PUT", "legacy/mode", r#"{"mode":"shed"}"#).await;
+    let wrong = program.tell("PUT", "/api/v1/backends/legacy/mode", r#"{"mode":"shed"}"#).await;
     assert_eq!(wrong.status, 422);
     assert!(["auto", "spill", "pass"].iter().all(|mode| wrong.text().contains(mode)), "{}", wrong.text());
 }

