@@ -22,20 +22,26 @@ pub(crate) struct FakeDisk {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    files: HashMap<String, Image>,
+pub(crate) struct State {
+    pub(crate) files: HashMap<String, Image>,
     /// Operations that changed or synced something.
     operations: u64,
     fail: Fail,
-    free: u64,
+    pub(crate) free: u64,
     /// Bytes that all files together may have.
-    capacity: Option<usize>,
+    pub(crate) capacity: Option<usize>,
+    /// No name can be made or removed; what is open can be written.
+    pub(crate) read_only: bool,
 }
 
 impl State {
     fn check_capacity(&self) -> io::Result<()> {
         let used = self.files.values().map(|image| image.now.len()).sum::<usize>();
         if self.capacity.is_some_and(|capacity| used > capacity) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn check_names(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 }
 
@@ -54,9 +60,9 @@ pub(crate) enum Fail {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Image {
+pub(crate) struct Image {
     /// As it is read.
-    now: Vec<u8>,
+    pub(crate) now: Vec<u8>,
     /// As it would be after a loss of power, apart from `unsynced`.
     durable: Vec<u8>,
     unsynced: Vec<Change>,
@@ -65,12 +71,23 @@ struct Image {
 }
 
 #[derive(Debug, Clone)]
-enum Change {
+pub(crate) enum Change {
     Write(u64, Vec<u8>),
     Len(u64),
 }
 
 impl Change {
+    /// As much of it as came to the disk before the power went, sector by sector.
+    fn torn(&self, random: u64) -> Self {
+        match self {
+            Self::Write(offset, data) => {
+                let sectors = data.len() / SECTOR;
+                Self::Write(*offset, data[..random as usize % (sectors + 1) * SECTOR].to_vec())
+            }
+            other => other.clone(),
+        }
+    }
+
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Len(len) => bytes.resize(*len as usize, 0),
@@ -98,7 +115,10 @@ impl Image {
     }
 }
 
-const DATABASE: &str = "database";
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+pub(crate) const DATABASE: &str = "database";
 
 impl FakeDisk {
     pub(crate) fn new(folder: PathBuf) -> Self {
@@ -106,7 +126,7 @@ impl FakeDisk {
         Self { state: Arc::new(Mutex::new(State { free: u64::MAX, ..State::default() })), folder }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -136,27 +156,12 @@ impl FakeDisk {
         self.state().fail = fail;
     }
 
-    pub(crate) fn set_free(&self, free: u64) {
-        self.state().free = free;
-    }
-
-    /// Has it hold no more than `bytes` beyond what is there; none for no limit.
-    pub(crate) fn set_room(&self, bytes: Option<usize>) {
-        let mut state = self.state();
-        let used = state.files.values().map(|image| image.now.len()).sum::<usize>();
-        state.capacity = bytes.map(|bytes| used + bytes);
-    }
-
-    pub(crate) fn len_of_database(&self) -> usize {
-        self.state().files.get(DATABASE).map_or(0, |image| image.now.len())
-    }
-
     /// The process is killed: what it wrote is there, synced or not. Nothing more comes from it.
     pub(crate) fn kill(&self) -> Self {
         self.after(|image, _| Some(Image { durable: image.durable.clone(), unsynced: image.unsynced.clone(), ..image.clone() }))
     }
 
-    /// The power goes: of what was not synced, some is there and some is not, as `seed` has it.
+    /// The power goes: of what was not synced, some is there, some in part, and some is not, as `seed` has it.
     pub(crate) fn lose_power(&self, seed: u64) -> Self {
         self.after(|image, name| {
             if !image.named && name != DATABASE {
@@ -166,8 +171,10 @@ impl FakeDisk {
             let mut bytes = image.durable.clone();
             for change in &image.unsynced {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                if random >> 63 == 0 {
-                    change.apply(&mut bytes);
+                match random >> 62 {
+                    0 => change.apply(&mut bytes),
+                    1 => change.torn(random >> 32).apply(&mut bytes),
+                    _ => {}
                 }
             }
             Some(Image { now: bytes.clone(), durable: bytes, unsynced: Vec::new(), named: true })
@@ -180,20 +187,6 @@ impl FakeDisk {
         let files = state.files.iter().filter_map(|(name, image)| Some((name.clone(), survive(image, name)?))).collect();
         let state = State { files, free: state.free, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)), folder: self.folder.clone() }
-    }
-
-    /// Inverts one bit of every segment byte that `pick` picks, by segment name and offset.
-    pub(crate) fn flip(&self, pick: impl Fn(&str, usize) -> bool) -> usize {
-        let mut flipped = 0;
-        for (name, image) in &mut self.state().files {
-            for offset in 0..image.now.len() {
-                if name != DATABASE && pick(name, offset) {
-                    image.now[offset] ^= 1;
-                    flipped += 1;
-                }
-            }
-        }
-        flipped
     }
 
     pub(crate) fn segments(&self) -> Vec<String> {
@@ -246,6 +239,7 @@ impl Disk for FakeDisk {
 
     fn create_segment(&self, name: &str, len: u64) -> io::Result<Arc<dyn Segment>> {
         self.act(name, |state| {
+            state.check_names()?;
             // What lies in a new file is not known; a reader must never take it for a record.
             let junk: Vec<u8> = (0..len).map(|i| (i * 13) as u8).collect();
             state.files.insert(name.into(), Image { now: junk.clone(), durable: junk, unsynced: Vec::new(), named: false });
@@ -260,7 +254,7 @@ impl Disk for FakeDisk {
     }
 
     fn keep_body(&self, file: &BodyFile, name: &str) -> io::Result<()> {
-        self.act(name, |_| Ok(()))?;
+        self.act(name, |state| state.check_names())?;
         file.persist(&self.folder.join(name))
     }
 
@@ -270,9 +264,9 @@ impl Disk for FakeDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let folder = self.folder.clone();
-        self.act(name, |state| match state.files.remove(name) {
-            Some(_) => Ok(()),
-            None => std::fs::remove_file(folder.join(name)),
+        self.act(name, |state| {
+            state.check_names()?;
+            if state.files.remove(name).is_some() { Ok(()) } else { std::fs::remove_file(folder.join(name)) }
         })
     }
 

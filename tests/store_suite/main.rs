@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod damage;
 mod disk;
 mod faults;
 mod formats;
@@ -11,3 +12,4 @@ mod lockstep;
 mod order;
 mod rig;
 mod space;
+mod spoil;

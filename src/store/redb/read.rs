@@ -48,16 +48,20 @@ impl Readers {
 }
 
 impl Shared {
+    /// Of one whose head is damaged or gone, what its row says.
     pub(super) fn record(&self, id: RequestId) -> Result<Record, StoreError> {
-        self.look(id, |position, row| {
-            let head = match self.readers.head(id, row.request) {
-                Ok(head) => records::decode_request(&head).ok(),
-                Err(ReadError::Damaged) => None,
-                Err(error) => return Err(error),
-            };
-            let envelope = head.map_or_else(|| self.what_is_left(row), |(envelope, _)| envelope);
+        let whole = self.look(id, |position, row| {
+            let head = self.readers.head(id, row.request)?;
+            let (envelope, _) = records::decode_request(&head).map_err(|_| ReadError::Damaged)?;
             Ok(Ok(self.to_record(position, row, envelope)))
-        })
+        });
+        match whole {
+            Err(StoreError::Damaged(_)) => {
+                let (position, row) = self.find(id)?;
+                Ok(self.to_record(position, &row, self.what_is_left(&row)))
+            }
+            other => other,
+        }
     }
 
     pub(super) fn body(&self, id: RequestId) -> Result<Payload, StoreError> {

@@ -1,0 +1,52 @@
+//! What happens to a disk from outside: it fills up, takes no new name, and what lies on it changes or is gone.
+
+use crate::disk::{DATABASE, FakeDisk};
+
+impl FakeDisk {
+    pub(crate) fn set_free(&self, free: u64) {
+        self.state().free = free;
+    }
+
+    /// Has it hold no more than `bytes` beyond what is there; none for no limit.
+    pub(crate) fn set_room(&self, bytes: Option<usize>) {
+        let mut state = self.state();
+        let used = state.files.values().map(|image| image.now.len()).sum::<usize>();
+        state.capacity = bytes.map(|bytes| used + bytes);
+    }
+
+    pub(crate) fn len_of_database(&self) -> usize {
+        self.state().files.get(DATABASE).map_or(0, |image| image.now.len())
+    }
+
+    /// Inverts one bit of every segment byte that `pick` picks, by segment name and offset.
+    pub(crate) fn flip(&self, pick: impl Fn(&str, usize) -> bool) -> usize {
+        let mut flipped = 0;
+        for (name, image) in &mut self.state().files {
+            for offset in 0..image.now.len() {
+                if name != DATABASE && pick(name, offset) {
+                    image.now[offset] ^= 1;
+                    flipped += 1;
+                }
+            }
+        }
+        flipped
+    }
+
+    /// Has the folder take no new name and let none go; files that are open can still be written.
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.state().read_only = read_only;
+    }
+
+    /// Somebody removes a file.
+    pub(crate) fn lose(&self, name: &str) {
+        assert!(self.state().files.remove(name).is_some(), "{name} is there");
+    }
+
+    /// Somebody makes a file shorter.
+    pub(crate) fn cut(&self, name: &str, len: usize) {
+        let mut state = self.state();
+        let image = state.files.get_mut(name).unwrap();
+        assert!(len < image.now.len(), "{name} has {} bytes", image.now.len());
+        image.now.truncate(len);
+    }
+}
