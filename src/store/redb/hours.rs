@@ -59,6 +59,12 @@ impl Late {
         }
     }
 
+    /// Forgets what has yet to be written of hours before `first`; whether there was any.
+    pub(super) fn forget(&mut self, first: u32) -> bool {
+        let kept = self.0.split_off(&(first, 0));
+        !std::mem::replace(&mut self.0, kept).is_empty()
+    }
+
     /// Writes all of it.
     pub(super) fn write(&mut self, table: &mut Table<'_, (u32, u32), &'static [u8]>) -> Result<(), ::redb::Error> {
         while let Some((place, counts)) = self.0.pop_first() {

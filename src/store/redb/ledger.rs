@@ -118,7 +118,7 @@ impl Ledger {
         self.late.count(&mut self.routes[route as usize].latest, route, event, at, by);
     }
 
-    /// Forgets the latest hours of routes that have had none since `first`. Whether there were any.
+    /// Forgets the hours before `first` that no row of the table has: the latest of routes that have had none since, and what has yet to be written. Whether there were any.
     pub(super) fn forget_hours(&mut self, first: u32) -> bool {
         let is_old = |account: &Account| account.latest.hour < first && !account.latest.moves.is_empty();
         let old: Vec<u32> = (0..).zip(&self.routes).filter_map(|(number, account)| is_old(account).then_some(number)).collect();
@@ -126,7 +126,8 @@ impl Ledger {
             self.routes[number as usize].latest = Latest::default();
             self.touch(number);
         }
-        !old.is_empty()
+        // What expires in the step that forgets begins a new hour, and puts the old one here.
+        self.late.forget(first) || !old.is_empty()
     }
 
     /// Has a route written and published at the next occasion.
