@@ -20,6 +20,7 @@ pub mod probe;
 mod samples;
 mod servers;
 mod share;
+mod signal;
 mod window;
 
 use std::{
@@ -44,6 +45,7 @@ pub use limit::Why;
 pub use load::{Kind, LoadView, Memory, Quality, Remembered, Sample};
 pub use mode::Mode;
 pub use samples::{Slowdown, Tick};
+pub use signal::Signal;
 
 use crate::envelope::Name;
 use load::Load;
@@ -114,30 +116,6 @@ pub enum NoSeat {
     Shedding,
     /// All seats stayed taken for the whole wait, or too many wait already.
     Full,
-}
-
-/// How a request at a server went, as far as its health goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// Any answer that shows a working application: 1xx to 4xx (429 included), 501, 505.
-    Success,
-    /// The application's own 500.
-    ApplicationError,
-    /// 502, 503, 504, a timeout after something was sent, a reset.
-    Failure,
-    /// No connection: refused, unreachable, connect timeout, no name, no TLS.
-    ConnectFailure,
-}
-
-impl Signal {
-    /// What a status says about the health of the server that gave it: the one translation, so that live traffic and replay cannot differ.
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            502..=504 => Self::Failure,
-            501 | 505 | ..=499 => Self::Success,
-            _ => Self::ApplicationError,
-        }
-    }
 }
 
 /// Load-balancing weights of a backend's servers, by index, written here and read where a server is chosen: 0 is out, 100 is full.

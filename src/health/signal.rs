@@ -1,0 +1,25 @@
+//! What the end of a request says about the health of the server that it was at.
+
+/// How a request at a server went, as far as its health goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Any answer that shows a working application: 1xx to 4xx (429 included), 501, 505.
+    Success,
+    /// The application's own 500.
+    ApplicationError,
+    /// 502, 503, 504, a timeout after something was sent, a reset.
+    Failure,
+    /// No connection: refused, unreachable, connect timeout, no name, no TLS.
+    ConnectFailure,
+}
+
+impl Signal {
+    /// What a status says about the health of the server that gave it: the one translation, so that live traffic and replay cannot differ.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            502..=504 => Self::Failure,
+            501 | 505 | ..=499 => Self::Success,
+            _ => Self::ApplicationError,
+        }
+    }
+}
