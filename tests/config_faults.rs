@@ -170,10 +170,31 @@ fn spilling_that_cannot_work_is_named() {
 }
 
 #[test]
+fn whose_word_about_clients_counts_has_to_be_said() {
+    let with = |clients: &str, said: &str| format!("{clients}[[listeners]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = {said}\n{BASE}");
+    for right in ["false", "{ from = [\"10.0.0.0/8\"], others = \"plain\" }"] {
+        Config::parse("config.toml", &with("", right)).unwrap();
+    }
+    Config::parse("config.toml", &with("clients.trusted_proxies = [\"10.0.0.0/8\"]\n", "true")).unwrap();
+    for (said, line) in [
+        ("true", "`proxy_protocol` is on, and nobody may speak it: whose heads are to be believed?"),
+        ("{ from = [] }", "`listeners.proxy_protocol.from` is empty: at least one is needed"),
+        (
+            "{ from = [\"10.0.0.0/8\"], others = \"drop\" }",
+            "`listeners.proxy_protocol.others` is not what becomes of others: not one of the words that are known here",
+        ),
+        ("\"on\"", "`listeners.proxy_protocol` is not `true`, `false` or a table: this is a string"),
+        ("{ trusted = 1, from = [\"10.0.0.0/8\"] }", "unknown key `trusted` in `[listeners.proxy_protocol]`: not a key of this table"),
+    ] {
+        let lines = lines(&with("", said));
+        assert!(lines[0].ends_with(&format!(": {line}")), "{lines:?}");
+    }
+}
+
+#[test]
 fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
     let route = |extra: &str| format!("{BASE}{extra}\n");
     let cases = [
-        format!("[[listeners]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = true\n{BASE}"),
         format!("[clients]\nrate = \"100/s\"\n{BASE}"),
         format!("[clients]\nburst = 200\n{BASE}"),
         format!("[store]\nengine = \"postgres\"\n{BASE}"),

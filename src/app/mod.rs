@@ -145,7 +145,8 @@ impl App {
             tracing::info!(%address, role = "proxy", "listening");
         }
         tracing::info!(address = %self.admin_address, role = "admin", "listening");
-        let workers = Workers::start(&self.shared, self.doors.iter().cloned().zip(self.sockets).collect(), self.config.workers)?;
+        let sockets = self.doors.iter().cloned().zip(self.sockets).collect();
+        let workers = Workers::start(&self.shared, sockets, self.config.workers, self.metrics.clients())?;
         let view = self.fleet.view(&self.config);
         let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view);
         let control = Control {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     backend::SWEEP,
     proxy::{Connections, Door, Listener, Shared, Sockets, Worker},
+    telemetry::ClientMetrics,
 };
 
 use super::StartError;
@@ -25,8 +26,13 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `count` threads, each with a socket of every listener.
-    pub(super) fn start(shared: &Shared, mut sockets: Vec<(Arc<Door>, Sockets)>, count: usize) -> Result<Self, StartError> {
-        let connections = Arc::new(Connections::default());
+    pub(super) fn start(
+        shared: &Shared,
+        mut sockets: Vec<(Arc<Door>, Sockets)>,
+        count: usize,
+        metrics: ClientMetrics,
+    ) -> Result<Self, StartError> {
+        let connections = Arc::new(Connections::new(metrics));
         let (stop, stops) = watch::channel(false);
         let (end, ends) = watch::channel(false);
         let mut workers = Self { threads: Vec::with_capacity(count), connections, stop, end };

@@ -13,12 +13,12 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessFormat, AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Named, OneOrMore, Size},
+    values::{Concurrency, Engine, Named, OneOrMore, Size, Switch},
 };
 use crate::{
     backend::{Fingerprint, Protocol, ServerAddress},
     envelope::Name,
-    proxy::ListenAddress,
+    proxy::{ListenAddress, Strangers},
     replay::{Profile, Rate},
 };
 
@@ -88,12 +88,13 @@ impl Section for File {
 pub(super) struct Listener {
     pub address: Option<At<ListenAddress>>,
     pub tls: Option<At<OneOrMore<Certificate>>>,
+    pub proxy_protocol: At<Switch<ProxyProtocol>>,
 }
 
 impl Listener {
     /// One that has nothing but an address.
     pub(super) fn plain(address: ListenAddress) -> Self {
-        Self { address: Some(At::nowhere(address)), tls: None }
+        Self { address: Some(At::nowhere(address)), tls: None, proxy_protocol: At::nowhere(Switch::Off) }
     }
 }
 
@@ -101,7 +102,6 @@ impl Section for Listener {
     const ABOUT: &'static str = "One address where clients are awaited.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        table.later("proxy_protocol", "PROXY protocol");
         Self {
             address: table
                 .need(key("address", "An IP address and port such as `127.0.0.1:8080`, or `unix:/PATH`. Port 0 lets the system choose.")),
@@ -112,6 +112,35 @@ impl Section for Listener {
                      New files are taken over within seconds, or at HUP.",
                 )
                 .not_empty(),
+            ),
+            proxy_protocol: table.or(
+                key(
+                    "proxy_protocol",
+                    "Each connection begins with a head of the PROXY protocol, version 1 or 2, which names the client. `true`, or a table: `from`, whose heads are believed \
+                     (default: `clients.trusted_proxies`), and `others`, what becomes of everybody else: `refuse` (the default), or `plain` for no head.",
+                ),
+                Switch::Off,
+            ),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ProxyProtocol {
+    pub from: Option<At<Vec<At<IpNet>>>>,
+    pub others: At<Strangers>,
+}
+
+impl Section for ProxyProtocol {
+    const ABOUT: &'static str = "Who says on whose behalf a connection comes.";
+
+    fn keys(table: &mut Table<'_>) -> Self {
+        Self {
+            from: table
+                .maybe(key("from", "Addresses and networks whose heads are believed. Default: `clients.trusted_proxies`.").not_empty()),
+            others: table.or(
+                key("others", "What becomes of others: their connection is closed, or they speak for themselves, without a head."),
+                Strangers::Refuse,
             ),
         }
     }

@@ -66,6 +66,8 @@ pub(super) struct Terms {
     pub(super) limits: Clients,
     pub(super) shape: Arc<Shape>,
     pub(super) peer: Option<SocketAddr>,
+    /// Whether the client came by TLS to the one that passes its connection on.
+    pub(super) secure: bool,
     pub(super) counted: Counted,
 }
 
@@ -89,10 +91,9 @@ async fn tell(stream: &mut Stream, answer: &[u8], told: impl FnOnce()) {
 
 /// One connection, to its end.
 pub(super) async fn serve(stream: Stream, terms: Terms) {
-    let Terms { worker, limits, shape, peer, counted } = terms;
+    let Terms { worker, limits, shape, peer, secure, counted } = terms;
     let Some(stream) = begin(stream, &shape, limits.header_timeout).await else { return };
-    let secure = shape.tls.is_some();
-    let client = Client::new(peer, &limits.trusted_proxies, secure);
+    let client = Client::new(peer, &limits.trusted_proxies, secure || shape.tls.is_some());
     let http2 = stream.protocol() == Some(ALPN_H2);
     let watch = Watch::begin();
     let connections = counted.0.clone();
@@ -111,7 +112,8 @@ pub(super) async fn serve(stream: Stream, terms: Terms) {
 async fn begin(mut stream: Stream, shape: &Shape, patience: Duration) -> Option<Stream> {
     let Some(tls) = &shape.tls else { return Some(stream) };
     let begun = async {
-        if stream.first_byte().await.is_some_and(|first| first.is_ascii_uppercase() && first != TLS_HANDSHAKE) {
+        let mut first = [0];
+        if stream.peek(&mut first).await.is_ok_and(|_| first[0].is_ascii_uppercase() && first[0] != TLS_HANDSHAKE) {
             tell(&mut stream, NOT_TLS, || {}).await;
             return None;
         }
@@ -301,15 +303,6 @@ impl Stream {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
             Self::Tcp(_) | Self::Unix(_) => None,
-        }
-    }
-
-    /// The first byte, left where it is; none where that cannot be known.
-    async fn first_byte(&self) -> Option<u8> {
-        let mut first = [0];
-        match self {
-            Self::Tcp(stream) => stream.peek(&mut first).await.ok().filter(|&read| read == 1).map(|_| first[0]),
-            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 }

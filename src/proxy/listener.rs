@@ -16,10 +16,14 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, futures::Notified, watch};
 
+use crate::telemetry::{ClientMetrics, Refusal};
+
 use super::{
     Worker,
+    arrival::arrive,
     connection::{Terms, serve, turn_away},
-    settings::ListenerSettings,
+    refusals::Refusals,
+    settings::{ListenerSettings, ProxyProtocol},
     sockets::Listener,
     stream::Stream,
     tls::{CertificateError, CertificateState, Refreshed, Tls},
@@ -31,6 +35,7 @@ pub struct Door(ArcSwap<Shape>);
 /// See [`Door`].
 pub(super) struct Shape {
     pub(super) tls: Option<Tls>,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Door {
@@ -53,16 +58,18 @@ impl Door {
 impl Shape {
     fn of(settings: &ListenerSettings) -> Result<Self, CertificateError> {
         let tls = if settings.tls.is_empty() { None } else { Some(Tls::load(&settings.tls)?) };
-        Ok(Self { tls })
+        Ok(Self { tls, proxy_protocol: settings.proxy_protocol.clone() })
     }
 }
 
 /// Connections that are taken from the kernel's queue after the order to stop: so many it may hold for us, and it would reset them.
 const LAST_TAKEN: usize = 4096;
 
-/// The connections of all workers: how many there are, and how they are told to end.
-#[derive(Debug, Default)]
+/// The connections of all workers: how many there are, which were turned away, and how they are told to end.
+#[derive(Debug)]
 pub struct Connections {
+    metrics: ClientMetrics,
+    pub(super) refusals: Refusals,
     open: AtomicUsize,
     draining: AtomicBool,
     drain: Notify,
@@ -70,6 +77,20 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// None yet.
+    pub fn new(metrics: ClientMetrics) -> Self {
+        let refusals = Refusals::new(metrics.clone());
+        let (drain, closed) = (Notify::new(), Notify::new());
+        Self { metrics, refusals, open: AtomicUsize::new(0), draining: AtomicBool::new(false), drain, closed }
+    }
+
+    /// One more, and whether there are more than `most` with it.
+    fn enter(self: &Arc<Self>, most: usize) -> (Counted, bool) {
+        self.metrics.opened(1);
+        let full = self.open.fetch_add(1, Relaxed) >= most;
+        (Counted(self.clone()), full)
+    }
+
     /// Tells every connection to end after the request that it is answering.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
@@ -108,6 +129,7 @@ pub(super) struct Counted(pub(super) Arc<Connections>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.0.metrics.opened(-1);
         if self.0.open.fetch_sub(1, Relaxed) == 1 {
             self.0.closed.notify_waiters();
         }
@@ -148,9 +170,9 @@ impl Worker {
     fn admit(self: Arc<Self>, stream: Stream, peer: Option<SocketAddr>, door: &Door, connections: &Arc<Connections>) {
         let site = self.shared.site.load();
         let shape = door.0.load_full();
-        let full = connections.open.fetch_add(1, Relaxed) >= site.clients.max_connections;
-        let counted = Counted(connections.clone());
+        let (counted, full) = connections.enter(site.clients.max_connections);
         if full {
+            connections.refusals.note(Refusal::Full, peer, &"there are as many connections as `clients.max_connections` allows");
             // Who speaks TLS would not understand us before a handshake, which is more than we have for him.
             if shape.tls.is_none() {
                 tokio::spawn(turn_away(stream, counted));
@@ -158,6 +180,12 @@ impl Worker {
             return;
         }
         let limits = site.clients.clone();
-        tokio::spawn(serve(stream, Terms { worker: self.clone(), limits, shape, peer, counted }));
+        let waits = shape.proxy_protocol.is_some();
+        let terms = Terms { worker: self.clone(), limits, shape, peer, secure: false, counted };
+        if waits {
+            tokio::spawn(arrive(stream, terms));
+        } else {
+            tokio::spawn(serve(stream, terms));
+        }
     }
 }

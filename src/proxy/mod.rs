@@ -5,6 +5,7 @@
 
 mod access;
 mod answer;
+mod arrival;
 mod body;
 mod client;
 mod connection;
@@ -17,7 +18,9 @@ mod inspect;
 mod listener;
 mod outcome;
 mod page;
+mod proxy_protocol;
 mod proxy_status;
+mod refusals;
 mod rescue;
 mod route;
 mod settings;
@@ -39,8 +42,8 @@ pub use listener::{Connections, Door};
 pub(crate) use route::path::can_be_matched;
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
 pub use settings::{
-    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, Rewrite, RouteSettings, Scheme,
-    Settings, Spill, Target, When,
+    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, ProxyProtocol, Rewrite,
+    RouteSettings, Scheme, Settings, Spill, Strangers, Target, When,
 };
 pub use sockets::{BindError, Listener, Sockets};
 pub use tls::{CertificateError, CertificateFiles, CertificateState, Refreshed, check as check_certificate};

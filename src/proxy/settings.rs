@@ -27,12 +27,32 @@ pub struct ListenerSettings {
     pub address: ListenAddress,
     /// Its certificates, the one for clients that name no host first; none for no TLS.
     pub tls: Vec<CertificateFiles>,
+    /// Who says on whose behalf a connection comes; none when every peer speaks for itself.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The PROXY protocol of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Peers that begin with a head of it, and are believed. Over a unix socket all are.
+    pub from: Vec<IpNet>,
+    /// What becomes of others.
+    pub others: Strangers,
+}
+
+/// What becomes of a peer that may not speak the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// Its connection is closed.
+    Refuse,
+    /// It speaks for itself, without a head.
+    Plain,
 }
 
 impl ListenerSettings {
     /// One that has nothing but an address.
     pub fn plain(address: ListenAddress) -> Self {
-        Self { address, tls: Vec::new() }
+        Self { address, tls: Vec::new(), proxy_protocol: None }
     }
 }
 

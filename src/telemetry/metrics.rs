@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Gauges, Histogram,
+    ClientMetrics, Gauges, Histogram,
     scrape::{CertificateGauges, certificates_registry},
 };
 use crate::envelope::{DeadReason, Name, Reason};
@@ -44,6 +44,7 @@ pub struct Metrics {
     estimates: Histograms<1>,
     dead: Counters<3>,
     store: StoreMetrics,
+    clients: ClientMetrics,
     access_log_dropped: Counter,
     last_reload_successful: Gauge,
     certificates: Mutex<Vec<CertificateGauges>>,
@@ -156,8 +157,10 @@ impl Metrics {
     /// All metrics, at zero.
     pub fn new() -> Self {
         let durations: fn() -> Histogram = Histogram::of_durations;
+        let mut registry = Registry::with_prefix(PREFIX);
+        let clients = ClientMetrics::new(&mut registry);
         let mut metrics = Self {
-            registry: Registry::with_prefix(PREFIX),
+            registry,
             requests: Family::default(),
             request_duration: Family::new_with_constructor(durations),
             spilled: Family::default(),
@@ -166,6 +169,7 @@ impl Metrics {
             estimates: Family::new_with_constructor(Histogram::of_ratios),
             dead: Family::default(),
             store: StoreMetrics { commit: Histogram::of_durations(), batch: Histogram::of_batches() },
+            clients,
             access_log_dropped: Counter::default(),
             last_reload_successful: Gauge::default(),
             certificates: Mutex::default(),
@@ -256,6 +260,11 @@ impl Metrics {
     /// The handles of the store.
     pub fn store(&self) -> StoreMetrics {
         self.store.clone()
+    }
+
+    /// The handles of clients' connections.
+    pub fn clients(&self) -> ClientMetrics {
+        self.clients.clone()
     }
 
     /// The counter of dropped lines that an [`AccessLog`](super::AccessLog) is opened with.

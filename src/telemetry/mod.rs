@@ -5,12 +5,14 @@
 //! second time: the admin room reads it at each scrape and passes it to [`Metrics::encode`] as [`Gauges`].
 
 mod access;
+mod clients;
 mod histogram;
 mod logs;
 mod metrics;
 mod scrape;
 
 pub use access::{AccessEntry, AccessFormat, AccessLog, AccessTarget};
+pub use clients::{ClientMetrics, Refusal};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};

@@ -34,15 +34,19 @@ impl Certificate {
         fs::write(folder.join(format!("{stem}.key")), &self.key).unwrap();
     }
 
-    /// A connection to the server `name`, which must show exactly this certificate, over one of these protocols.
-    pub async fn connect(&self, address: SocketAddr, name: &'static str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    /// Shakes hands over a connection to the server `name`, which must show exactly this certificate, over one of these protocols.
+    pub async fn over(&self, stream: TcpStream, name: &'static str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(address).await?;
         within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream)).await
+    }
+
+    /// The same over a connection of its own.
+    pub async fn connect(&self, address: SocketAddr, name: &'static str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.over(TcpStream::connect(address).await?, name, protocols).await
     }
 }

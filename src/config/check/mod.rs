@@ -91,7 +91,7 @@ fn with_syntax(text: &str, errors: &[toml::de::Error], others: Vec<Fault>) -> Ve
 /// Everything together. `None` means that a fault was noted.
 fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     let File { workers, drain_timeout, listeners, clients, admin, store, log, backends, routes } = file;
-    let listeners = listeners::settings(listeners.value, faults);
+    let listeners = listeners::settings(listeners.value, &clients.trusted_proxies.value, faults);
     let addresses: Vec<_> = listeners.iter().map(|(address, _)| address.clone()).collect();
     places::listeners(&addresses, faults);
     let admin = admin_settings(admin, &addresses, faults);
@@ -101,7 +101,8 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
     let around = routes::Surroundings {
         backends: backends.as_ref().map(|at| &at.value),
         limits: routes::Limits { body: clients.max_body.clone(), store: store.max_bytes.clone() },
-        https: !clients.trusted_proxies.value.is_empty() || listeners.iter().any(|(_, listener)| !listener.tls.is_empty()),
+        https: !clients.trusted_proxies.value.is_empty()
+            || listeners.iter().any(|(_, listener)| !listener.tls.is_empty() || listener.proxy_protocol.is_some()),
     };
     let routes = routes.map(|routes| routes::settings(routes.value, &around, faults));
     let backends = backends.map(|backends| backends::settings(backends.value, faults));

@@ -3,6 +3,7 @@
 mod address;
 mod http;
 mod routes;
+mod switch;
 mod words;
 
 use std::{path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use crate::{envelope::Name, replay::Rate};
 
 pub(super) use http::OrderBy;
 pub(super) use routes::{AnyMethod, FieldValues, Hosts, Prefix, PutBack};
+pub(super) use switch::Switch;
 pub(super) use words::Engine;
 
 /// Bytes.

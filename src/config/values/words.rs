@@ -14,7 +14,7 @@ use crate::{
         units::Wrong,
     },
     envelope::Delivery,
-    proxy::{OnDeadLetter, Scheme, When},
+    proxy::{OnDeadLetter, Scheme, Strangers, When},
     replay::Profile,
 };
 
@@ -52,6 +52,7 @@ const WHEN: &[(&str, When)] = &[("needed", When::Needed), ("always", When::Alway
 const DELIVERY: &[(&str, Delivery)] = &[("at-least-once", Delivery::AtLeastOnce), ("at-most-once", Delivery::AtMostOnce)];
 const ON_DEAD_LETTER: &[(&str, OnDeadLetter)] = &[("continue", OnDeadLetter::Continue), ("hold", OnDeadLetter::Hold)];
 const SCHEME: &[(&str, Scheme)] = &[("http", Scheme::Http), ("https", Scheme::Https)];
+const STRANGERS: &[(&str, Strangers)] = &[("refuse", Strangers::Refuse), ("plain", Strangers::Plain)];
 const PUT_BACK: &[(&str, PutBack)] = &[("put-back", PutBack(true)), ("keep", PutBack(false))];
 const ACCESS_FORMAT: &[(&str, AccessFormat)] = &[("json", AccessFormat::Json), ("combined", AccessFormat::Combined)];
 const ENGINE: &[(&str, Engine)] = &[("redb", Engine::Redb)];
@@ -142,6 +143,22 @@ impl Value for Scheme {
 
     fn text(text: &str) -> Result<Self, Wrong> {
         choose(text, SCHEME)
+    }
+}
+
+impl Value for Strangers {
+    const NOUN: &'static str = "what becomes of others";
+
+    fn schema() -> Json {
+        words(STRANGERS)
+    }
+
+    fn show(&self) -> Json {
+        word(self, STRANGERS)
+    }
+
+    fn text(text: &str) -> Result<Self, Wrong> {
+        choose(text, STRANGERS)
     }
 }
 

@@ -140,9 +140,13 @@ impl Importer {
                 None => self.notes.built_in += 1,
             }
         }
-        if !networks.is_empty() {
+        // With `real_ip_header proxy_protocol` nobody's X-Forwarded-For is believed.
+        let by_head = first("real_ip_header").is_some_and(|header| header.arg(0) == "proxy_protocol");
+        let believed = !by_head || !self.able.proxy_protocol;
+        if believed && !networks.is_empty() {
             lines.push(listen::trusted(&networks));
         }
+        self.trusted = networks;
         self.durations(&first, &mut lines);
         self.max_body = http.iter().rev().find(|one| one.name == "client_max_body_size").and_then(body_limit).unwrap_or(MAX_BODY);
         let said = if http.iter().any(|one| one.name == "client_max_body_size") { "" } else { "                     # nginx's default" };

@@ -8,6 +8,9 @@ use crate::cli::import_nginx::{
     write::{list, quoted},
 };
 
+/// Where a load balancer most likely is: private networks (RFC 1918, RFC 4193) and this machine.
+const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7"];
+
 /// One address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen {
@@ -41,6 +44,10 @@ pub(super) fn of(importer: &mut Importer, server: &Directive, has_certificate: b
                 let proxy_protocol = has("proxy_protocol");
                 if proxy_protocol && !importer.able.proxy_protocol {
                     comments.push(importer.notes.changed(directive, "CAUTION: this version does not read the PROXY protocol"));
+                } else if proxy_protocol && importer.trusted.is_empty() {
+                    let why =
+                        "CAUTION: only who is named in `proxy_protocol.from` is let in, and nothing here says who: name your load balancer";
+                    comments.push(importer.notes.changed(directive, why));
                 }
                 if directive.args.iter().skip(1).any(|arg| arg.contains('=') && !arg.starts_with("backlog=")) {
                     comments.push(importer.notes.changed(directive, "options of the socket are left to the system"));
@@ -104,7 +111,8 @@ impl Importer {
                 several => lines.push(format!("tls = [{}]", several.join(", "))),
             }
             if listen.proxy_protocol {
-                lines.push("proxy_protocol = true".into());
+                let from = if self.trusted.is_empty() { list(&PRIVATE.map(str::to_owned)) } else { list(&self.trusted) };
+                lines.push(format!("proxy_protocol = {{ from = {from} }}"));
             }
             let without_files: Vec<_> = lines.iter().filter(|line| !line.starts_with("tls")).cloned().collect();
             let others = written.iter().map(|address| format!("[[listeners]]\naddress = {}\n", quoted(address))).collect::<String>();

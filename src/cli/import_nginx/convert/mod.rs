@@ -89,6 +89,8 @@ struct Importer {
     listening: Vec<String>,
     /// Ports of servers on this machine.
     upstream_ports: Vec<u16>,
+    /// Networks whose word about the client counts.
+    trusted: Vec<String>,
     /// Comments about backends that there are none of.
     orphans: Vec<String>,
     /// `clients.max_body`.
@@ -111,6 +113,7 @@ pub(super) fn convert(tree: Vec<Directive>, from: &str) -> Option<Converted> {
         routes: Vec::new(),
         listening: Vec::new(),
         upstream_ports: ports(&http),
+        trusted: Vec::new(),
         orphans: Vec::new(),
         max_body: general::MAX_BODY,
         slashes: Vec::new(),

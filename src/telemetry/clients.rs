@@ -1,0 +1,69 @@
+//! What is counted of clients before their requests are.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::metrics::Labels;
+use crate::envelope::Name;
+
+/// Why a connection was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There were as many as may be.
+    Full,
+    /// It was to speak the PROXY protocol, and may not or did not.
+    ProxyProtocol,
+}
+
+impl Refusal {
+    /// In order of declaration.
+    pub const ALL: [Self; 2] = [Self::Full, Self::ProxyProtocol];
+
+    /// The name that metrics, logs and the status show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::ProxyProtocol => "proxy_protocol",
+        }
+    }
+}
+
+/// The metric handles of clients' connections. Clones share them.
+#[derive(Debug, Clone)]
+pub struct ClientMetrics(Arc<Handles>);
+
+#[derive(Debug)]
+struct Handles {
+    open: Gauge,
+    /// Indexed by [`Refusal`], in order of declaration.
+    refused: [Counter; Refusal::ALL.len()],
+}
+
+impl ClientMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let (open, refused) = (Gauge::default(), Family::<Labels<1>, Counter>::default());
+        registry.register("connections", "Connections of clients that are open", open.clone());
+        registry.register("connections_refused", "Connections of clients that were turned away", refused.clone());
+        let refused = Refusal::ALL.map(|why| refused.get_or_create_owned(&[("reason", Name::from(why.as_str()))]));
+        Self(Arc::new(Handles { open, refused }))
+    }
+
+    /// So many more connections are open, or fewer.
+    pub fn opened(&self, change: i64) {
+        self.0.open.inc_by(change);
+    }
+
+    /// One was turned away.
+    pub fn refused(&self, why: Refusal) {
+        self.0.refused[why as usize].inc();
+    }
+
+    /// How many were turned away so far.
+    pub fn refusals(&self, why: Refusal) -> u64 {
+        self.0.refused[why as usize].get()
+    }
+}
