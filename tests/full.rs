@@ -32,8 +32,16 @@ async fn a_full_queue_refuses_with_503_and_traffic_goes_on() {
     }
     let refused = client::fetch(program.proxy(), &write).await;
     assert_eq!((refused.status, refused.field("content-type")), (503, Some("application/problem+json")));
-    assert!(refused.field("proxy-status").unwrap_or_default().starts_with("forebay; error=proxy_internal_error; details="));
+    assert_eq!(refused.field("proxy-status"), Some("forebay; error=proxy_internal_error; details=\"max_requests\""));
     assert!(refused.field("retry-after").is_some() && refused.text().contains("store.max_requests"), "{}", refused.text());
+    assert_eq!(refused.json()["reason"], "max_requests");
+    assert_eq!(client::fetch(program.proxy(), &write).await.status, 503);
+    let store = program.status().await["store"].clone();
+    assert_eq!(
+        (&store["requests"], &store["max_requests"], &store["refusals"]["max_requests"]["requests"]),
+        (&2.into(), &2.into(), &2.into())
+    );
+    assert_eq!(program.stderr().matches("what is new is refused").count(), 1, "one line, however many it refuses");
     for live in [client::get("/"), client::request("POST", "/needed", &[], "x")] {
         assert_eq!(client::fetch(program.proxy(), live).await.text(), "live");
     }
@@ -54,6 +62,8 @@ async fn a_full_disk_refuses_with_503_and_traffic_goes_on() {
     let refused = client.response().await;
     assert_eq!((refused.status, &refused.interim[..]), (503, &[][..]));
     assert!(refused.text().contains("store.min_free_disk"), "{}", refused.text());
+    assert_eq!(refused.json()["reason"], "min_free_disk");
+    assert_eq!(refused.field("proxy-status"), Some("forebay; error=proxy_internal_error; details=\"min_free_disk\""));
     for live in
         [client::get("/"), client::request("POST", "/needed", &[], "x"), client::request("POST", "/needed", &[], "x".repeat(1 << 20))]
     {

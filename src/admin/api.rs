@@ -157,7 +157,7 @@ pub struct Route {
 }
 
 /// The store and its limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Store {
     /// Why nothing can be accepted, while nothing can.
     pub failing: Option<String>,
@@ -173,12 +173,62 @@ pub struct Store {
     pub free_disk_bytes: Option<u64>,
     /// Free bytes below which nothing new is accepted.
     pub min_free_disk_bytes: u64,
+    /// What the limits on what is new have refused.
+    pub refusals: Refusals,
+    /// What becomes of requests by their age, and when next.
+    pub ages: Ages,
     /// Records set aside since the start because their bytes did not match their checksum.
     pub damaged: u64,
     /// Commits since the start.
     pub commits: u64,
     /// Operations that rode in them.
     pub committed_operations: u64,
+}
+
+/// What each limit on what is new has refused, by its key in `[store]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusals {
+    /// As many requests as may be held.
+    pub max_requests: Refused,
+    /// As many bytes as may be held.
+    pub max_bytes: Refused,
+    /// Too little room on the disk.
+    pub min_free_disk: Refused,
+}
+
+/// What one limit has refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Requests, since the start.
+    pub requests: u64,
+    /// Since when it has been refusing; none when it has refused nothing for 10 s.
+    pub since: Option<String>,
+}
+
+/// What becomes of requests by their age, by the key in the configuration that says at which.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ages {
+    /// Queued ones, which become dead letters (`expired`). Each route has its own.
+    pub max_age: Age,
+    /// Delivered and cancelled ones, whose outcome is forgotten.
+    pub keep_delivered: Age,
+    /// Dead letters, which are discarded.
+    pub keep_dead: Age,
+}
+
+/// One of those ages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Age {
+    /// Requests that will reach it, unless something else becomes of them.
+    pub requests: u64,
+    /// When the first of them do, to the second below; none when there are none.
+    pub next_at: Option<String>,
+    /// How long until then; 0 when it has passed.
+    pub next_in_seconds: Option<f64>,
+    /// How many do within that second.
+    pub next_requests: u64,
+    /// The age; none where each route has its own.
+    pub limit_seconds: Option<f64>,
 }
 
 /// What happened in each of the last hours.

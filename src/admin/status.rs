@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -20,7 +21,7 @@ use crate::{
     envelope::{Name, Timestamp},
     health,
     store::{self, Counts, StoreStatus},
-    telemetry::{BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, ReplayGauges, StoreGauges},
+    telemetry::{AgeGauges, BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, RefusalGauges, ReplayGauges, StoreGauges},
 };
 
 /// The process lives.
@@ -65,7 +66,7 @@ pub(super) fn look(state: &AdminState) -> Status {
         at: now.to_string(),
         phase: state.phase(),
         totals: sum(counts.routes.iter().map(|route| &route.totals)),
-        store: store(&view.store, state.store.status(), &backends),
+        store: store(&view.store, state.store.status(), &backends, now),
         backends,
         routes,
     }
@@ -155,7 +156,7 @@ fn routes(backends: &[BackendView], counts: &Counts) -> Vec<Route> {
     configured.iter().copied().chain(gone).map(line).collect()
 }
 
-fn store(limits: &store::Settings, status: StoreStatus, backends: &[Backend]) -> Store {
+fn store(limits: &store::Settings, status: StoreStatus, backends: &[Backend], now: Timestamp) -> Store {
     Store {
         failing: status.failing,
         // From the snapshot of the counts, so that they agree with the rest of the page.
@@ -165,9 +166,35 @@ fn store(limits: &store::Settings, status: StoreStatus, backends: &[Backend]) ->
         max_bytes: limits.max_bytes,
         free_disk_bytes: Some(status.free_disk).filter(|&free| free != u64::MAX),
         min_free_disk_bytes: limits.min_free_disk,
+        refusals: refusals(&status.refusals),
+        ages: api::Ages {
+            max_age: age(status.ages.max_age, None, now),
+            keep_delivered: age(status.ages.keep_delivered, Some(limits.keep_delivered), now),
+            keep_dead: age(status.ages.keep_dead, Some(limits.keep_dead), now),
+        },
         damaged: status.damaged,
         commits: status.commits,
         committed_operations: status.committed_operations,
+    }
+}
+
+fn refusals(refusals: &store::Refusals) -> api::Refusals {
+    let refused =
+        |refused: store::Refused| api::Refused { requests: refused.requests, since: refused.since.map(|since| since.to_string()) };
+    api::Refusals {
+        max_requests: refused(refusals.max_requests),
+        max_bytes: refused(refusals.max_bytes),
+        min_free_disk: refused(refusals.min_free_disk),
+    }
+}
+
+fn age(age: store::Age, limit: Option<Duration>, now: Timestamp) -> api::Age {
+    api::Age {
+        requests: age.requests,
+        next_at: age.next.map(|(at, _)| at.to_string()),
+        next_in_seconds: age.next.map(|(at, _)| at.since(now).as_secs_f64()),
+        next_requests: age.next.map_or(0, |(_, requests)| requests),
+        limit_seconds: limit.map(|limit| limit.as_secs_f64()),
     }
 }
 
@@ -197,7 +224,7 @@ fn gauges(status: &Status) -> Gauges {
         delivering: backend.queue.delivering,
         dead: backend.queue.dead,
         bytes: backend.queue.bytes,
-        oldest_age: std::time::Duration::from_secs_f64(backend.queue.oldest_age_seconds.unwrap_or_default()),
+        oldest_age: Duration::from_secs_f64(backend.queue.oldest_age_seconds.unwrap_or_default()),
         breaker: backend.state.map(|current| states.map(|(state, name)| (name, state == current)).to_vec()).unwrap_or_default(),
         concurrency_limit: backend.configured.then_some(backend.concurrency_limit),
         in_flight: backend.configured.then_some(backend.in_flight),
@@ -225,6 +252,20 @@ fn gauges(status: &Status) -> Gauges {
         max_bytes: status.store.max_bytes,
         free_disk: status.store.free_disk_bytes,
         min_free_disk: status.store.min_free_disk_bytes,
+        refusals: {
+            let api::Refusals { max_requests, max_bytes, min_free_disk } = &status.store.refusals;
+            let all = [("max_requests", max_requests), ("max_bytes", max_bytes), ("min_free_disk", min_free_disk)];
+            all.map(|(limit, refused)| RefusalGauges { limit, refused: refused.requests, refusing: refused.since.is_some() })
+        },
+        ages: {
+            let api::Ages { max_age, keep_delivered, keep_dead } = &status.store.ages;
+            [("max_age", max_age), ("keep_delivered", keep_delivered), ("keep_dead", keep_dead)].map(|(limit, age)| AgeGauges {
+                limit,
+                requests: age.requests,
+                next_in: age.next_in_seconds,
+                next_requests: age.next_requests,
+            })
+        },
         failing: status.store.failing.is_some(),
         damaged: status.store.damaged,
         commits: status.store.commits,

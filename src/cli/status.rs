@@ -15,7 +15,7 @@ use super::{
 use crate::{
     admin::{
         self, Phase,
-        api::{Backend, Route, Status, Store, Totals},
+        api::{Age, Ages, Backend, Refusals, Refused, Route, Status, Store, Totals},
     },
     health::{Mode, State},
 };
@@ -112,7 +112,8 @@ fn page(status: &Status, colours: bool) -> String {
     let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
     let (books, store) = (books(&status.totals), store_line(&status.store));
     let lines: String = status.backends.iter().flat_map(|backend| [limit_line(backend), replay_line(backend)]).flatten().collect();
-    format!("forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n", status.version, status.at)
+    let (refusals, ages) = (refusal_lines(&status.store), age_line(&status.store).unwrap_or_default());
+    format!("forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n{refusals}{ages}", status.version, status.at)
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
@@ -223,14 +224,43 @@ fn store_line(store: &Store) -> String {
         Some(why) => format!("store: FAILS, writes cannot be queued: {}; ", render::printable(why)),
         None => "store: ".to_owned(),
     };
-    line += &format!("{} of {} requests, {} of {}", store.requests, store.max_requests, size(store.bytes), size(store.max_bytes));
+    let requests = format!("{} of {} requests ({})", store.requests, store.max_requests, part(store.requests, store.max_requests));
+    let bytes = format!("{} of {} ({})", size(store.bytes), size(store.max_bytes), part(store.bytes, store.max_bytes));
+    line += &format!("{requests}, {bytes}");
     if let Some(free) = store.free_disk_bytes {
-        line += &format!(", {} free on its disk", size(free));
+        line += &format!(", {} free on its disk (nothing new below {})", size(free), size(store.min_free_disk_bytes));
     }
     if store.damaged > 0 {
         line += &format!(", {} damaged records set aside", store.damaged);
     }
     line
+}
+
+/// A part of a whole; 100% only where there is no more.
+fn part(used: u64, of: u64) -> String {
+    let tenths = u128::from(used) * 1000 / u128::from(of.max(1));
+    format!("{}.{}%", tenths / 10, tenths % 10)
+}
+
+/// Which limits refuse, each on a line of its own.
+fn refusal_lines(store: &Store) -> String {
+    let Refusals { max_requests, max_bytes, min_free_disk } = &store.refusals;
+    let all = [("max_requests", max_requests), ("max_bytes", max_bytes), ("min_free_disk", min_free_disk)];
+    let line = |(limit, refused): (&str, &Refused)| {
+        let since = refused.since.as_ref()?;
+        Some(format!("REFUSES what is new: store.{limit}, since {since}; {} since the start\n", refused.requests))
+    };
+    all.into_iter().filter_map(line).collect()
+}
+
+/// What reaches an age next.
+fn age_line(store: &Store) -> Option<String> {
+    let Ages { max_age, keep_delivered, keep_dead } = &store.ages;
+    let all = [(max_age, "queued expire"), (keep_delivered, "outcomes are forgotten"), (keep_dead, "dead letters are discarded")];
+    let next =
+        |(age, what): (&Age, &str)| Some(format!("{} of {} {what} in {}", age.next_requests, age.requests, span(age.next_in_seconds?)));
+    let parts: Vec<String> = all.into_iter().filter_map(next).collect();
+    (!parts.is_empty()).then(|| format!("next by age: {}\n", parts.join(", ")))
 }
 
 #[cfg(test)]

@@ -86,15 +86,17 @@ impl Queued<'_> {
 
 /// A request that cannot be served now, and was not queued.
 pub(super) struct Unavailable<'a> {
-    /// What the client reads.
+    /// What a person reads.
     pub(super) detail: &'a str,
+    /// What a program reads: one word.
+    pub(super) reason: &'a str,
     pub(super) retry_after: Duration,
     pub(super) proxy_status: String,
 }
 
 impl Unavailable<'_> {
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response<ClientBody> {
-        let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, self.detail, headers);
+        let mut response = problem_in(wants_html(headers), StatusCode::SERVICE_UNAVAILABLE, self.detail, Some(self.reason));
         response.headers_mut().insert(RETRY_AFTER, seconds(self.retry_after));
         set(response.headers_mut(), PROXY_STATUS, &self.proxy_status);
         response
@@ -109,14 +111,14 @@ pub(super) fn not_now(reason: Reason, retry_after: Duration, headers: &HeaderMap
         Reason::Order => "An earlier request of the same sender is still waiting, and this one may not be queued behind it.",
         _ => "The request could only be queued, and it asks not to be.",
     };
-    Unavailable { detail, retry_after, proxy_status: proxy_status::of_reason(reason, None) }.answer(headers)
+    Unavailable { detail, reason: reason.as_str(), retry_after, proxy_status: proxy_status::of_reason(reason, None) }.answer(headers)
 }
 
 /// The store cannot take it: 503, and nothing that was accepted is lost.
 pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<ClientBody> {
     let detail = format!("The request could not be queued: {error}.");
     let proxy_status = proxy_status::of_store(error);
-    Unavailable { detail: &detail, retry_after: Duration::from_secs(10), proxy_status }.answer(headers)
+    Unavailable { detail: &detail, reason: error.as_str(), retry_after: Duration::from_secs(10), proxy_status }.answer(headers)
 }
 
 /// A live attempt failed and may not be made again: 503 and when to come again where the backend certainly did not see the request; 504 where it may
@@ -136,7 +138,7 @@ pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, 
             (StatusCode::BAD_GATEWAY, "The server behind this proxy did not give a valid answer.")
         }
     };
-    let mut response = problem_in(html, status, detail);
+    let mut response = problem_in(html, status, detail, None);
     let headers = response.headers_mut();
     set(headers, PROXY_STATUS, &proxy_status::of_kind(error.kind));
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -240,15 +242,19 @@ pub(super) fn no_content() -> Response<ClientBody> {
 
 /// Problem details (RFC 9457), or a page for a browser.
 fn problem(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
-    problem_in(wants_html(headers), status, detail)
+    problem_in(wants_html(headers), status, detail, None)
 }
 
-fn problem_in(html: bool, status: StatusCode, detail: &str) -> Response<ClientBody> {
+/// With a `reason`, a word in a member of our own (RFC 9457 section 3.2).
+fn problem_in(html: bool, status: StatusCode, detail: &str, reason: Option<&str>) -> Response<ClientBody> {
     let title = title(status);
     let mut response = if html {
         respond(status, HTML, page::problem(status, title, detail))
     } else {
-        let body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        let mut body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        if let Some(reason) = reason {
+            body["reason"] = reason.into();
+        }
         respond(status, PROBLEM, Bytes::from(body.to_string()))
     };
     no_store(response.headers_mut());

@@ -212,7 +212,7 @@ impl Exchange {
         let store = &*self.worker.shared.store;
         // An upload that can only be queued is refused before it is read where the queue has no room for it.
         let must_queue = decide(policy.when, wishes, false, route.upstream.health.standing()) != Decision::Pass;
-        if must_queue && let Err(error) = store.room(declared_length(&head.headers).unwrap_or(0)) {
+        if must_queue && let Err(error) = store.room(declared_length(&head.headers).unwrap_or(0), 0) {
             return Err(answer::store_failed(&error, &head.headers));
         }
         let whole = rescue::collect(body, limits, store, must_queue).await.map_err(|failed| match failed {

@@ -54,7 +54,7 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
                     return Err(Failed::TooLarge(limits.bytes));
                 }
                 if must_queue {
-                    store.room(spool.len() + data.len() as u64).map_err(Failed::Store)?;
+                    store.room(spool.len() + data.len() as u64, spool.written()).map_err(Failed::Store)?;
                 }
                 spool.push(data).await.map_err(Failed::Store)?;
             }

@@ -18,6 +18,17 @@ pub enum Limit {
     FreeDisk(u64),
 }
 
+impl Limit {
+    /// Its key in the configuration, which is also the word for it in answers, metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests(_) => "max_requests",
+            Self::Bytes(_) => "max_bytes",
+            Self::FreeDisk(_) => "min_free_disk",
+        }
+    }
+}
+
 /// Why the store could not do something.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -42,6 +53,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// One word for a program: the limit that refused, or what else it was.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Full(limit) => limit.as_str(),
+            Self::Failed(_) => "store_failed",
+            Self::Damaged(_) => "damaged",
+            Self::NotFound => "not_found",
+            Self::WrongState(_) => "wrong_state",
+            Self::Closed => "store_closed",
+        }
+    }
+
     /// [`StoreError::Failed`] for what `error` says.
     pub(super) fn failed(error: impl Display) -> Self {
         Self::Failed(error.to_string().into())

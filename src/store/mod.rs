@@ -22,6 +22,8 @@ pub mod memory;
 mod payload;
 mod records;
 pub mod redb;
+mod refusing;
+mod status;
 mod transfer;
 mod turns;
 mod wakes;
@@ -37,6 +39,7 @@ pub use error::{Limit, OpenError, StoreError};
 pub use history::{History, HourCounts, KEPT_HOURS, Moves};
 use payload::TEMPORARY_PREFIX;
 pub use payload::{BodyFile, Payload, PayloadBody, PayloadReader, Spool, Spooler};
+pub use status::{Age, Ages, Refusals, Refused, StoreStatus};
 pub use transfer::{ExportError, Exported, ImportError, Imported, export, import};
 pub use turns::{LiveTurn, Position, QueuedTurn, Turn, Turns};
 
@@ -268,25 +271,6 @@ pub struct Counts {
     pub queues: Vec<QueueCounts>,
 }
 
-/// Health of the store itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// `Some(why)` while nothing can be accepted.
-    pub failing: Option<String>,
-    /// Queued and delivering requests, of `max_requests`.
-    pub requests: u64,
-    /// Their bytes, of `max_bytes`.
-    pub bytes: u64,
-    /// Free bytes on the file system; `u64::MAX` for an engine without one.
-    pub free_disk: u64,
-    /// Records set aside since the start because their bytes did not match their checksum.
-    pub damaged: u64,
-    /// Commits since the start, and requests, settlements and claims that rode in them.
-    pub commits: u64,
-    /// See `commits`.
-    pub committed_operations: u64,
-}
-
 /// The queue. See the module's contract.
 ///
 /// Methods that return a future may wait for the disk. The others only touch memory, and are cheap enough for the path of every write.
@@ -298,8 +282,8 @@ pub trait Store: Send + Sync + 'static {
     /// place by [`LiveTurn::into_queued`]. Check and entry are one atomic step per key. Never waits.
     fn turn(&self, key: Option<OrderKey>) -> Turn;
 
-    /// Whether a request of `bytes` would be accepted now. Asked before a body is read, and again while it streams.
-    fn room(&self, bytes: u64) -> Result<(), StoreError>;
+    /// Whether a request of `bytes`, of which `written` are on the disk already, would be accepted now. Asked before a body is read, and again while it streams.
+    fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError>;
 
     /// Where bodies that are too large for memory are put while they arrive.
     fn spooler(&self) -> &Spooler;

@@ -7,7 +7,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     metrics::{
-        counter::ConstCounter,
+        counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
     },
@@ -77,7 +77,7 @@ pub struct ReplayGauges {
 }
 
 /// The store and its limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StoreGauges {
     /// Requests that it holds, queued and delivering.
     pub requests: u64,
@@ -91,6 +91,10 @@ pub struct StoreGauges {
     pub free_disk: Option<u64>,
     /// Free bytes below which nothing new is accepted.
     pub min_free_disk: u64,
+    /// What the limits on what is new have refused.
+    pub refusals: [RefusalGauges; 3],
+    /// What becomes of requests by their age.
+    pub ages: [AgeGauges; 3],
     /// Whether nothing can be accepted because it fails.
     pub failing: bool,
     /// Records set aside since the start.
@@ -99,6 +103,30 @@ pub struct StoreGauges {
     pub commits: u64,
     /// Operations that rode in them.
     pub committed_operations: u64,
+}
+
+/// A limit of the store on what is new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusalGauges {
+    /// Its key in the configuration.
+    pub limit: &'static str,
+    /// Requests that it has refused since the start.
+    pub refused: u64,
+    /// Whether it has refused any of late.
+    pub refusing: bool,
+}
+
+/// An age at which something becomes of requests in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct AgeGauges {
+    /// Its key in the configuration.
+    pub limit: &'static str,
+    /// Requests that will reach it.
+    pub requests: u64,
+    /// Seconds until the first of them do, if there are any.
+    pub next_in: Option<f64>,
+    /// How many do then, within one second.
+    pub next_requests: u64,
 }
 
 /// One certificate that clients are shown.
@@ -240,10 +268,35 @@ fn register_store(registry: &mut Registry, store: StoreGauges) {
     if let Some(free) = store.free_disk {
         gauge("store_free_disk", "Free bytes on the disk of the store", free);
     }
+    register_limits(registry, store);
     let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
     counter("store_damaged_records", "Records set aside because their bytes did not match their checksum", store.damaged);
     counter("store_commits", "Commits since the start", store.commits);
     counter("store_committed_operations", "Operations that rode in those commits", store.committed_operations);
+}
+
+fn register_limits(registry: &mut Registry, store: StoreGauges) {
+    let (refused, refusing) = (Family::<Labels<1>, Counter>::default(), Integers::<1>::default());
+    for limit in store.refusals {
+        let labels = [("limit", limit.limit.into())];
+        refused.get_or_create(&labels).inc_by(limit.refused);
+        refusing.get_or_create(&labels).set(limit.refusing.into());
+    }
+    registry.register("store_refused", "Requests that a limit of the store has refused", refused);
+    registry.register("store_refusing", "Whether a limit of the store has refused a request within the last 10 s (0 or 1)", refusing);
+    let (aging, next, next_requests) = (Integers::<1>::default(), Seconds::default(), Integers::<1>::default());
+    for age in store.ages {
+        let labels = [("limit", age.limit.into())];
+        aging.get_or_create(&labels).set(integer(age.requests));
+        next_requests.get_or_create(&labels).set(integer(age.next_requests));
+        if let Some(seconds) = age.next_in {
+            next.get_or_create(&labels).set(seconds);
+        }
+    }
+    let help = "Requests that will reach an age: queued ones max_age, delivered and cancelled ones keep_delivered, dead letters keep_dead";
+    registry.register("store_aging_requests", help, aging);
+    registry.register_with_unit("store_next_aged", "Time until the first of them reach it", Unit::Seconds, next);
+    registry.register("store_next_aged_requests", "How many of them do then, within one second", next_requests);
 }
 
 /// Gauges are signed, and a number past their range would spoil the whole exposition.

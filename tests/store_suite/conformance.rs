@@ -265,12 +265,12 @@ async fn limits_are_exact_however_many_come_at_once() {
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
         let refused = results.iter().filter(|result| matches!(result, Err(StoreError::Full(Limit::Requests(5))))).count();
         assert_eq!(refused, 15);
-        assert!(matches!(rig.store.room(0), Err(StoreError::Full(Limit::Requests(5)))));
+        assert!(matches!(rig.store.room(0, 0), Err(StoreError::Full(Limit::Requests(5)))));
         let status = rig.store.status();
         assert_eq!(status.requests, 5);
         let id = rig.claim_ids(1).await[0];
         rig.deliver(id).await;
-        rig.store.room(0).unwrap();
+        rig.store.room(0, 0).unwrap();
         let rig = rig.reopen();
         rig.put(None).await;
         assert!(matches!(rig.append(rig.envelope(), b"").await, Err(StoreError::Full(_))));
@@ -284,12 +284,12 @@ async fn bytes_are_counted_and_given_back() {
         let rig = Rig::new(engine, |settings| settings.max_bytes = 20_000);
         let first = rig.append(rig.envelope(), &[0; 10_000]).await.unwrap();
         assert!(matches!(rig.append(rig.envelope(), &[0; 10_000]).await, Err(StoreError::Full(Limit::Bytes(20_000)))));
-        assert!(matches!(rig.store.room(15_000), Err(StoreError::Full(Limit::Bytes(_)))));
-        rig.store.room(5_000).unwrap();
+        assert!(matches!(rig.store.room(15_000, 0), Err(StoreError::Full(Limit::Bytes(_)))));
+        rig.store.room(5_000, 0).unwrap();
         assert_eq!(rig.store.counts().queues[0].bytes, first.bytes);
         assert_eq!(rig.store.status().bytes, first.bytes);
         rig.store.cancel(first.id, rig.now()).await.unwrap();
-        rig.store.room(20_000).unwrap();
+        rig.store.room(20_000, 0).unwrap();
         assert_eq!(rig.store.counts().queues[0].bytes, 0);
     }
 }
@@ -322,7 +322,7 @@ async fn a_closed_store_refuses_everything_and_opens_again() {
         rig.store.close().await;
         rig.store.close().await;
         assert!(matches!(rig.append(rig.envelope(), b"").await, Err(StoreError::Closed)));
-        assert!(matches!(rig.store.room(0), Err(StoreError::Closed)));
+        assert!(matches!(rig.store.room(0, 0), Err(StoreError::Closed)));
         assert!(matches!(rig.store.get(id).await, Err(StoreError::Closed)));
         assert!(matches!(rig.store.prune(rig.now()).await, Err(StoreError::Closed)));
     }

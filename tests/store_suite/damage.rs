@@ -95,7 +95,7 @@ async fn a_folder_that_takes_no_new_file_refuses_what_is_new_delivers_what_is_th
     };
     assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
     assert!(told.len() < 5, "there is room in the segment that is open, and no more");
-    assert!(matches!(bench.store.room(0), Err(StoreError::Failed(_))));
+    assert!(matches!(bench.store.room(0, 0), Err(StoreError::Failed(_))));
     assert!(bench.store.status().failing.is_some());
     assert_eq!(bench.claim(1).await.unwrap(), [(first, 1)]);
     bench.disk.set_read_only(false);

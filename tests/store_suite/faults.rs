@@ -218,7 +218,7 @@ pub(crate) async fn drain(bench: &Bench) {
     let totals = bench.totals();
     assert_eq!((totals.queued, totals.delivering), (0, 0));
     assert_eq!((bench.store.status().requests, bench.store.status().bytes), (0, 0));
-    bench.store.room(bench.settings.max_bytes).expect("all room was given back");
+    bench.store.room(bench.settings.max_bytes, 0).expect("all room was given back");
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn while_the_disk_fails_nothing_is_accepted_and_the_reason_is_told() {
     let first = bench.put(b"before").await.unwrap();
     bench.disk.fail(Fail::From(0));
     assert!(matches!(bench.put(b"lost").await, Err(StoreError::Failed(_))));
-    assert!(matches!(bench.store.room(0), Err(StoreError::Failed(_))));
+    assert!(matches!(bench.store.room(0, 0), Err(StoreError::Failed(_))));
     assert!(bench.store.status().failing.unwrap().contains("the disk failed"));
     bench.disk.fail(Fail::Never);
     until_it_works(&bench).await;
@@ -263,11 +263,11 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
     let first = bench.put(b"first").await.unwrap();
     bench.disk.set_free(999_999);
     assert!(matches!(bench.put(b"more").await, Err(StoreError::Full(Limit::FreeDisk(1_000_000)))));
-    assert!(matches!(bench.store.room(0), Err(StoreError::Full(Limit::FreeDisk(_)))));
+    assert!(matches!(bench.store.room(0, 0), Err(StoreError::Full(Limit::FreeDisk(_)))));
     assert_eq!(bench.claim(1).await.unwrap(), [(first, 1)]);
     bench.store.settle(first, 1, bench.now(), delivered(b"")).await.unwrap();
     bench.disk.set_free(2_000_000);
-    bench.store.room(1_000_000).unwrap();
+    bench.store.room(1_000_000, 0).unwrap();
     bench.put(b"more").await.unwrap();
 }
 

@@ -249,7 +249,8 @@ impl Pair {
         let from = Timestamp::default();
         assert_eq!(self.model.history(from).await.unwrap(), self.real().history(from).await.unwrap());
         assert_eq!(self.model.status().requests, self.real().status().requests);
-        assert_eq!(self.model.room(0).is_ok(), self.real().room(0).is_ok());
+        assert_eq!(self.model.status().ages, self.real().status().ages);
+        assert_eq!(self.model.room(0, 0).is_ok(), self.real().room(0, 0).is_ok());
     }
 
     async fn compare_bytes(&self, id: RequestId, state: State) {

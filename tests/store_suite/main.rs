@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod formats;
 mod history;
+mod limits;
 mod lockstep;
 mod order;
 mod rig;

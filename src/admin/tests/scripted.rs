@@ -14,8 +14,8 @@ use crate::{
     envelope::{Delivery, Envelope, Field, Name, OrderKey, Reason, RequestId, State, Timestamp},
     health,
     store::{
-        Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, QueueCounts, Record, RouteCounts,
-        Spooler, Store, StoreError, StoreStatus, Totals, Turn,
+        Age, Ages, Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, QueueCounts, Record,
+        Refusals, Refused, RouteCounts, Spooler, Store, StoreError, StoreStatus, Totals, Turn,
     },
 };
 
@@ -31,8 +31,17 @@ pub(super) struct Scripted {
 
 impl Scripted {
     pub(super) fn new() -> Arc<Self> {
-        let status =
-            StoreStatus { failing: None, requests: 0, bytes: 0, free_disk: 5 << 30, damaged: 0, commits: 11, committed_operations: 40 };
+        let status = StoreStatus {
+            failing: None,
+            requests: 0,
+            bytes: 0,
+            free_disk: 5 << 30,
+            refusals: Refusals { max_bytes: Refused { requests: 3, since: Some(Timestamp::from_millis(2_000)) }, ..Refusals::default() },
+            ages: Ages { max_age: Age { requests: 9, next: Some((Timestamp::from_millis(63_000), 2)) }, ..Ages::default() },
+            damaged: 0,
+            commits: 11,
+            committed_operations: 40,
+        };
         Arc::new(Self {
             records: Mutex::default(),
             counts: Mutex::default(),
@@ -152,7 +161,7 @@ impl Store for Scripted {
         unreachable!()
     }
 
-    fn room(&self, _bytes: u64) -> Result<(), StoreError> {
+    fn room(&self, _bytes: u64, _written: u64) -> Result<(), StoreError> {
         unreachable!()
     }
 

@@ -44,7 +44,17 @@ fn status() -> Status {
         bytes: 4096,
         max_bytes: 8 << 30,
         free_disk_bytes: Some(5 << 30),
-        min_free_disk_bytes: 1,
+        min_free_disk_bytes: 512 << 20,
+        refusals: Refusals {
+            max_requests: Refused { requests: 17, since: None },
+            max_bytes: Refused { requests: 3, since: Some("2026-11-22T11:59:00.000Z".into()) },
+            ..Refusals::default()
+        },
+        ages: Ages {
+            max_age: Age { requests: 3, next_in_seconds: Some(200.0), next_requests: 2, ..Age::default() },
+            keep_dead: Age { requests: 2, next_in_seconds: Some(86_400.0), next_requests: 1, ..Age::default() },
+            ..Ages::default()
+        },
         damaged: 0,
         commits: 0,
         committed_operations: 0,
@@ -74,7 +84,9 @@ ROUTE         BACKEND  ACCEPTED  QUEUED  DELIVERING  DELIVERED  DEAD  CANCELLED 
 order-upload  admin          61       3           1         50     2          1          4
 
 accepted 61 = queued 3 + delivering 1 + delivered 50 + dead 2 + cancelled 1 + discarded 4
-store: 4 of 1000 requests, 4.0 KiB of 8.0 GiB, 5.0 GiB free on its disk
+store: 4 of 1000 requests (0.4%), 4.0 KiB of 8.0 GiB (0.0%), 5.0 GiB free on its disk (nothing new below 512.0 MiB)
+REFUSES what is new: store.max_bytes, since 2026-11-22T11:59:00.000Z; 3 since the start
+next by age: 2 of 3 queued expire in 3 min 20 s, 1 of 2 dead letters are discarded in 1 d
 ";
     assert_eq!(page(&status(), false), expected);
 }
@@ -125,6 +137,11 @@ fn a_store_that_fails_says_so_first() {
     let mut store = status().store;
     store.failing = Some("no space\u{1b}[2J".into());
     assert!(store_line(&store).starts_with("store: FAILS, writes cannot be queued: no space\\u{1b}[2J; 4 of"), "{}", store_line(&store));
+}
+
+#[test]
+fn a_part_is_whole_only_where_there_is_no_more() {
+    assert_eq!([part(0, 9), part(999_999, 1_000_000), part(7, 7)], ["0.0%", "99.9%", "100.0%"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use self::model::{Entry, Model};
 use super::{
     Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, Outcome, Page, Payload, Record, Settings, Spooler, Store,
-    StoreError, StoreStatus, Turn, Turns, capacity::Capacity, history::Event, records, wakes::Wakes,
+    StoreError, StoreStatus, Turn, Turns, capacity::Capacity, history::Event, records, refusing::Refusing, wakes::Wakes,
 };
 use crate::envelope::{Clock, Name, OrderKey, RequestId, State, Timestamp};
 
@@ -24,6 +24,7 @@ pub struct MemoryStore {
     spooler: Spooler,
     turns: Arc<Turns>,
     capacity: Arc<Capacity>,
+    refusing: Refusing,
     wakes: Arc<Wakes>,
     /// None once closed.
     model: Mutex<Option<Model>>,
@@ -58,7 +59,8 @@ impl MemoryStore {
         let bells = Arc::clone(&wakes);
         turns.on_freed(move |_| bells.ring_all());
         let spooler = Spooler::new(std::env::temp_dir(), Spooler::THRESHOLD, 0);
-        Arc::new(Self { settings, clock, spooler, turns, capacity, wakes, model: Mutex::new(Some(model)) })
+        let refusing = Refusing::default();
+        Arc::new(Self { settings, clock, spooler, turns, capacity, refusing, wakes, model: Mutex::new(Some(model)) })
     }
 
     fn with_model<T>(&self, work: impl FnOnce(&mut Model) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -117,7 +119,7 @@ impl MemoryStore {
         debug_assert_eq!(turn.key(), envelope.order_key, "a turn is of the key of its request");
         let (id, bytes) = (envelope.id, records::request_head(&envelope, &payload).len() as u64 + payload.len());
         self.with_model(|model| {
-            self.capacity.reserve(bytes)?.keep();
+            self.refusing.note(self.capacity.reserve(bytes).map_err(StoreError::from), &self.clock)?.keep();
             let entry = Entry::new(envelope, payload, bytes, turn.position());
             let (backend, accepted_at) = (entry.envelope.backend.clone(), entry.envelope.accepted_at);
             let ahead = model.queued_before(&backend, entry.position);
@@ -145,6 +147,7 @@ impl MemoryStore {
     }
 
     fn prune_now(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.refusing.look(now);
         self.with_model(|model| {
             let expired = model.select(|entry| entry.state == State::Queued && entry.expires_at() <= now);
             for &id in &expired {
@@ -194,8 +197,9 @@ impl Store for MemoryStore {
         self.turns.enter(key)
     }
 
-    fn room(&self, bytes: u64) -> Result<(), StoreError> {
-        self.with_model(|_| Ok(self.capacity.check(bytes)?))
+    fn room(&self, bytes: u64, _written: u64) -> Result<(), StoreError> {
+        let room = self.with_model(|_| Ok(self.capacity.check(bytes)?));
+        self.refusing.note(room, &self.clock)
     }
 
     fn spooler(&self) -> &Spooler {
@@ -266,6 +270,8 @@ impl Store for MemoryStore {
             requests: held().count() as u64,
             bytes: held().map(|entry| entry.bytes).sum(),
             free_disk: u64::MAX,
+            refusals: self.refusing.status(),
+            ages: model.as_ref().map(|model| model.ages(&self.settings)).unwrap_or_default(),
             damaged: 0,
             commits: 0,
             committed_operations: 0,

@@ -1,12 +1,12 @@
 //! What the model knows, and the moves of one request.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     envelope::{DeadReason, Envelope, Name, RequestId, State, Timestamp},
     store::{
-        Answer, Claimed, Counts, Filter, History, HourCounts, INTERRUPTED, Moves, Outcome, Page, Payload, Position, QueueCounts, Record,
-        RouteCounts, StoreError, Totals, Turns,
+        Age, Ages, Answer, Claimed, Counts, Filter, History, HourCounts, INTERRUPTED, Moves, Outcome, Page, Payload, Position, QueueCounts,
+        Record, RouteCounts, Settings, StoreError, Totals, Turns,
         history::{self, Event},
     },
 };
@@ -284,6 +284,25 @@ impl Model {
         records.truncate(limit);
         let next = if more { records.last().map(|record| record.envelope.id) } else { None };
         Page { records, next }
+    }
+
+    /// What reaches an age next.
+    pub(super) fn ages(&self, settings: &Settings) -> Ages {
+        let age = |states: &[State], keep: Duration, moment: fn(&Entry) -> Timestamp| {
+            let of_states = || self.entries.values().filter(|entry| states.contains(&entry.state));
+            let second = |entry: &Entry| moment(entry).as_millis() / 1_000;
+            let first = of_states().map(second).min();
+            let next = first.map(|first| {
+                let at = Timestamp::from_millis(first * 1_000).after(keep);
+                (at, of_states().filter(|entry| second(entry) == first).count() as u64)
+            });
+            Age { requests: of_states().count() as u64, next }
+        };
+        Ages {
+            max_age: age(&[State::Queued], Duration::ZERO, Entry::expires_at),
+            keep_delivered: age(&[State::Delivered, State::Cancelled], settings.keep_delivered, |entry| entry.changed_at),
+            keep_dead: age(&[State::Dead], settings.keep_dead, |entry| entry.changed_at),
+        }
     }
 
     pub(super) fn counts(&self) -> Counts {

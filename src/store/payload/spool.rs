@@ -145,6 +145,11 @@ impl Spool {
         self.len
     }
 
+    /// Those of them that are on the disk.
+    pub fn written(&self) -> u64 {
+        self.file.as_ref().map_or(0, |writing| writing.written)
+    }
+
     /// Whether nothing has come yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0

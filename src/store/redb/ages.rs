@@ -1,13 +1,13 @@
-//! Which requests may have reached an age, without a look at any that has not: minutes, and in each the span of positions to look at.
+//! Which requests may have reached an age, without a look at any that has not: seconds, and in each the span of positions to look at.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::{
     envelope::{State, Timestamp},
-    store::Position,
+    store::{Age, Position},
 };
 
-const MINUTE: u64 = 60_000;
+const SECOND: u64 = 1_000;
 
 /// What happens to a request at an age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +31,16 @@ impl Class {
     }
 }
 
-/// Requests by class and minute.
+/// Requests by class and second.
 #[derive(Debug, Default)]
-pub(super) struct Ages(BTreeMap<(Class, u64), Minute>);
+pub(super) struct Ages {
+    seconds: BTreeMap<(Class, u64), Second>,
+    /// Requests of each class.
+    requests: [u64; 3],
+}
 
 #[derive(Debug)]
-struct Minute {
+struct Second {
     count: u64,
     /// Not later than the earliest moment in it.
     earliest: u64,
@@ -47,44 +51,53 @@ struct Minute {
 impl Ages {
     pub(super) fn add(&mut self, class: Class, moment: Timestamp, position: Position) {
         let moment = moment.as_millis();
-        let empty = Minute { count: 0, earliest: moment, first: position, last: position };
-        let minute = self.0.entry((class, moment / MINUTE)).or_insert(empty);
-        minute.count += 1;
-        minute.earliest = minute.earliest.min(moment);
-        minute.first = minute.first.min(position);
-        minute.last = minute.last.max(position);
+        let empty = Second { count: 0, earliest: moment, first: position, last: position };
+        let second = self.seconds.entry((class, moment / SECOND)).or_insert(empty);
+        second.count += 1;
+        second.earliest = second.earliest.min(moment);
+        second.first = second.first.min(position);
+        second.last = second.last.max(position);
+        self.requests[class as usize] += 1;
     }
 
     pub(super) fn remove(&mut self, class: Class, moment: Timestamp) {
-        let key = (class, moment.as_millis() / MINUTE);
-        if let Some(minute) = self.0.get_mut(&key) {
-            minute.count -= 1;
-            if minute.count == 0 {
-                self.0.remove(&key);
+        let key = (class, Self::second(moment));
+        if let Some(second) = self.seconds.get_mut(&key) {
+            second.count -= 1;
+            if second.count == 0 {
+                self.seconds.remove(&key);
             }
+            self.requests[class as usize] -= 1;
         }
     }
 
-    /// The minutes of `class` that may hold a moment up to `until`, oldest first, and where to look.
+    /// The seconds of `class` that may hold a moment up to `until`, oldest first, and where to look.
     pub(super) fn reached(&self, class: Class, until: Timestamp) -> Vec<(u64, RangeInclusive<Position>)> {
         let until = until.as_millis();
-        self.0
-            .range((class, 0)..=(class, until / MINUTE))
-            .filter(|(_, minute)| minute.earliest <= until)
-            .map(|(&(_, number), minute)| (number, minute.first..=minute.last))
+        self.seconds
+            .range((class, 0)..=(class, until / SECOND))
+            .filter(|(_, second)| second.earliest <= until)
+            .map(|(&(_, number), second)| (number, second.first..=second.last))
             .collect()
     }
 
-    /// A look at all of a minute found nothing before `earliest`.
+    /// A look at all of a second found nothing before `earliest`.
     pub(super) fn looked(&mut self, class: Class, number: u64, earliest: Timestamp) {
-        if let Some(minute) = self.0.get_mut(&(class, number)) {
-            minute.earliest = earliest.as_millis();
+        if let Some(second) = self.seconds.get_mut(&(class, number)) {
+            second.earliest = earliest.as_millis();
         }
     }
 
-    /// Which minute a moment is in.
-    pub(super) fn minute(moment: Timestamp) -> u64 {
-        moment.as_millis() / MINUTE
+    /// How many of `class` there are, and which come first; what happens to them does so `keep` after their moment.
+    pub(super) fn next(&self, class: Class, keep: Duration) -> Age {
+        let first = self.seconds.range((class, 0)..=(class, u64::MAX)).next();
+        let next = first.map(|(&(_, number), second)| (Timestamp::from_millis(number * SECOND).after(keep), second.count));
+        Age { requests: self.requests[class as usize], next }
+    }
+
+    /// Which second a moment is in.
+    pub(super) fn second(moment: Timestamp) -> u64 {
+        moment.as_millis() / SECOND
     }
 }
 
@@ -93,18 +106,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_minutes_that_may_hold_something_old_enough_are_looked_at() {
+    fn only_seconds_that_may_hold_something_old_enough_are_looked_at() {
         let mut ages = Ages::default();
         let at = Timestamp::from_millis;
         ages.add(Class::Expires, at(5_000), 7);
-        ages.add(Class::Expires, at(70_000), 3);
-        ages.add(Class::Expires, at(65_000), 9);
+        ages.add(Class::Expires, at(7_900), 3);
+        ages.add(Class::Expires, at(7_500), 9);
         ages.add(Class::Dead, at(1), 4);
         assert_eq!(ages.reached(Class::Expires, at(4_999)), []);
-        assert_eq!(ages.reached(Class::Expires, at(65_000)), [(0, 7..=7), (1, 3..=9)]);
-        ages.looked(Class::Expires, 1, at(70_000));
+        assert_eq!(ages.reached(Class::Expires, at(7_500)), [(5, 7..=7), (7, 3..=9)]);
+        ages.looked(Class::Expires, 7, at(7_900));
         ages.remove(Class::Expires, at(5_000));
-        assert_eq!(ages.reached(Class::Expires, at(69_999)), []);
-        assert_eq!(ages.reached(Class::Expires, at(70_000)), [(1, 3..=9)]);
+        assert_eq!(ages.reached(Class::Expires, at(7_899)), []);
+        assert_eq!(ages.reached(Class::Expires, at(7_900)), [(7, 3..=9)]);
+        assert_eq!(ages.next(Class::Expires, Duration::ZERO), Age { requests: 2, next: Some((at(7_000), 2)) });
+        assert_eq!(ages.next(Class::Dead, Duration::from_secs(9)), Age { requests: 1, next: Some((at(9_000), 1)) });
+        assert_eq!(ages.next(Class::Kept, Duration::ZERO), Age::default());
     }
 }

@@ -53,7 +53,7 @@ use self::{
 };
 use super::{
     Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings,
-    Spooler, Store, StoreError, StoreStatus, Turn, payload::off_thread, records,
+    Spooler, Store, StoreError, StoreStatus, Turn, capacity::Reserved, payload::off_thread, records,
 };
 use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
 
@@ -110,12 +110,21 @@ impl RedbStore {
         })
     }
 
-    fn check_open(&self, bytes: u64) -> Result<(), StoreError> {
-        let result = self.shared.is_open(bytes);
+    fn check_open(&self, unwritten: u64) -> Result<(), StoreError> {
+        let result = self.shared.is_open(unwritten);
         if let Err(StoreError::Failed(_)) = result {
             self.shared.nudge();
         }
         result
+    }
+
+    /// Takes room for a request.
+    fn reserve(&self, head: &[u8], payload: &Payload) -> Result<Reserved, StoreError> {
+        let reserved = self.check_open(unwritten(head, payload)).and_then(|()| {
+            let bytes = head.len() as u64 + payload.len();
+            Ok(self.shared.capacity.reserve(bytes)?)
+        });
+        self.shared.refusing.note(reserved, &self.shared.clock)
     }
 
     async fn append_now(&self, request: NewRequest) -> Result<Appended, StoreError> {
@@ -123,8 +132,7 @@ impl RedbStore {
         debug_assert_eq!(turn.key(), envelope.order_key, "a turn is of the key of its request");
         let head = records::request_head(&envelope, &payload);
         let bytes = head.len() as u64 + payload.len();
-        self.check_open(bytes)?;
-        let reserved = self.shared.capacity.reserve(bytes)?;
+        let reserved = self.reserve(&head, &payload)?;
         let inline: &[u8] = payload.as_memory().map_or(&[], |bytes| bytes);
         let record = SegmentRecord::new(envelope.id, &head, inline).ok_or_else(|| StoreError::failed("a body of 4 GiB must be spooled"))?;
         let file = self.keep_file(&payload, || body_name(envelope.id)).await?;
@@ -219,6 +227,7 @@ impl RedbStore {
     }
 
     async fn prune_now(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.shared.refusing.look(now);
         let mut touched = 0;
         loop {
             let step = self.ask(|reply| Command::Prune(now, reply)).await?;
@@ -236,6 +245,11 @@ impl RedbStore {
         let shared = Arc::clone(&self.shared);
         Box::pin(off_thread(move || look(&shared)))
     }
+}
+
+/// Bytes of a request that are not on the disk yet.
+fn unwritten(head: &[u8], payload: &Payload) -> u64 {
+    head.len() as u64 + payload.as_memory().map_or(0, |bytes| bytes.len() as u64)
 }
 
 type ReadRows = (Vec<Claimed>, Vec<(RequestId, u32)>);
@@ -261,9 +275,9 @@ impl Store for RedbStore {
         self.shared.turns.enter(key)
     }
 
-    fn room(&self, bytes: u64) -> Result<(), StoreError> {
-        self.check_open(bytes)?;
-        Ok(self.shared.capacity.check(bytes)?)
+    fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError> {
+        let room = self.check_open(bytes.saturating_sub(written)).and_then(|()| Ok(self.shared.capacity.check(bytes)?));
+        self.shared.refusing.note(room, &self.shared.clock)
     }
 
     fn spooler(&self) -> &Spooler {

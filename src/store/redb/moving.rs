@@ -10,6 +10,7 @@ use super::{
     row::{REQUESTS, ROUTES, RouteRow, Row, body_name},
     segments::{ReadError, Record as SegmentRecord},
     shared::Shared,
+    unwritten,
     work::{Verb, Work},
 };
 use crate::{
@@ -105,7 +106,7 @@ impl RedbStore {
         let body = whole.body.unwrap_or_else(|| Payload::from(bytes::Bytes::new()));
         let head = records::request_head(envelope, &body);
         let bytes = head.len() as u64 + whole.body_bytes;
-        self.check_open(bytes)?;
+        self.check_open(unwritten(&head, &body))?;
         let inline: &[u8] = body.as_memory().map_or(&[], |bytes| bytes);
         let record = SegmentRecord::new(id, &head, inline).ok_or_else(|| StoreError::failed("a body of 4 GiB must be spooled"))?;
         let mut row = Row::new(envelope, bytes, whole.body_bytes, body.as_file().is_some());

@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     envelope::{Clock, DeadReason, OrderKey, RequestId, State, Timestamp},
-    store::{INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, TEMPORARY_PREFIX, Turns, capacity::Capacity, wakes::Wakes},
+    store::{
+        INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, TEMPORARY_PREFIX, Turns, capacity::Capacity, refusing::Refusing,
+        wakes::Wakes,
+    },
 };
 
 /// Bytes that are read and written at once by [`rewrite`].
@@ -65,6 +68,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         readers,
         turns,
         capacity,
+        refusing: Refusing::default(),
         spooler,
         disk,
         wakes: Wakes::default(),

@@ -15,6 +15,7 @@ use prost::Message;
 use tokio::sync::mpsc::WeakSender;
 
 use super::{
+    ages::Class,
     command::Command,
     disk::Disk,
     index::Index,
@@ -24,7 +25,9 @@ use super::{
 };
 use crate::{
     envelope::{Clock, RequestId},
-    store::{Limit, Position, Settings, Spooler, StoreError, StoreStatus, Turns, capacity::Capacity, wakes::Wakes},
+    store::{
+        Ages, Limit, Position, Settings, Spooler, StoreError, StoreStatus, Turns, capacity::Capacity, refusing::Refusing, wakes::Wakes,
+    },
 };
 
 /// Sizes that tests shrink, so that what happens seldom happens all the time.
@@ -69,6 +72,9 @@ impl Default for Tuning {
     }
 }
 
+/// Bytes that a fast disk, shared with others, takes between two looks at its free space.
+const FAST_DISK: u64 = 4 * 1024 * 1024 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -78,6 +84,7 @@ pub(super) struct Shared {
     pub(super) readers: Arc<Readers>,
     pub(super) turns: Arc<Turns>,
     pub(super) capacity: Arc<Capacity>,
+    pub(super) refusing: Refusing,
     pub(super) spooler: Spooler,
     pub(super) wakes: Wakes,
     pub(super) index: Mutex<Index>,
@@ -132,8 +139,8 @@ impl Health {
 }
 
 impl Shared {
-    /// Whether a request of `bytes` may come in, its reservation apart.
-    pub(super) fn is_open(&self, bytes: u64) -> Result<(), StoreError> {
+    /// Whether a request of which `unwritten` bytes are not on the disk yet may come in, its reservation apart.
+    pub(super) fn is_open(&self, unwritten: u64) -> Result<(), StoreError> {
         if self.health.closed.load(Relaxed) {
             return Err(StoreError::Closed);
         }
@@ -141,7 +148,7 @@ impl Shared {
             return Err(StoreError::Failed(why));
         }
         let floor = self.settings.min_free_disk;
-        if floor > 0 && self.free_disk().saturating_sub(bytes) < floor {
+        if floor > 0 && self.free_disk().saturating_sub(unwritten) < floor {
             return Err(Limit::FreeDisk(floor).into());
         }
         Ok(())
@@ -155,10 +162,11 @@ impl Shared {
         }
     }
 
-    /// Free bytes, not older than `free_disk_every`.
+    /// Free bytes. A look holds for `free_disk_every`, unless so little was left above the floor that it may be gone sooner.
     pub(super) fn free_disk(&self) -> u64 {
         let mut free = self.health.free.lock();
         if let Some((at, bytes)) = *free
+            && bytes.saturating_sub(self.settings.min_free_disk) >= FAST_DISK
             && at.elapsed() < self.tuning.free_disk_every
         {
             return bytes;
@@ -171,11 +179,21 @@ impl Shared {
 
     pub(super) fn status(&self) -> StoreStatus {
         let (requests, bytes) = self.published.read().held();
+        let ages = {
+            let ages = &self.index.lock().ages;
+            Ages {
+                max_age: ages.next(Class::Expires, Duration::ZERO),
+                keep_delivered: ages.next(Class::Kept, self.settings.keep_delivered),
+                keep_dead: ages.next(Class::Dead, self.settings.keep_dead),
+            }
+        };
         StoreStatus {
             failing: self.health.failing().map(|why| why.to_string()),
             requests,
             bytes,
             free_disk: self.free_disk(),
+            refusals: self.refusing.status(),
+            ages,
             damaged: self.health.damaged.load(Relaxed),
             commits: self.health.commits.load(Relaxed),
             committed_operations: self.health.operations.load(Relaxed),

@@ -236,9 +236,9 @@ impl Work<'_, '_> {
         };
         for (class, until) in [(Class::Expires, Some(now)), (Class::Kept, before(kept)), (Class::Dead, before(dead))] {
             let Some(until) = until else { continue };
-            let minutes = self.shared.index.lock().ages.reached(class, until);
-            for (minute, positions) in minutes {
-                let (found, earliest) = self.aged(class, minute, positions, until, left)?;
+            let seconds = self.shared.index.lock().ages.reached(class, until);
+            for (second, positions) in seconds {
+                let (found, earliest) = self.aged(class, second, positions, until, left)?;
                 left -= found.len();
                 for (position, row) in &found {
                     self.age(class, *position, row, now)?;
@@ -247,7 +247,7 @@ impl Work<'_, '_> {
                     return Ok(Step { touched: self.shared.tuning.step as u64, next: Some(0) });
                 }
                 if let Some(earliest) = earliest {
-                    self.shared.index.lock().ages.looked(class, minute, earliest);
+                    self.shared.index.lock().ages.looked(class, second, earliest);
                 }
             }
         }
@@ -255,12 +255,12 @@ impl Work<'_, '_> {
         Ok(Step { touched: (self.shared.tuning.step - left) as u64, next: more.then_some(0) })
     }
 
-    /// Up to `most` requests of a minute that have reached the age, and the earliest moment of those that have not.
+    /// Up to `most` requests of a second that have reached the age, and the earliest moment of those that have not.
     #[expect(clippy::type_complexity, reason = "two results of one walk")]
     fn aged(
         &self,
         class: Class,
-        minute: u64,
+        second: u64,
         positions: std::ops::RangeInclusive<Position>,
         until: Timestamp,
         most: usize,
@@ -271,7 +271,7 @@ impl Work<'_, '_> {
             let (position, bytes) = entry?;
             let Ok(row) = Row::decode(bytes.value()) else { continue };
             let moment = if class == Class::Expires { row.expires_at() } else { row.changed_at() };
-            if Class::of(row.state()) != Some(class) || Ages::minute(moment) != minute {
+            if Class::of(row.state()) != Some(class) || Ages::second(moment) != second {
                 continue;
             }
             if moment > until {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::{BackendGauges, ReplayGauges, StoreGauges};
+use crate::telemetry::{AgeGauges, BackendGauges, RefusalGauges, ReplayGauges, StoreGauges};
 
 fn value<'a>(text: &'a str, series: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
@@ -20,7 +20,19 @@ fn gauges() -> Gauges {
         base_latencies: vec![("order-upload".into(), "unsafe", 2.5)],
         replay: Some(ReplayGauges { window: 7, in_flight: 1, growing_keys: 3, drained_in: Some(90.0), ..ReplayGauges::default() }),
     };
-    let store = StoreGauges { requests: 4, max_requests: u64::MAX, free_disk: Some(9), ..StoreGauges::default() };
+    let store = StoreGauges {
+        requests: 4,
+        max_requests: u64::MAX,
+        free_disk: Some(9),
+        refusals: ["max_requests", "max_bytes", "min_free_disk"].map(|limit| RefusalGauges { limit, refused: 5, refusing: true }),
+        ages: ["max_age", "keep_delivered", "keep_dead"].map(|limit| AgeGauges {
+            limit,
+            requests: 4,
+            next_in: (limit == "max_age").then_some(1.5),
+            next_requests: 2,
+        }),
+        ..StoreGauges::default()
+    };
     Gauges { backends: vec![backend], store: Some(store) }
 }
 
@@ -71,6 +83,11 @@ fn every_name_of_the_contract_is_exposed() {
         ("forebay_store_requests", "4"),
         ("forebay_store_max_requests", "9223372036854775807"),
         ("forebay_store_free_disk_bytes", "9"),
+        ("forebay_store_refused_total{limit=\"max_requests\"}", "5"),
+        ("forebay_store_refusing{limit=\"min_free_disk\"}", "1"),
+        ("forebay_store_aging_requests{limit=\"keep_dead\"}", "4"),
+        ("forebay_store_next_aged_seconds{limit=\"max_age\"}", "1.5"),
+        ("forebay_store_next_aged_requests{limit=\"max_age\"}", "2"),
         ("forebay_config_last_reload_successful", "1"),
         ("forebay_access_log_dropped_total", "0"),
         (concat!("forebay_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "1"),

@@ -60,8 +60,8 @@ impl Store for Flaky {
     fn turn(&self, key: Option<OrderKey>) -> Turn {
         self.store.turn(key)
     }
-    fn room(&self, bytes: u64) -> Result<(), StoreError> {
-        self.store.room(bytes)
+    fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError> {
+        self.store.room(bytes, written)
     }
     fn spooler(&self) -> &Spooler {
         self.store.spooler()
