@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use forebay::{
     envelope::{Clock, Delivery, Envelope, Field, OrderKey, Reason, RequestId},
-    store::{Answer, Claim, NewRequest, Outcome, Payload, Settings, Store, Turn, redb::RedbStore},
+    store::{Answer, Claim, NewRequest, Outcome, Payload, Settings, Store, redb::RedbStore},
 };
 use hdrhistogram::Histogram;
 use http::{HeaderName, HeaderValue, Method};
@@ -84,10 +84,7 @@ fn envelope(key: Option<u64>) -> Envelope {
 
 /// Queues one request.
 pub async fn append(store: &dyn Store, key: Option<u64>) {
-    let turn = match store.turn(key.map(OrderKey::from_u64)) {
-        Turn::Live(turn) => turn.into_queued(),
-        Turn::Queued(turn) => turn,
-    };
+    let turn = store.turn(key.map(OrderKey::from_u64)).unwrap().into_queued();
     let payload = Payload::from(Bytes::from_static(&[b'x'; BODY]));
     store.append(NewRequest { envelope: envelope(key), payload, turn }).await.unwrap();
 }

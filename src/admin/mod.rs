@@ -3,7 +3,7 @@
 //! | path | what it answers |
 //! | --- | --- |
 //! | `GET /healthz` | 200 while the process lives |
-//! | `GET /readyz` | 200 while it accepts; 503 with why while it starts, drains, or the store fails |
+//! | `GET /readyz` | 200 while it accepts; 503 with why while it starts, opens its store, drains, or the store fails |
 //! | `GET /metrics` | OpenMetrics |
 //! | `GET /api/v1/status` | [`api::Status`]: backends, queues, routes, the store, from one snapshot of the counts |
 //! | `GET /api/v1/history` | [`api::History`]: exact counts by hour and route, of the last `hours` |

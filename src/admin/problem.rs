@@ -47,7 +47,7 @@ impl From<StoreError> for Problem {
             StoreError::NotFound => StatusCode::NOT_FOUND,
             StoreError::WrongState(_) => StatusCode::CONFLICT,
             StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            StoreError::Full(_) | StoreError::Failed(_) | StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Full(_) | StoreError::Failed(_) | StoreError::Opening | StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

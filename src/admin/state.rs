@@ -123,6 +123,8 @@ pub struct View {
 pub enum Phase {
     /// Not yet.
     Starting,
+    /// Yes, but no write can be queued yet, and nothing is known of the queue: the store is still being opened.
+    Opening,
     /// Yes.
     Accepting,
     /// No longer: what is in flight is finished.
@@ -176,7 +178,7 @@ impl AdminState {
     /// Whether requests of clients are accepted.
     pub fn phase(&self) -> Phase {
         let phase = self.phase.load(Ordering::Relaxed);
-        [Phase::Starting, Phase::Accepting].into_iter().find(|&known| known as u8 == phase).unwrap_or(Phase::Draining)
+        [Phase::Starting, Phase::Opening, Phase::Accepting].into_iter().find(|&known| known as u8 == phase).unwrap_or(Phase::Draining)
     }
 }
 

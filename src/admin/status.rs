@@ -33,6 +33,9 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(state): State<Arc<AdminState>>) -> Result<&'static str, Problem> {
     match (state.phase(), state.store.status().failing) {
         (Phase::Starting, _) => Err(Problem::unavailable("forebay is starting")),
+        (Phase::Opening, _) => {
+            Err(Problem::unavailable("forebay is opening its store: live traffic passes, but no write can be queued yet"))
+        }
         (Phase::Draining, _) => Err(Problem::unavailable("forebay is draining: it finishes what is in flight and then stops")),
         (Phase::Accepting, Some(why)) => Err(Problem::unavailable(format!("the store fails, so that no write can be queued: {why}"))),
         (Phase::Accepting, None) => Ok("ready\n"),
@@ -271,5 +274,5 @@ fn gauges(status: &Status) -> Gauges {
         commits: status.store.commits,
         committed_operations: status.store.committed_operations,
     };
-    Gauges { backends: backends.collect(), store: Some(store) }
+    Gauges { backends: backends.collect(), store: (status.phase != Phase::Opening).then_some(store) }
 }

@@ -139,7 +139,7 @@ async fn readiness_says_why_not_and_liveness_does_not_care() {
     store.status.lock().failing = Some("no space left on device".into());
     let (status, body) = ask("/readyz").await;
     assert!(status == 503 && body.contains("no space left on device"), "{body}");
-    for (phase, word) in [(Phase::Starting, "starting"), (Phase::Draining, "draining")] {
+    for (phase, word) in [(Phase::Starting, "starting"), (Phase::Opening, "opening"), (Phase::Draining, "draining")] {
         state.set_phase(phase);
         let (status, body) = ask("/readyz").await;
         assert!(status == 503 && body.contains(word), "{body}");

@@ -37,6 +37,8 @@ pub(super) struct Fleet {
     metrics: Arc<Metrics>,
     clock: Clock,
     stop: watch::Sender<Option<Instant>>,
+    /// Whether the store is open, so that it can be replayed from.
+    replaying: bool,
     /// Tasks that have to end before the program does.
     tasks: Vec<JoinHandle<()>>,
 }
@@ -58,7 +60,8 @@ impl Fleet {
     pub(super) fn new(config: &Config, store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let (stop, _) = watch::channel(None);
         let (members, tasks) = (Vec::new(), Vec::new());
-        let mut fleet = Self { members, gates: AHashMap::new(), timeouts: timeouts_of(config), store, metrics, clock, stop, tasks };
+        let (gates, timeouts) = (AHashMap::new(), timeouts_of(config));
+        let mut fleet = Self { members, gates, timeouts, store, metrics, clock, stop, replaying: false, tasks };
         fleet.gates = fleet.gates_of(config);
         fleet.members = config.backends.iter().map(|backend| fleet.member(backend)).collect();
         fleet.tie_shares(config);
@@ -87,16 +90,21 @@ impl Fleet {
         self.members.iter().map(|member| (member.config.name.to_string(), member.known())).collect()
     }
 
-    /// Starts replay and probes of every backend. Must be called within a runtime.
-    pub(super) fn start(&mut self) {
-        let (store, clock) = (self.store.clone(), self.clock.clone());
-        self.tasks.push(tokio::spawn(replay::prune(store, clock, self.stop.subscribe())));
-        for member in &self.members {
-            self.tasks.extend(self.start_member(member));
-        }
+    /// Starts to look after every backend. Must be called within a runtime.
+    pub(super) fn start(&self) {
+        self.members.iter().for_each(Self::look_after);
     }
 
-    fn start_member(&self, member: &Member) -> [JoinHandle<()>; 1] {
+    /// Starts replay of every backend, and the store's own upkeep, once the store is open. Must be called within a runtime.
+    pub(super) fn replay(&mut self) {
+        self.replaying = true;
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.tasks.push(tokio::spawn(replay::prune(store, clock, self.stop.subscribe())));
+        let replays: Vec<_> = self.members.iter().map(|member| self.replay_member(member)).collect();
+        self.tasks.extend(replays);
+    }
+
+    fn replay_member(&self, member: &Member) -> JoinHandle<()> {
         let replay = Replay::new(replay::Parts {
             name: member.config.name.clone(),
             backend: member.backend.clone(),
@@ -106,6 +114,11 @@ impl Fleet {
             metrics: self.metrics.clone(),
             handle: member.replay.clone(),
         });
+        tokio::spawn(replay.run(member.retire.subscribe()))
+    }
+
+    /// Probes of a backend, and look-ups of the names of its servers.
+    fn look_after(member: &Member) {
         let mut retired = member.retire.subscribe();
         let (backend, check) = (member.backend.clone(), member.config.health.check.clone());
         let ask: probe::Probe = Arc::new(move |server| {
@@ -127,7 +140,6 @@ impl Fleet {
         tokio::spawn(probe::run(member.health.clone(), ask, async move {
             let _retired = retired.wait_for(Option::is_some).await;
         }));
-        [tokio::spawn(replay.run(member.retire.subscribe()))]
     }
 
     /// Takes over another configuration. A backend whose settings are the same stays as it is, with its state; one whose servers changed
@@ -154,7 +166,10 @@ impl Fleet {
                         member.remember(&before.known());
                     }
                     old.extend(changed);
-                    self.tasks.extend(self.start_member(&member));
+                    Self::look_after(&member);
+                    if self.replaying {
+                        self.tasks.push(self.replay_member(&member));
+                    }
                     member
                 }
             };

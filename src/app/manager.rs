@@ -6,9 +6,14 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior};
 
+/// For so long each word that the store is being opened puts off the manager's own deadline for a start (`TimeoutStartSec=`).
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The service manager that started us, if one did.
 #[derive(Debug)]
 pub(super) struct Manager {
+    /// Whether it was told that we are ready; before that there is nothing else to tell.
+    ready: bool,
     /// Beats twice in the time within which it wants to hear of us (`WATCHDOG_USEC`).
     watchdog: Option<Interval>,
 }
@@ -23,16 +28,33 @@ impl Manager {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         });
-        Self { watchdog }
+        Self { ready: false, watchdog }
     }
 
-    /// All is bound and answers.
-    pub(super) fn ready(&self) {
+    /// All is bound and answers, but the store is still being opened: the start may take longer. To be told again within [`PATIENCE`].
+    pub(super) fn opening(&self) {
+        let extend = u32::try_from(PATIENCE.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::Status("carrying traffic while the store is being opened"), NotifyState::ExtendTimeoutUsec(extend)]);
+    }
+
+    /// All is bound and answers, and the store is open.
+    pub(super) fn ready(&mut self) {
+        self.ready = true;
         tell(&[NotifyState::Ready, NotifyState::Status("carrying traffic")]);
     }
 
-    /// The configuration is being taken over. `ready`, or `kept`, must follow.
+    /// The configuration has been taken over.
+    pub(super) fn reloaded(&mut self) {
+        if self.ready {
+            self.ready();
+        }
+    }
+
+    /// The configuration is being taken over. `reloaded`, or `kept`, must follow.
     pub(super) fn reloading(&self) {
+        if !self.ready {
+            return;
+        }
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "the service manager was not told of the reload"),
@@ -41,6 +63,9 @@ impl Manager {
 
     /// A configuration with faults was not taken over.
     pub(super) fn kept(&self) {
+        if !self.ready {
+            return;
+        }
         tell(&[NotifyState::Ready, NotifyState::Status("carrying traffic by the old configuration: the new one has faults, see the log")]);
     }
 

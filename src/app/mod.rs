@@ -1,7 +1,7 @@
 //! From a configuration to a running program: the only room that knows all the others.
 //!
-//! [`App::bind`] opens everything that can fail (the store, the sockets, the access log), so that whoever starts forebay hears of it at once;
-//! [`App::run`] then carries traffic until it is told to stop. Traffic runs on worker threads, one runtime each; everything else (replay, probes, the
+//! [`App::bind`] takes everything that another program may have (the store's lock, the sockets, the access log), so that whoever starts forebay hears of it at once;
+//! [`App::run`] then opens the store, and carries traffic until it is told to stop. Traffic runs on worker threads, one runtime each; everything else (replay, probes, the
 //! admin listener) runs on the calling thread, so that it answers also when traffic keeps the workers busy.
 
 mod doors;
@@ -10,6 +10,7 @@ mod inherited;
 mod manager;
 mod memory;
 mod names;
+mod opening;
 mod queue;
 mod workers;
 
@@ -23,7 +24,10 @@ use crate::{
     config::Config,
     envelope::Clock,
     proxy::{BindError, CertificateError, ListenAddress, ListenerSettings, Shared, Sockets},
-    store::{OpenError, Store, redb::RedbStore},
+    store::{
+        OpenError, OpeningStore,
+        redb::{LockedStore, RedbStore},
+    },
     telemetry::{AccessLog, Metrics},
 };
 
@@ -32,7 +36,10 @@ use fleet::Fleet;
 use inherited::Inherited;
 use manager::Manager;
 use memory::Keeper;
+use opening::Opening;
 use workers::Workers;
+
+pub use opening::Opener;
 
 /// Time past the deadline of a stop in which the ends of attempts that were cut off are made durable.
 const SETTLE_GRACE: Duration = Duration::from_secs(2);
@@ -89,6 +96,9 @@ pub enum Order {
 /// A program that is bound to its addresses and ready to run.
 pub struct App {
     config: Config,
+    locked: LockedStore,
+    open: Opener,
+    store: Arc<OpeningStore>,
     shared: Shared,
     metrics: Arc<Metrics>,
     fleet: Fleet,
@@ -100,17 +110,20 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store and binds all addresses.
+    /// Takes the store and binds all addresses.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with(config, Box::new(LockedStore::open))
+    }
+
+    /// The same with another way to open the store, such as one that takes its time.
+    pub fn bind_with(config: Config, open: Opener) -> Result<Self, StartError> {
         let clock = Clock::system();
         let mut inherited = Inherited::from_environment()?;
         // First of all: who has the store has the right to the addresses. Listeners share their ports (`SO_REUSEPORT`), so that a second forebay that bound
         // them before it learnt that it may not run would be given connections of the first, and break them.
-        let store = RedbStore::open(config.store.clone(), clock.clone())?;
+        let locked = RedbStore::lock(config.store.clone())?;
+        let store = OpeningStore::new(&config.store);
         let metrics = Arc::new(Metrics::new());
-        let commits = metrics.store();
-        store.on_commit(move |operations, took| commits.committed(operations, took));
-        let store: Arc<dyn Store> = store;
         let doors = Doors::open(&config.proxy.listeners, metrics.clone(), clock.clone())?;
         let listen = |listener: &ListenerSettings| Sockets::open(&listener.address, inherited.take(&listener.address), config.workers);
         let sockets = config.proxy.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
@@ -124,8 +137,8 @@ impl App {
         let (keeper, known) = Keeper::open(&config.store.path);
         fleet.remember(&known);
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));
-        let shared = Shared { site, store, clock, access_log };
-        Ok(Self { config, shared, metrics, fleet, keeper, doors, sockets, admin_listener, admin_address })
+        let shared = Shared { site, store: store.clone(), clock, access_log };
+        Ok(Self { config, locked, open, store, shared, metrics, fleet, keeper, doors, sockets, admin_listener, admin_address })
     }
 
     /// Where the proxy listens, with the ports that the system chose.
@@ -141,7 +154,14 @@ impl App {
     /// Carries traffic until an order to stop, or until nobody is left to give one; returns when all is down. Blocks.
     pub fn run(self, orders: mpsc::Receiver<Order>) -> Result<(), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        for address in self.proxy_addresses() {
+        let (open, locked, clock, commits) = (self.open, self.locked, self.shared.clock.clone(), self.metrics.store());
+        let mut opening = Opening::begin(self.store, self.config.store.path.clone(), move || {
+            let store = open(locked, clock)?;
+            store.on_commit(move |operations, took| commits.committed(operations, took));
+            Ok(store)
+        })?;
+        runtime.block_on(opening.at_once())?;
+        for address in self.sockets.iter().map(|sockets| &sockets.address) {
             tracing::info!(%address, role = "proxy", "listening");
         }
         tracing::info!(address = %self.admin_address, role = "admin", "listening");
@@ -159,6 +179,7 @@ impl App {
             admin,
             workers,
             orders,
+            opening,
         };
         runtime.block_on(control.run(self.admin_listener))
     }
@@ -175,6 +196,7 @@ struct Control {
     admin: Arc<AdminState>,
     workers: Workers,
     orders: mpsc::Receiver<Order>,
+    opening: Opening,
 }
 
 impl Control {
@@ -187,9 +209,13 @@ impl Control {
         });
         let admin_task = tokio::spawn(served);
         self.fleet.start();
-        self.admin.set_phase(Phase::Accepting);
         let mut manager = Manager::from_environment();
-        manager.ready();
+        self.admin.set_phase(Phase::Opening);
+        if self.opening.is_over() {
+            self.opened(&mut manager);
+        }
+        let mut wait = tokio::time::interval(manager::PATIENCE / 3);
+        let mut failed = None;
         let mut keep = tokio::time::interval(memory::INTERVAL);
         keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(doors::LOOK);
@@ -200,7 +226,7 @@ impl Control {
                     Some(Order::Reload(config)) => {
                         manager.reloading();
                         self.reload(*config).await;
-                        manager.ready();
+                        manager.reloaded();
                     }
                     Some(Order::ReloadFailed) => {
                         manager.reloading();
@@ -210,6 +236,14 @@ impl Control {
                     Some(Order::ReopenLogs) => self.shared.access_log.reopen(),
                     Some(Order::Stop) | None => break,
                 },
+                opened = self.opening.over() => match opened {
+                    Ok(()) => self.opened(&mut manager),
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                },
+                _ = wait.tick(), if !self.opening.is_over() => manager.opening(),
                 () = manager.beat() => {}
                 _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
                 () = self.admin.operated() => self.keeper.keep(self.fleet.memories()).await,
@@ -229,7 +263,14 @@ impl Control {
         drop(close_admin);
         // The admin listener answered until now, so that `readyz` said "draining"; a connection that lingers there holds up nobody.
         let _ended = tokio::time::timeout(Duration::from_secs(1), admin_task).await;
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The store has opened: writes can be queued, and what is queued is replayed.
+    fn opened(&mut self, manager: &mut Manager) {
+        self.fleet.replay();
+        self.admin.set_phase(Phase::Accepting);
+        manager.ready();
     }
 
     /// Takes over what may change while we run, and says what may not.

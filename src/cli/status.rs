@@ -105,6 +105,7 @@ const ROUTES: [Column; 9] = [
 fn page(status: &Status, colours: bool) -> String {
     let phase = match status.phase {
         Phase::Starting => "starting",
+        Phase::Opening => "passing live traffic while its store is being opened",
         Phase::Accepting => "accepting",
         Phase::Draining => "draining",
     };

@@ -27,6 +27,10 @@ const FOREBAY_ID: HeaderName = HeaderName::from_static("forebay-id");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// After this long a client may ask again for room in the queue.
+const FULL_FOR: Duration = Duration::from_secs(10);
+/// After this long a client may ask again whether the store is open. A million requests are read in a few seconds.
+const OPENS_IN: Duration = Duration::from_secs(2);
 const STALLED: &str = "The body of the request stopped coming.";
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -118,7 +122,8 @@ pub(super) fn not_now(reason: Reason, retry_after: Duration, headers: &HeaderMap
 pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<ClientBody> {
     let detail = format!("The request could not be queued: {error}.");
     let proxy_status = proxy_status::of_store(error);
-    Unavailable { detail: &detail, reason: error.as_str(), retry_after: Duration::from_secs(10), proxy_status }.answer(headers)
+    let retry_after = if matches!(error, StoreError::Opening) { OPENS_IN } else { FULL_FOR };
+    Unavailable { detail: &detail, reason: error.as_str(), retry_after, proxy_status }.answer(headers)
 }
 
 /// A live attempt failed and may not be made again: 503 and when to come again where the backend certainly did not see the request; 504 where it may

@@ -240,7 +240,10 @@ impl Exchange {
         let subject = Subject { uri: &head.uri, headers: &head.headers, client_ip: address };
         let order_key = order::key(&route.upstream.name, &policy.order_by, subject);
         let write = Write { head, payload: whole.payload, trailers: whole.trailers, order_key, changes };
-        let turn = store.turn(order_key);
+        let turn = match store.turn(order_key) {
+            Ok(turn) => turn,
+            Err(error) => return refused(answer::store_failed(&error, &write.head.headers)),
+        };
         match (decide(policy.when, wishes, matches!(turn, Turn::Queued(_)), health.standing()), turn) {
             (Decision::Pass, Turn::Live(turn)) => self.try_live(route, policy, wishes, write, turn).await,
             (Decision::Pass, Turn::Queued(turn)) => self.queue(route, policy, write, turn, Reason::Order).await,

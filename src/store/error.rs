@@ -47,6 +47,9 @@ pub enum StoreError {
     /// It is not in a state in which that can be done.
     #[error("the request is {0}")]
     WrongState(State),
+    /// It has yet to read what it holds.
+    #[error("the store is still being opened")]
+    Opening,
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -61,6 +64,7 @@ impl StoreError {
             Self::Damaged(_) => "damaged",
             Self::NotFound => "not_found",
             Self::WrongState(_) => "wrong_state",
+            Self::Opening => "store_opening",
             Self::Closed => "store_closed",
         }
     }

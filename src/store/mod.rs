@@ -19,6 +19,7 @@ mod capacity;
 mod error;
 mod history;
 pub mod memory;
+mod opening;
 mod payload;
 mod records;
 pub mod redb;
@@ -37,6 +38,7 @@ use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, St
 
 pub use error::{Limit, OpenError, StoreError};
 pub use history::{History, HourCounts, KEPT_HOURS, Moves};
+pub use opening::OpeningStore;
 use payload::TEMPORARY_PREFIX;
 pub use payload::{BodyFile, Payload, PayloadBody, PayloadReader, Spool, Spooler};
 pub use status::{Age, Ages, Refusals, Refused, StoreStatus};
@@ -279,8 +281,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// With a key that has anything pending (queued, being delivered, waiting for a retry, held), it is [`Turn::Queued`]: it must be appended. Otherwise, and always
     /// without a key, it is [`Turn::Live`], which counts as under way until it is dropped, or becomes a queued turn at its old
-    /// place by [`LiveTurn::into_queued`]. Check and entry are one atomic step per key. Never waits.
-    fn turn(&self, key: Option<OrderKey>) -> Turn;
+    /// place by [`LiveTurn::into_queued`]. Check and entry are one atomic step per key. Never waits. [`StoreError::Opening`] while what a key has pending is not known.
+    fn turn(&self, key: Option<OrderKey>) -> Result<Turn, StoreError>;
 
     /// Whether a request of `bytes`, of which `written` are on the disk already, would be accepted now. Asked before a body is read, and again while it streams.
     fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError>;

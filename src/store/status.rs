@@ -3,7 +3,7 @@
 use crate::envelope::Timestamp;
 
 /// Health of the store itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreStatus {
     /// `Some(why)` while nothing can be accepted.
     pub failing: Option<String>,

@@ -27,6 +27,21 @@ pub enum Turn {
     Queued(QueuedTurn),
 }
 
+impl Turn {
+    /// A live write without a key, from before there is anybody who gives out places. It has none until it is appended.
+    pub(super) fn unplaced() -> Self {
+        Self::Live(LiveTurn(Place { position: 0, key: None, turns: None }))
+    }
+
+    /// To be queued in any case.
+    pub fn into_queued(self) -> QueuedTurn {
+        match self {
+            Self::Live(turn) => turn.into_queued(),
+            Self::Queued(turn) => turn,
+        }
+    }
+}
+
 /// A live write under way. Dropping it ends it.
 #[derive(Debug)]
 pub struct LiveTurn(Place);
@@ -66,6 +81,11 @@ impl QueuedTurn {
     /// Its place in order.
     pub fn position(&self) -> Position {
         self.0.position
+    }
+
+    /// Whether it has a place in order.
+    pub(super) fn is_placed(&self) -> bool {
+        self.0.position != 0
     }
 
     /// Its ordering key.

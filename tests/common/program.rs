@@ -75,16 +75,22 @@ impl Program {
         self.socket = Some(socket);
     }
 
-    /// Starts it and waits until it listens: for clients, and for the operator unless there is no admin listener (see [`run_without_admin`](Self::run_without_admin)).
+    /// Starts it and waits until it listens: for clients, and for the operator unless there is no admin listener (see [`run_without_admin`](Self::run_without_admin)); and until its store is open.
     pub async fn run(&mut self) {
         self.launch().await;
         self.learn_addresses(true).await;
+        self.opens().await;
     }
 
     /// As [`run`](Self::run), for a configuration without an admin listener.
     pub async fn run_without_admin(&mut self) {
         self.launch().await;
         self.learn_addresses(false).await;
+        self.opens().await;
+    }
+
+    async fn opens(&self) {
+        self.logged("its store to be open", |line| line["message"] == "the store is open").await;
     }
 
     /// Starts it and waits for nothing.

@@ -96,7 +96,7 @@ impl Filler {
     async fn put(&self, number: u8, body: &[u8], change: impl FnOnce(&mut Envelope)) {
         let mut envelope = Envelope { id: id(number), ..rig::envelope(self.now()) };
         change(&mut envelope);
-        let turn = rig::queued(self.store.turn(envelope.order_key));
+        let turn = self.store.turn(envelope.order_key).unwrap().into_queued();
         let payload = rig::spooled(&*self.store, body).await;
         self.store.append(NewRequest { envelope, payload, turn }).await.unwrap();
     }

@@ -120,7 +120,7 @@ impl Pair {
         let mut results = Vec::new();
         for (store, turn) in [(&*self.model as &dyn Store, turns.0), (self.real(), turns.1)] {
             let payload = rig::spooled(store, &body).await;
-            let request = NewRequest { envelope: envelope.clone(), payload, turn: rig::queued(turn) };
+            let request = NewRequest { envelope: envelope.clone(), payload, turn: turn.into_queued() };
             results.push(format!("{:?}", store.append(request).await));
         }
         // A body in a file is a little longer in the one than in the other, which spool from different lengths on.
@@ -153,16 +153,17 @@ impl Pair {
                 let expires_at = now.after(Duration::from_millis(max_age));
                 let envelope = Envelope { hold_key_when_dead: hold, delivery, expires_at, ..self.envelope(key, route) };
                 let key = envelope.order_key;
-                let turns = (self.model.turn(key), self.real().turn(key));
+                let turns = (self.model.turn(key).unwrap(), self.real().turn(key).unwrap());
                 assert_eq!(matches!(turns.0, Turn::Live(_)), matches!(turns.1, Turn::Live(_)));
                 self.put(envelope, len, turns).await;
             }
-            Step::GoLive { key } => match (self.model.turn(Some(OrderKey::from_u64(key))), self.real().turn(Some(OrderKey::from_u64(key))))
-            {
-                (Turn::Live(first), Turn::Live(second)) => self.live.push((key, first, second)),
-                (Turn::Queued(_), Turn::Queued(_)) => {}
-                turns => panic!("{turns:?}"),
-            },
+            Step::GoLive { key } => {
+                match (self.model.turn(Some(OrderKey::from_u64(key))).unwrap(), self.real().turn(Some(OrderKey::from_u64(key))).unwrap()) {
+                    (Turn::Live(first), Turn::Live(second)) => self.live.push((key, first, second)),
+                    (Turn::Queued(_), Turn::Queued(_)) => {}
+                    turns => panic!("{turns:?}"),
+                }
+            }
             Step::EndLive { which } if !self.live.is_empty() => drop(self.live.remove(which % self.live.len())),
             Step::Rescue { which } if !self.live.is_empty() => {
                 let (key, first, second) = self.live.remove(which % self.live.len());

@@ -33,7 +33,7 @@ async fn of_one_key_one_at_a_time_is_claimed_in_order_of_arrival() {
 async fn a_key_is_pending_until_its_last_request_is_settled() {
     for rig in Rig::both() {
         let key = Some(OrderKey::from_u64(7));
-        let is_live = || matches!(rig.store.turn(key), Turn::Live(_));
+        let is_live = || matches!(rig.store.turn(key).unwrap(), Turn::Live(_));
         assert!(is_live());
         let id = rig.put(Some(7)).await;
         assert!(!is_live());
@@ -63,7 +63,7 @@ async fn a_dead_letter_may_hold_its_key_until_it_is_redriven_or_discarded() {
         assert_eq!(rig.store.next_due("app", &[]), None);
         let rig = rig.reopen();
         assert!(rig.claim(10).await.is_empty());
-        assert!(matches!(rig.store.turn(Some(OrderKey::from_u64(7))), Turn::Queued(_)));
+        assert!(matches!(rig.store.turn(Some(OrderKey::from_u64(7))).unwrap(), Turn::Queued(_)));
         assert_eq!(rig.store.redrive(Filter::default(), rig.now(), 10).await.unwrap(), 1);
         assert_eq!(rig.claim_ids(10).await, [first], "it comes at its old place");
         rig.settle(first, 2, dead(DeadReason::Refused)).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_dead_letter_may_hold_its_key_until_it_is_redriven_or_discarded() {
         wake.notified().await;
         assert_eq!(rig.claim_ids(10).await, [second]);
         rig.deliver(second).await;
-        assert!(matches!(rig.store.turn(Some(OrderKey::from_u64(7))), Turn::Live(_)));
+        assert!(matches!(rig.store.turn(Some(OrderKey::from_u64(7))).unwrap(), Turn::Live(_)));
         assert_eq!(rig.totals(), Totals { accepted: 2, delivered: 1, discarded: 1, ..Totals::default() });
     }
 }
@@ -82,7 +82,7 @@ async fn a_dead_letter_may_hold_its_key_until_it_is_redriven_or_discarded() {
 async fn a_rescued_write_keeps_its_place_and_waits_for_live_ones_of_its_key() {
     for rig in Rig::both() {
         let key = Some(OrderKey::from_u64(7));
-        let (Turn::Live(first), Turn::Live(second)) = (rig.store.turn(key), rig.store.turn(key)) else { panic!() };
+        let (Turn::Live(first), Turn::Live(second)) = (rig.store.turn(key).unwrap(), rig.store.turn(key).unwrap()) else { panic!() };
         let append = async |turn| {
             let envelope = Envelope { order_key: key, ..rig.envelope() };
             let payload = rig::spooled(&*rig.store, b"x").await;
@@ -104,7 +104,7 @@ async fn a_rescued_write_keeps_its_place_and_waits_for_live_ones_of_its_key() {
 async fn the_end_of_a_live_write_wakes_the_queue_that_waited_for_it() {
     for rig in Rig::both() {
         let key = Some(OrderKey::from_u64(7));
-        let (Turn::Live(first), Turn::Live(second)) = (rig.store.turn(key), rig.store.turn(key)) else { panic!() };
+        let (Turn::Live(first), Turn::Live(second)) = (rig.store.turn(key).unwrap(), rig.store.turn(key).unwrap()) else { panic!() };
         let envelope = Envelope { order_key: key, ..rig.envelope() };
         let payload = rig::spooled(&*rig.store, b"x").await;
         let wake = rig.store.wake("app");
@@ -136,13 +136,13 @@ async fn a_full_route_is_passed_over_and_other_backends_are_left_alone() {
 async fn a_write_that_is_given_up_before_it_is_stored_leaves_nothing() {
     for rig in Rig::both() {
         let key = Some(OrderKey::from_u64(3));
-        drop(rig::queued(rig.store.turn(key)));
-        assert!(matches!(rig.store.turn(key), Turn::Live(_)));
+        drop(rig.store.turn(key).unwrap().into_queued());
+        assert!(matches!(rig.store.turn(key).unwrap(), Turn::Live(_)));
         let envelope = Envelope { order_key: key, ..rig.envelope() };
         let payload = rig::spooled(&*rig.store, &[1; 5000]).await;
-        let turn = rig::queued(rig.store.turn(key));
+        let turn = rig.store.turn(key).unwrap().into_queued();
         drop(rig.store.append(forebay::store::NewRequest { envelope, payload, turn }));
-        assert!(matches!(rig.store.turn(key), Turn::Live(_)));
+        assert!(matches!(rig.store.turn(key).unwrap(), Turn::Live(_)));
         assert_eq!(rig.totals(), Totals::default());
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use forebay::{
     envelope::{Clock, Delivery, Envelope, Field, Name, OrderKey, Reason, RequestId, Timestamp},
     store::{
-        Answer, Appended, Claim, Claimed, NewRequest, Outcome, Payload, QueuedTurn, Settings, Store, StoreError, Turn,
+        Answer, Appended, Claim, Claimed, NewRequest, Outcome, Payload, Settings, Store, StoreError,
         memory::MemoryStore,
         redb::{RedbStore, Tuning},
     },
@@ -167,13 +167,6 @@ pub(crate) fn envelope(now: Timestamp) -> Envelope {
     }
 }
 
-pub(crate) fn queued(turn: Turn) -> QueuedTurn {
-    match turn {
-        Turn::Live(turn) => turn.into_queued(),
-        Turn::Queued(turn) => turn,
-    }
-}
-
 pub(crate) async fn spooled(store: &dyn Store, body: &[u8]) -> Payload {
     let mut spool = store.spooler().begin(None);
     spool.push(Bytes::copy_from_slice(body)).await.unwrap();
@@ -181,7 +174,7 @@ pub(crate) async fn spooled(store: &dyn Store, body: &[u8]) -> Payload {
 }
 
 pub(crate) async fn append(store: &dyn Store, envelope: Envelope, body: &[u8]) -> Result<Appended, StoreError> {
-    let turn = queued(store.turn(envelope.order_key));
+    let turn = store.turn(envelope.order_key).unwrap().into_queued();
     let payload = spooled(store, body).await;
     store.append(NewRequest { envelope, payload, turn }).await
 }

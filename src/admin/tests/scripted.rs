@@ -157,7 +157,7 @@ impl Store for Scripted {
 
     // The admin room asks for nothing of the following.
 
-    fn turn(&self, _key: Option<OrderKey>) -> Turn {
+    fn turn(&self, _key: Option<OrderKey>) -> Result<Turn, StoreError> {
         unreachable!()
     }
 

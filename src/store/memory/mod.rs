@@ -193,8 +193,8 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn turn(&self, key: Option<OrderKey>) -> Turn {
-        self.turns.enter(key)
+    fn turn(&self, key: Option<OrderKey>) -> Result<Turn, StoreError> {
+        Ok(self.turns.enter(key))
     }
 
     fn room(&self, bytes: u64, _written: u64) -> Result<(), StoreError> {

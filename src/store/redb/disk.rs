@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::ahead::AheadFile;
-use crate::store::{BodyFile, OpenError, Settings};
+use crate::store::{BodyFile, OpenError, Settings, TEMPORARY_PREFIX};
 
 /// Where the engine keeps its bytes: one database, and a folder of segments and body files.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -94,7 +94,7 @@ fn close_elsewhere(file: File) {
 }
 
 impl FileDisk {
-    /// Makes the folders and takes the lock.
+    /// Makes the folders, takes the lock, and removes what spools of an earlier program left: from now on there are some of ours.
     pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
         let folder = payload_folder(&settings.path);
         let lock_path = folder.join(LOCK);
@@ -102,10 +102,26 @@ impl FileDisk {
             .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path))
             .map_err(|source| OpenError::Io { path: folder.clone(), source })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: settings.path.clone(), folder, lock: Mutex::new(Some(lock)) }),
+            Ok(()) => {
+                let disk = Self { path: settings.path.clone(), folder, lock: Mutex::new(Some(lock)) };
+                disk.sweep_spools().map_err(|source| OpenError::Io { path: disk.folder.clone(), source })?;
+                Ok(disk)
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(settings.path.clone())),
             Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, source }),
         }
+    }
+}
+
+impl FileDisk {
+    fn sweep_spools(&self) -> io::Result<()> {
+        let spools = self.list()?.into_iter().filter(|name| name.starts_with(TEMPORARY_PREFIX));
+        spools.for_each(|name| {
+            if let Err(error) = self.remove(&name) {
+                tracing::warn!(file = name, %error, "a body that was under way when forebay ended could not be removed");
+            }
+        });
+        Ok(())
     }
 }
 
@@ -122,7 +138,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 /// The folder of payloads beside the database at `path`.
-pub(super) fn payload_folder(path: &Path) -> PathBuf {
+pub(in crate::store) fn payload_folder(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".payloads");
     name.into()

@@ -58,6 +58,7 @@ use super::{
 use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
 
 pub use closed::ClosedStore;
+pub(super) use disk::payload_folder;
 pub use disk::{Disk, Segment};
 pub use shared::Tuning;
 pub use verify::{Check, Report, verify};
@@ -70,11 +71,30 @@ pub struct RedbStore {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A store that is ours, but not open.
+#[derive(Debug)]
+pub struct LockedStore {
+    settings: Settings,
+    disk: Arc<FileDisk>,
+}
+
+impl LockedStore {
+    /// Opens it, or makes it. Blocks: a start walks an index of all that is queued.
+    pub fn open(self, clock: Clock) -> Result<Arc<RedbStore>, OpenError> {
+        RedbStore::open_with(self.settings, clock, Tuning::default(), self.disk)
+    }
+}
+
 impl RedbStore {
+    /// Takes the lock of the store at `settings.path`, and makes its folders. Who has it may open the store, and nobody else.
+    pub fn lock(settings: Settings) -> Result<LockedStore, OpenError> {
+        let disk = Arc::new(FileDisk::open(&settings)?);
+        Ok(LockedStore { settings, disk })
+    }
+
     /// Opens the store at `settings.path`, or makes one. Blocks: a start walks an index of all that is queued.
     pub fn open(settings: Settings, clock: Clock) -> Result<Arc<Self>, OpenError> {
-        let disk = Arc::new(FileDisk::open(&settings)?);
-        Self::open_with(settings, clock, Tuning::default(), disk)
+        Self::lock(settings)?.open(clock)
     }
 
     /// Opens the store on the real disk with sizes of one's own.
@@ -271,8 +291,8 @@ fn read_rows(shared: &Shared, rows: &[(Position, Row)]) -> Result<ReadRows, Stor
 }
 
 impl Store for RedbStore {
-    fn turn(&self, key: Option<OrderKey>) -> Turn {
-        self.shared.turns.enter(key)
+    fn turn(&self, key: Option<OrderKey>) -> Result<Turn, StoreError> {
+        Ok(self.shared.turns.enter(key))
     }
 
     fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError> {

@@ -28,10 +28,7 @@ use super::{
 };
 use crate::{
     envelope::{Clock, DeadReason, OrderKey, RequestId, State, Timestamp},
-    store::{
-        INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, TEMPORARY_PREFIX, Turns, capacity::Capacity, refusing::Refusing,
-        wakes::Wakes,
-    },
+    store::{INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, Turns, capacity::Capacity, refusing::Refusing, wakes::Wakes},
 };
 
 /// Bytes that are read and written at once by [`rewrite`].
@@ -280,7 +277,7 @@ fn last_position(database: &Database) -> Result<Position, ::redb::Error> {
     Ok(requests.last()?.map_or(0, |(position, _)| position.value()))
 }
 
-/// Removes files of appends that were not committed, of spools that had to have a name, and of segments that nothing needs.
+/// Removes files of appends that were not committed, and of segments that nothing needs.
 fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(), ::redb::Error> {
     let read = database.begin_read()?;
     let (ids, requests) = (read.open_table(IDS)?, read.open_table(REQUESTS)?);
@@ -288,8 +285,6 @@ fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(
     for name in names {
         let orphan = if let Some(number) = segments::number(name) {
             !writer.log.needs(number)
-        } else if name.starts_with(TEMPORARY_PREFIX) {
-            true
         } else if let Some(id) = name.split('.').next().and_then(|id| id.parse::<RequestId>().ok()) {
             let position = ids.get(super::row::id_key(id))?;
             let row = match position {

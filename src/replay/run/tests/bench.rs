@@ -16,7 +16,7 @@ use crate::{
     envelope::{Clock, DeadReason, Delivery, Envelope, OrderKey, Reason, RequestId, Timestamp},
     health::{self, Health, Signal, probe},
     replay::{Handle, Profile, RouteGates, Settings, Status, attempt::Accounts},
-    store::{Filter, NewRequest, Payload, Store, Totals, Turn, memory::MemoryStore},
+    store::{Filter, NewRequest, Payload, Store, Totals, memory::MemoryStore},
     telemetry::Metrics,
 };
 
@@ -138,10 +138,7 @@ impl Bench {
     pub(super) async fn append(&self, new: New) -> RequestId {
         let accepted_at = self.clock.now();
         let envelope = Envelope { accepted_at, expires_at: accepted_at.after(MAX_AGE), ..new.0 };
-        let turn = match self.store.turn(envelope.order_key) {
-            Turn::Live(turn) => turn.into_queued(),
-            Turn::Queued(turn) => turn,
-        };
+        let turn = self.store.turn(envelope.order_key).unwrap().into_queued();
         let request = NewRequest { envelope, payload: Payload::from(Bytes::from_static(b"{}")), turn };
         self.store.append(request).await.unwrap().id
     }

@@ -57,7 +57,7 @@ impl Store for Flaky {
         }
     }
 
-    fn turn(&self, key: Option<OrderKey>) -> Turn {
+    fn turn(&self, key: Option<OrderKey>) -> Result<Turn, StoreError> {
         self.store.turn(key)
     }
     fn room(&self, bytes: u64, written: u64) -> Result<(), StoreError> {
