@@ -192,11 +192,36 @@ fn whose_word_about_clients_counts_has_to_be_said() {
 }
 
 #[test]
+fn a_rate_of_clients_says_what_it_means() {
+    for (clients, line) in [
+        ("rate = \"100/s\"\nburst = 200\nrate_by = [\"header:authorization\", \"client-ip\"]", None),
+        ("burst = 200", Some("`clients.burst` without `clients.rate`: it says how a rate is meant, and there is none")),
+        ("rate_by = [\"path\"]", Some("`clients.rate_by` without `clients.rate`: it says how a rate is meant, and there is none")),
+        ("rate = 100", Some("`clients.rate` is not a rate: the time is missing")),
+        ("rate = \"1/s\"\nburst = 0", Some("`clients.burst` is too small: the least is 1")),
+        ("rate = \"1/s\"\nrate_by = []", Some("`clients.rate_by` is empty: at least one is needed")),
+        (
+            "rate = \"1/s\"\nrate_by = [\"client-ip\", \"path\"]",
+            Some("`clients.rate_by` never comes to path: `client-ip` is always present"),
+        ),
+    ] {
+        let text = format!("[clients]\n{clients}\n{BASE}");
+        match line {
+            None => drop(Config::parse("config.toml", &text).unwrap()),
+            Some(line) => assert!(lines(&text)[0].ends_with(&format!(": {line}")), "{:?}", lines(&text)),
+        }
+    }
+    let of_route = lines(&format!("{BASE}burst = 3\n"));
+    assert!(
+        of_route[0].ends_with(": `routes.burst` without `routes.rate`: it says how a rate is meant, and there is none"),
+        "{of_route:?}"
+    );
+}
+
+#[test]
 fn what_is_not_built_is_refused_as_not_supported_yet_and_never_as_unknown() {
     let route = |extra: &str| format!("{BASE}{extra}\n");
     let cases = [
-        format!("[clients]\nrate = \"100/s\"\n{BASE}"),
-        format!("[clients]\nburst = 200\n{BASE}"),
         format!("[store]\nengine = \"postgres\"\n{BASE}"),
         route("[routes.spill]\nwait = \"2s\""),
         route("[routes.spill]\ncallback = \"https://a/\""),

@@ -7,7 +7,7 @@ mod common;
 use common::{
     backend::Backend,
     client::{self, Client},
-    h2::{Http2, get},
+    h2::Http2,
     program::Program,
     secure::Certificate,
     site::Site,
@@ -113,7 +113,7 @@ async fn the_head_comes_before_tls_and_before_http_2() {
     let mut stream = TcpStream::connect(program.proxy()).await.unwrap();
     stream.write_all(LINE.as_bytes()).await.unwrap();
     let stream = certificate.over(stream, "a.test", &["h2"]).await.unwrap();
-    assert_eq!(Http2::over(stream).await.exchange(get("https://a.test/b"), "").await.unwrap().status, 200);
+    assert_eq!(Http2::over(stream).await.exchange(http::Request::get("https://a.test/b"), "").await.unwrap().status, 200);
     let request = &backend.received(1).await[0];
     assert_eq!((request.field("x-forwarded-for"), request.field("x-forwarded-proto")), (Some("203.0.113.9"), Some("https")));
 }

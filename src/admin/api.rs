@@ -2,12 +2,18 @@
 //!
 //! Moments are RFC 3339 in UTC, ages and spans are seconds, sizes are bytes, rates are requests per second.
 
+mod clients;
+mod history;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     envelope::{DeadReason, Delivery, Reason, State},
     health,
 };
+
+pub use clients::Clients;
+pub use history::{History, HourCounts};
 
 /// Everything at a glance. All counts come from one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +32,8 @@ pub struct Status {
     pub routes: Vec<Route>,
     /// The store.
     pub store: Store,
+    /// Clients.
+    pub clients: Clients,
 }
 
 /// Exact counts: `accepted` = `queued` + `delivering` + `delivered` + `dead` + `cancelled` + `discarded`.
@@ -229,40 +237,6 @@ pub struct Age {
     pub next_requests: u64,
     /// The age; none where each route has its own.
     pub limit_seconds: Option<f64>,
-}
-
-/// What happened in each of the last hours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
-    /// The moment of the look.
-    pub at: String,
-    /// When the first of the hours that were asked for began.
-    pub from: String,
-    /// From when on all that happened is in it; later than the oldest request where the store is older than its history.
-    pub since: String,
-    /// Hours and routes in which anything happened, oldest first, then by backend and route.
-    pub hours: Vec<HourCounts>,
-}
-
-/// One hour of one route: exact counts of what happened in it. A request that was given up, redriven and given up again is twice in `dead`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HourCounts {
-    /// When the hour began.
-    pub hour: String,
-    /// The backend.
-    pub backend: String,
-    /// The route.
-    pub route: String,
-    /// Acknowledged.
-    pub accepted: u64,
-    /// Taken by the backend.
-    pub delivered: u64,
-    /// Given up.
-    pub dead: u64,
-    /// Withdrawn.
-    pub cancelled: u64,
-    /// Dead letters thrown away.
-    pub discarded: u64,
 }
 
 /// A page of requests, oldest first.

@@ -113,6 +113,8 @@ pub struct View {
     pub backends: Vec<BackendView>,
     /// Limits of the store.
     pub store: store::Settings,
+    /// Connections that clients may have at once.
+    pub max_connections: usize,
     /// The bearer token; without one every peer is let in.
     pub token: Option<String>,
 }

@@ -15,13 +15,15 @@ use axum::{
 
 use super::{
     AdminState, BackendView, Phase, Problem,
-    api::{self, Backend, Queue, Route, Server, Status, Store, Totals},
+    api::{self, Backend, Clients, Queue, Route, Server, Status, Store, Totals},
 };
 use crate::{
     envelope::{Name, Timestamp},
     health,
     store::{self, Counts, StoreStatus},
-    telemetry::{AgeGauges, BackendGauges, CONTENT_TYPE as OPENMETRICS, Gauges, RefusalGauges, ReplayGauges, StoreGauges},
+    telemetry::{
+        AgeGauges, BackendGauges, CONTENT_TYPE as OPENMETRICS, ClientMetrics, Gauges, Refusal, RefusalGauges, ReplayGauges, StoreGauges,
+    },
 };
 
 /// The process lives.
@@ -70,8 +72,18 @@ pub(super) fn look(state: &AdminState) -> Status {
         phase: state.phase(),
         totals: sum(counts.routes.iter().map(|route| &route.totals)),
         store: store(&view.store, state.store.status(), &backends, now),
+        clients: clients(&state.metrics.clients(), view.max_connections),
         backends,
         routes,
+    }
+}
+
+fn clients(metrics: &ClientMetrics, max_connections: usize) -> Clients {
+    Clients {
+        connections: metrics.open(),
+        max_connections: max_connections as u64,
+        refused: Refusal::ALL.iter().map(|&why| (why.as_str().to_owned(), metrics.refusals(why))).collect(),
+        rate_limited: metrics.all_rate_limited(),
     }
 }
 

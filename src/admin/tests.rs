@@ -28,7 +28,7 @@ fn view(token: Option<&str>) -> View {
         keep_delivered: Duration::from_secs(3600),
         keep_dead: Duration::from_secs(86_400),
     };
-    View { backends: vec![backend("admin", &["order-upload", "reports"])], store, token: token.map(Into::into) }
+    View { backends: vec![backend("admin", &["order-upload", "reports"])], store, max_connections: 100, token: token.map(Into::into) }
 }
 
 /// An accepting forebay at 3.5 s past the epoch.

@@ -11,7 +11,7 @@ use crate::{
     config::{BackendConfig, Config},
     envelope::{Clock, Name},
     health::{Gate, Health, probe},
-    proxy::{Own, Route, Site, Table, Upstream, Way},
+    proxy::{Own, Rates, Route, Site, Table, Upstream, Way},
     replay::{self, Handle, Replay, RouteGates, RouteTimeouts},
     store::Store,
     telemetry::Metrics,
@@ -198,8 +198,8 @@ impl Fleet {
         self.tasks.clear();
     }
 
-    /// The routes, as the proxy needs them.
-    pub(super) fn site(&self, config: &Config) -> Site {
+    /// The routes, as the proxy needs them; what is known of clients goes on from the site `before`.
+    pub(super) fn site(&self, config: &Config, before: Option<&Site>) -> Site {
         let ways = config.proxy.routes.iter().filter_map(|settings| {
             let Some(backend) = settings.backend() else {
                 return Some(Way::Own(Arc::new(Own::new(settings.clone(), self.metrics.answers(&settings.name)))));
@@ -210,7 +210,8 @@ impl Fleet {
             let kinds = (member.health.kind(&settings.name, true), member.health.kind(&settings.name, false));
             Some(Way::Backend(Arc::new(Route::new(settings.clone(), member.upstream(self.clock.clone()), gate, metrics, kinds))))
         });
-        Site { routes: Table::new(ways), clients: config.proxy.clients.clone() }
+        let rates = Rates::new(&config.proxy, before.map(|before| &before.rates), &self.metrics.clients());
+        Site { routes: Table::new(ways), clients: config.proxy.clients.clone(), rates }
     }
 
     /// What the admin listener shows.
@@ -236,7 +237,12 @@ impl Fleet {
                 clock: self.clock.clone(),
             }),
         });
-        View { backends: backends.collect(), store: config.store.clone(), token: config.admin.token.clone() }
+        View {
+            backends: backends.collect(),
+            store: config.store.clone(),
+            max_connections: config.proxy.clients.max_connections,
+            token: config.admin.token.clone(),
+        }
     }
 
     fn route_gates(&self) -> RouteGates {

@@ -136,7 +136,7 @@ impl App {
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());
         let (keeper, known) = Keeper::open(&config.store.path);
         fleet.remember(&known);
-        let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config)));
+        let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config, None)));
         let shared = Shared { site, store: store.clone(), clock, access_log };
         Ok(Self { config, locked, open, store, shared, metrics, fleet, keeper, doors, sockets, admin_listener, admin_address })
     }
@@ -288,7 +288,8 @@ impl Control {
         }
         self.doors.refresh(true).await;
         self.fleet.replace(&config);
-        self.shared.site.store(Arc::new(self.fleet.site(&config)));
+        let site = self.fleet.site(&config, Some(&self.shared.site.load()));
+        self.shared.site.store(Arc::new(site));
         self.admin.set_view(self.fleet.view(&config));
         // What cannot change stays as it was started, so that the next reload compares with the truth.
         let (workers, listeners) = (self.config.workers, self.config.proxy.listeners.clone());

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     admin::{
         self, Phase,
-        api::{Age, Ages, Backend, Refusals, Refused, Route, Status, Store, Totals},
+        api::{Age, Ages, Backend, Clients, Refusals, Refused, Route, Status, Store, Totals},
     },
     health::{Mode, State},
 };
@@ -112,9 +112,13 @@ fn page(status: &Status, colours: bool) -> String {
     let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
     let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
     let (books, store) = (books(&status.totals), store_line(&status.store));
+    let clients = clients_line(&status.clients);
     let lines: String = status.backends.iter().flat_map(|backend| [limit_line(backend), replay_line(backend)]).flatten().collect();
     let (refusals, ages) = (refusal_lines(&status.store), age_line(&status.store).unwrap_or_default());
-    format!("forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n{refusals}{ages}", status.version, status.at)
+    format!(
+        "forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n{refusals}{ages}{clients}\n",
+        status.version, status.at
+    )
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {
@@ -218,6 +222,17 @@ fn books(totals: &Totals) -> String {
     format!(
         "accepted {accepted} = queued {queued} + delivering {delivering} + delivered {delivered} + dead {dead} + cancelled {cancelled} + discarded {discarded}"
     )
+}
+
+fn clients_line(clients: &Clients) -> String {
+    let mut line = format!("clients: {} of {} connections", clients.connections, clients.max_connections);
+    for (why, count) in clients.refused.iter().filter(|(_, count)| **count > 0) {
+        line += &format!(", {count} turned away ({})", render::printable(why));
+    }
+    if clients.rate_limited > 0 {
+        line += &format!(", {} requests past their rate", clients.rate_limited);
+    }
+    line
 }
 
 fn store_line(store: &Store) -> String {

@@ -3,6 +3,7 @@
 //! What stands here is what the file says, faults left out; what is true is said by `check`. The descriptions are those of the JSON Schema.
 
 mod backends;
+mod rates;
 mod routes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -17,12 +18,13 @@ use super::{
 };
 use crate::{
     backend::{Fingerprint, Protocol, ServerAddress},
-    envelope::Name,
+    envelope::{Name, Rate},
     proxy::{ListenAddress, Strangers},
-    replay::{Profile, Rate},
+    replay::Profile,
 };
 
 pub(super) use backends::{Backend, Health, Tls};
+pub(super) use rates::Rates;
 pub(super) use routes::{Accepted, Changed, Fields, Matched, Redirect, Respond, Route, Spill};
 
 const KIB: u64 = 1 << 10;
@@ -171,14 +173,13 @@ pub(super) struct Clients {
     pub idle_timeout: At<Duration>,
     pub max_header_bytes: At<Size>,
     pub max_body: At<Size>,
+    pub rates: Rates,
 }
 
 impl Section for Clients {
     const ABOUT: &'static str = "Limits on what clients may do.";
 
     fn keys(table: &mut Table<'_>) -> Self {
-        table.later("rate", "limit on the rate of a client");
-        table.later("burst", "limit on the rate of a client");
         Self {
             trusted_proxies: table
                 .or(key("trusted_proxies", "Addresses and networks whose X-Forwarded-For and Forwarded are believed."), Vec::new()),
@@ -202,6 +203,10 @@ impl Section for Clients {
                 Size(32 * KIB),
             ),
             max_body: table.or(key("max_body", "Bytes of a request's body; past it 413.").range(BYTE, Size(16 * TIB)), Size(GIB)),
+            rates: Rates::keys(
+                table,
+                "Requests of one client, such as `100/s` or `600/min`; past it 429 with Retry-After. Default: no limit.",
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
-use crate::replay::Rate;
+use crate::envelope::Rate;
 
 /// Pattern of a duration (ECMA 262 regular expression, as JSON Schema wants it).
 pub const DURATION_PATTERN: &str = "^[0-9]+(_[0-9]+)*(ms|s|m|h|d)$";

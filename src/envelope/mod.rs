@@ -8,6 +8,7 @@
 
 mod id;
 pub mod order;
+mod rate;
 mod request;
 pub mod retry;
 mod state;
@@ -16,6 +17,7 @@ pub mod verdict;
 
 pub use id::{InvalidId, RequestId};
 pub use order::OrderKey;
+pub use rate::Rate;
 pub use request::{Delivery, Envelope, Field, Name};
 pub use state::{DeadReason, Reason, State};
 pub use time::{Clock, InvalidMoment, Timestamp};

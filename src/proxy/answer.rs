@@ -208,6 +208,16 @@ fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<Cli
     response.map(ClientBody::refusing)
 }
 
+/// A client that asks too often: 429, and when to come again. What it sends with the request is not read, so that its connection ends where there is something.
+pub(super) fn too_often(wait: Duration, has_body: bool, headers: &HeaderMap) -> Response<ClientBody> {
+    let detail = "You ask more often than is allowed here. Come again later.";
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = if has_body { refuse(status, detail, headers) } else { problem(status, detail, headers) };
+    response.headers_mut().insert(RETRY_AFTER, seconds(wait));
+    set(response.headers_mut(), PROXY_STATUS, "forebay; error=http_request_denied; details=\"rate\"");
+    response
+}
+
 /// An unknown request identity: 404.
 pub(super) fn unknown_request(headers: &HeaderMap) -> Response<ClientBody> {
     problem(StatusCode::NOT_FOUND, "There is no such request, or its outcome is no longer kept.", headers)

@@ -69,8 +69,17 @@ impl Exchange {
         let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
         let is_https = || self.client.is_https(request.headers());
         let found = site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers(), request.method(), is_https);
+        let wait = site.rates.wait(&found, || Subject {
+            uri: request.uri(),
+            headers: request.headers(),
+            client_ip: self.client.address(request.headers(), &site.clients.trusted_proxies),
+        });
         let (response, verdict) = match (inspected, found) {
             (Err(what), _) => refused(answer::malformed(what, request.headers())),
+            _ if wait.is_some() => {
+                let has_body = !request.body().is_end_stream();
+                refused(answer::too_often(wait.unwrap_or_default(), has_body, request.headers()))
+            }
             (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
             (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, request.headers())),
             _ if request.uri().path().starts_with(outcome::RESERVED) => {

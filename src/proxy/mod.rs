@@ -20,6 +20,7 @@ mod outcome;
 mod page;
 mod proxy_protocol;
 mod proxy_status;
+mod rates;
 mod refusals;
 mod rescue;
 mod route;
@@ -39,11 +40,12 @@ use arc_swap::ArcSwap;
 use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
 pub use listener::{Connections, Door};
+pub use rates::Rates;
 pub(crate) use route::path::can_be_matched;
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
 pub use settings::{
-    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, ProxyProtocol, Rewrite,
-    RouteSettings, Scheme, Settings, Spill, Strangers, Target, When,
+    Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, ProxyProtocol, RateLimit,
+    Rewrite, RouteSettings, Scheme, Settings, Spill, Strangers, Target, When,
 };
 pub use sockets::{BindError, Listener, Sockets};
 pub use tls::{CertificateError, CertificateFiles, CertificateState, Refreshed, check as check_certificate};
@@ -54,6 +56,8 @@ pub struct Site {
     pub routes: Table,
     /// Limits on clients.
     pub clients: Clients,
+    /// How often they may ask.
+    pub rates: Rates,
 }
 
 /// What all requests share.

@@ -1,13 +1,13 @@
 //! What the proxy is told: listeners, limits on clients, and routes.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::{route::Template, tls::CertificateFiles};
-use crate::envelope::{Delivery, Name, order::Rule};
+use crate::envelope::{Delivery, Name, Rate, order::Rule};
 
 /// Everything that the proxy is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,19 @@ pub struct Clients {
     pub max_header_bytes: usize,
     /// Bytes of a request body.
     pub max_body: u64,
+    /// How often one client may ask, for whatever.
+    pub rate: Option<RateLimit>,
+}
+
+/// How often one client may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// On average.
+    pub rate: Rate,
+    /// Requests that it may make at once after a silence.
+    pub burst: NonZeroU32,
+    /// What makes a client one: the first of these that its request has, and else its address.
+    pub by: Vec<Rule>,
 }
 
 /// Which paths a route takes.
@@ -187,6 +200,8 @@ pub struct RouteSettings {
     pub concurrency: Option<u32>,
     /// The part of the backend's concurrency that it may have at most, in 0..=1.
     pub max_share: Option<f64>,
+    /// How often one client may ask for it.
+    pub rate: Option<RateLimit>,
     /// Whether and how its writes spill.
     pub spill: Option<Spill>,
 }

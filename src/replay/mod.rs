@@ -22,7 +22,7 @@ mod settle;
 mod suspects;
 mod wire;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -34,6 +34,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+pub use crate::envelope::Rate;
 pub use handle::{Handle, Hold, RouteGates, RouteTimeouts, Status};
 pub use pace::Ramp;
 
@@ -69,15 +70,6 @@ impl Profile {
             Self::Fixed => "fixed",
         }
     }
-}
-
-/// So many per span of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub count: NonZeroU32,
-    /// In what time.
-    pub per: Duration,
 }
 
 /// Says when to stop: none while all goes on; then the moment by which everything has to be over. It may be moved, and a sender that is gone

@@ -12,7 +12,7 @@ mod metrics;
 mod scrape;
 
 pub use access::{AccessEntry, AccessFormat, AccessLog, AccessTarget};
-pub use clients::{ClientMetrics, Refusal};
+pub use clients::{ClientMetrics, RateLimited, Refusal};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};

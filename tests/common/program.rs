@@ -200,6 +200,15 @@ impl Program {
         std::fs::write(self.path("config.toml"), config).unwrap();
     }
 
+    /// Gives it a new configuration by HUP, and waits until that is in force.
+    pub async fn reload(&self, config: &str) {
+        self.configure(config);
+        let seen = self.log.lines.lock().unwrap().len();
+        self.signal(Signal::HUP);
+        let reloaded = self.log.find(seen, |line| line["message"] == "the configuration has been reloaded");
+        assert!(within("the reload", reloaded).await.is_some(), "the program ended in place of a reload; it wrote:\n{}", self.stderr());
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();

@@ -67,6 +67,12 @@ fn status() -> Status {
         backends: vec![backend],
         routes: vec![Route { name: "order-upload".into(), backend: "admin".into(), totals }],
         store,
+        clients: Clients {
+            connections: 7,
+            max_connections: 100,
+            refused: [("full".to_owned(), 2), ("proxy_protocol".to_owned(), 0)].into(),
+            rate_limited: 5,
+        },
     }
 }
 
@@ -87,6 +93,7 @@ accepted 61 = queued 3 + delivering 1 + delivered 50 + dead 2 + cancelled 1 + di
 store: 4 of 1000 requests (0.4%), 4.0 KiB of 8.0 GiB (0.0%), 5.0 GiB free on its disk (nothing new below 512.0 MiB)
 REFUSES what is new: store.max_bytes, since 2026-11-22T11:59:00.000Z; 3 since the start
 next by age: 2 of 3 queued expire in 3 min 20 s, 1 of 2 dead letters are discarded in 1 d
+clients: 7 of 100 connections, 2 turned away (full), 5 requests past their rate
 ";
     assert_eq!(page(&status(), false), expected);
 }

@@ -6,6 +6,7 @@
 mod backends;
 mod listeners;
 mod places;
+mod rates;
 mod routes;
 mod tls;
 
@@ -110,7 +111,7 @@ fn settle(file: File, faults: &mut Faults) -> Option<Config> {
         workers: workers.map_or_else(cores, |at| at.value as usize),
         proxy: proxy::Settings {
             listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
-            clients: client_settings(clients),
+            clients: client_settings(clients, faults),
             routes: routes?,
         },
         admin,
@@ -125,7 +126,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn client_settings(clients: file::Clients) -> proxy::Clients {
+fn client_settings(clients: file::Clients, faults: &mut Faults) -> proxy::Clients {
     proxy::Clients {
         trusted_proxies: clients.trusted_proxies.value.into_iter().map(|at| at.value).collect(),
         max_connections: clients.max_connections.value as usize,
@@ -134,6 +135,7 @@ fn client_settings(clients: file::Clients) -> proxy::Clients {
         // At most 1 MiB by its range.
         max_header_bytes: usize::try_from(clients.max_header_bytes.value.0).unwrap_or(usize::MAX),
         max_body: clients.max_body.value.0,
+        rate: rates::limit(clients.rates, "clients", faults),
     }
 }
 

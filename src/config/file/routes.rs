@@ -20,6 +20,7 @@ pub(in crate::config) struct Route {
     pub max_body: Option<At<Size>>,
     pub concurrency: Option<At<u32>>,
     pub max_share: Option<At<Share>>,
+    pub rates: Rates,
     pub spill: Option<At<Spill>>,
 }
 
@@ -78,6 +79,7 @@ impl Section for Route {
                 )
                 .range(Share(0.01), Share(1.0)),
             ),
+            rates: Rates::keys(table, "Requests of one client to this route, beside `clients.rate`; past it 429 with Retry-After. Default: no limit."),
             spill: table.maybe(key("spill", Spill::ABOUT)),
         }
     }

@@ -164,7 +164,7 @@ impl Value for Rule {
     const NOUN: &'static str = "a place of an ordering key";
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": RULE_PATTERN })
+        json!({ "type": "string", "pattern": RULE_PATTERN, "examples": ["header:authorization", "client-ip"] })
     }
 
     fn show(&self) -> Json {

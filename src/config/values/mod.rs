@@ -16,7 +16,7 @@ use super::{
     read::{At, Given, Section, Value, article, nearest},
     units::{self, Wrong},
 };
-use crate::{envelope::Name, replay::Rate};
+use crate::envelope::{Name, Rate};
 
 pub(super) use http::OrderBy;
 pub(super) use routes::{AnyMethod, FieldValues, Hosts, Prefix, PutBack};

@@ -58,6 +58,7 @@ fn one(route: At<Route>, around: &Surroundings<'_>, faults: &mut Faults) -> Opti
         max_body,
         concurrency,
         max_share,
+        rates,
         spill,
         ..
     } = route.value;
@@ -65,6 +66,7 @@ fn one(route: At<Route>, around: &Surroundings<'_>, faults: &mut Faults) -> Opti
     let rewrite = changes::rewrite(changed, path.as_ref(), faults);
     let limits = Limits { body: max_body.clone().unwrap_or(around.limits.body.clone()), store: around.limits.store.clone() };
     let bound = if max_body.is_some() { "`routes.max_body`" } else { "`clients.max_body`" };
+    let rate = super::rates::limit(rates, "routes", faults);
     let spill = spill.map(|spill| spilling(spill.value, &limits, bound, faults));
     Some(RouteSettings {
         name: name?.value,
@@ -78,6 +80,7 @@ fn one(route: At<Route>, around: &Surroundings<'_>, faults: &mut Faults) -> Opti
         max_body: max_body.map(|at| at.value.0),
         concurrency: concurrency.map(|at| at.value),
         max_share: max_share.map(|at| at.value.0),
+        rate,
         spill,
     })
 }
@@ -163,14 +166,19 @@ fn order(order_by: &At<OrderBy>, on_dead_letter: &At<OnDeadLetter>, faults: &mut
         let fault = faults.add(on_dead_letter.span.clone(), title, "without an ordering key there is nothing to hold");
         fault.also(order_by.span.clone(), "no key").help("say what orders the requests, or write \"continue\"");
     }
+    places(rules, "routes.spill.order_by", faults);
+}
+
+/// Places of which the first that is present decides: each once, and none behind one that always is.
+pub(super) fn places(rules: &[At<Rule>], path: &str, faults: &mut Faults) {
     for (index, rule) in rules.iter().enumerate() {
         let earlier = &rules[..index];
         if let Some(first) = earlier.iter().find(|first| first.value == rule.value) {
             faults
-                .add(rule.span.clone(), format!("`routes.spill.order_by` has {} twice", rule.value), "once is enough")
+                .add(rule.span.clone(), format!("`{path}` has {} twice", rule.value), "once is enough")
                 .also(first.span.clone(), "first here");
         } else if let Some(always) = earlier.iter().find(|first| matches!(first.value, Rule::ClientIp | Rule::Path)) {
-            let title = format!("`routes.spill.order_by` never comes to {}", rule.value);
+            let title = format!("`{path}` never comes to {}", rule.value);
             let label = format!("`{}` is always present", always.value);
             faults.add(rule.span.clone(), title, label).help(format!("the first that is present decides: put `{}` last", always.value));
         }

@@ -33,6 +33,7 @@ fn way(line: &str) -> Way {
         max_body: None,
         concurrency: None,
         max_share: None,
+        rate: None,
         spill: None,
     };
     Way::Own(Arc::new(Own::new(settings, Metrics::new().answers(name))))
