@@ -33,7 +33,6 @@ async fn in_mode_spill_every_write_is_queued_with_that_reason_and_replayed_when_
     assert_eq!((queued.status, &queued.json()["reason"]), (202, &"mode".into()));
     assert_eq!(client::fetch(program.proxy(), client::get("/read")).await.status, 200, "reads go by the backend's health");
 
-    program.keeps(r#""mode":"spill""#).await;
     program.crash_and_restart().await;
     let status = program.status_when("the mode that was set", |status| status["backends"][0]["mode"] == "spill").await;
     assert_eq!(status["totals"]["queued"], 1, "{status}");
@@ -86,7 +85,6 @@ async fn a_paused_replay_stays_paused_over_kill_9_and_goes_on_when_it_is_resumed
     let mut program = Program::start(&configuration(&backend)).await;
     let say = async |program: &Program, word: &str| program.tell("POST", &format!("/api/v1/backends/legacy/{word}"), "{}").await.status;
     assert_eq!(say(&program, "pause").await, 200);
-    program.keeps(r#""paused":true"#).await;
     program.crash_and_restart().await;
     let queued = client::fetch(program.proxy(), client::request("POST", "/marks", &["Prefer: respond-async"], "1")).await;
     assert_eq!(queued.status, 202);

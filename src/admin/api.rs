@@ -367,4 +367,6 @@ pub struct Control {
     pub mode: health::Mode,
     /// Whether its replay is held.
     pub paused: bool,
+    /// Whether that is on the disk: it then holds over a restart, and over a kill -9.
+    pub kept: bool,
 }

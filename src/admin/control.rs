@@ -12,18 +12,18 @@ use axum::{
 use super::{AdminState, BackendView, Problem, api};
 
 pub(super) async fn pause(State(state): State<Arc<AdminState>>, Path(name): Path<String>) -> Result<Json<api::Control>, Problem> {
-    hold(&state, &name, true)
+    hold(&state, &name, true).await
 }
 
 pub(super) async fn resume(State(state): State<Arc<AdminState>>, Path(name): Path<String>) -> Result<Json<api::Control>, Problem> {
-    hold(&state, &name, false)
+    hold(&state, &name, false).await
 }
 
-fn hold(state: &AdminState, name: &str, paused: bool) -> Result<Json<api::Control>, Problem> {
+async fn hold(state: &AdminState, name: &str, paused: bool) -> Result<Json<api::Control>, Problem> {
     let backend = named(state, name)?;
     backend.queue.set_paused(paused);
-    state.operated.notify_one();
-    Ok(Json(standing(&backend)))
+    let kept = state.keep().await;
+    Ok(Json(standing(&backend, kept)))
 }
 
 pub(super) async fn mode(
@@ -34,8 +34,8 @@ pub(super) async fn mode(
     let Json(asked) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let backend = named(&state, &name)?;
     backend.health.set_mode(asked.mode);
-    state.operated.notify_one();
-    Ok(Json(standing(&backend)))
+    let kept = state.keep().await;
+    Ok(Json(standing(&backend, kept)))
 }
 
 pub(super) async fn replay(
@@ -49,9 +49,9 @@ pub(super) async fn replay(
     Ok(Json(backend.queue.pace()))
 }
 
-fn standing(backend: &BackendView) -> api::Control {
+fn standing(backend: &BackendView, kept: bool) -> api::Control {
     let (mode, state) = (backend.health.mode(), backend.health.state());
-    api::Control { backend: backend.name.to_string(), state, mode, paused: backend.queue.paused() }
+    api::Control { backend: backend.name.to_string(), state, mode, paused: backend.queue.paused(), kept }
 }
 
 fn named(state: &AdminState, name: &str) -> Result<BackendView, Problem> {

@@ -40,7 +40,7 @@ use axum::{
 
 pub use problem::Problem;
 pub use server::serve;
-pub use state::{AdminState, BackendView, HealthView, Phase, QueueView, View};
+pub use state::{AdminState, BackendView, HealthView, Operated, Phase, QueueView, View};
 
 /// Where the admin listener is and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{mpsc, oneshot};
 
 use super::api;
 use crate::{
@@ -133,28 +133,24 @@ pub enum Phase {
     Draining,
 }
 
+/// An operator has changed what is to be kept over a restart; who keeps it says whether it is on the disk.
+pub type Operated = oneshot::Sender<bool>;
+
 /// Everything that the admin room is given. Shared by all of its connections.
 pub struct AdminState {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     view: ArcSwap<View>,
-    /// An operator has changed what is to be kept.
-    pub(super) operated: Notify,
+    /// Tells who keeps it that an operator has changed what is to be kept.
+    operated: mpsc::Sender<Operated>,
     phase: AtomicU8,
 }
 
 impl AdminState {
-    /// In [`Phase::Starting`].
-    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock, view: View) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            metrics,
-            clock,
-            view: ArcSwap::from_pointee(view),
-            operated: Notify::new(),
-            phase: AtomicU8::new(Phase::Starting as u8),
-        })
+    /// In [`Phase::Starting`]. What an operator changes is told to `operated`.
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, clock: Clock, view: View, operated: mpsc::Sender<Operated>) -> Arc<Self> {
+        Arc::new(Self { store, metrics, clock, view: ArcSwap::from_pointee(view), operated, phase: AtomicU8::new(Phase::Starting as u8) })
     }
 
     /// The configuration has changed.
@@ -172,9 +168,10 @@ impl AdminState {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Resolves when an operator has changed what is to be kept over a restart.
-    pub async fn operated(&self) {
-        self.operated.notified().await;
+    /// Has what an operator changed kept over a restart, a kill -9 from now on included. False where that could not be.
+    pub(super) async fn keep(&self) -> bool {
+        let (operated, kept) = oneshot::channel();
+        self.operated.send(operated).await.is_ok() && kept.await.unwrap_or(false)
     }
 
     /// Whether requests of clients are accepted.

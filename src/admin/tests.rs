@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use self::scripted::{Scripted, backend};
@@ -34,7 +35,8 @@ fn view(token: Option<&str>) -> View {
 /// An accepting forebay at 3.5 s past the epoch.
 fn state_of(store: &Arc<Scripted>, token: Option<&str>) -> Arc<AdminState> {
     let clock = Clock::from_fn(|| Timestamp::from_millis(3_500));
-    let state = AdminState::new(Arc::clone(store) as Arc<dyn store::Store>, Arc::new(Metrics::new()), clock, view(token));
+    let state =
+        AdminState::new(Arc::clone(store) as Arc<dyn store::Store>, Arc::new(Metrics::new()), clock, view(token), mpsc::channel(1).0);
     state.set_phase(Phase::Accepting);
     state
 }
@@ -296,7 +298,8 @@ async fn a_history_has_the_hours_that_were_asked_for_the_one_under_way_included(
     };
     store.history.lock().hours = vec![hour(8, 5), hour(9, 4), hour(10, 3)];
     let clock = Clock::from_fn(|| Timestamp::from_millis(10 * 3_600_000 + 1));
-    let state = AdminState::new(Arc::clone(&store) as Arc<dyn store::Store>, Arc::new(Metrics::new()), clock, view(None));
+    let state =
+        AdminState::new(Arc::clone(&store) as Arc<dyn store::Store>, Arc::new(Metrics::new()), clock, view(None), mpsc::channel(1).0);
     let (_, history): (_, Value) = get(&state, "/api/v1/history?hours=2").await;
     let counts = json!({
         "hour": "1970-01-01T09:00:00.000Z", "backend": "admin", "route": "order-upload",

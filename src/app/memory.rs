@@ -2,7 +2,7 @@
 //! and one during a repair must not begin to replay.
 //!
 //! One small JSON file beside the store, `<store.path>.limits`, replaced as a whole by a rename. It is written by a blocking thread every now and then,
-//! after each word of an operator, and at the end, never on the way of a request. A file that is damaged, or missing, costs nothing but the learning.
+//! before an operator is answered, and at the end, never on the way of a request. A file that is damaged, or missing, costs nothing but the learning.
 
 use std::{
     collections::BTreeMap,
@@ -57,10 +57,10 @@ impl Keeper {
         (Self { path, written: known.clone() }, known)
     }
 
-    /// Writes what differs from what was written last; blocks no thread of the runtime. Errors are logged: it is tried again the next time.
-    pub(super) async fn keep(&mut self, memories: Memories) {
+    /// Writes what differs from what was written last; blocks no thread of the runtime. False after an error, which is logged: it is tried again the next time.
+    pub(super) async fn keep(&mut self, memories: Memories) -> bool {
         if memories == self.written {
-            return;
+            return true;
         }
         let (path, file) = (self.path.clone(), File { version: VERSION, backends: memories });
         let written = tokio::task::spawn_blocking(move || write(&path, &file).map(|()| file.backends)).await;
@@ -68,10 +68,12 @@ impl Keeper {
             Ok(Ok(memories)) => {
                 tracing::debug!("what was said and learned of the backends is kept");
                 self.written = memories;
+                return true;
             }
             Ok(Err(error)) => tracing::warn!(file = %self.path.display(), %error, "the limits of the backends could not be kept"),
             Err(error) => tracing::error!(%error, "the thread that keeps the limits of the backends had panicked"),
         }
+        false
     }
 }
 

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::{
-    admin::{self, AdminState, Phase},
+    admin::{self, AdminState, Operated, Phase},
     config::Config,
     envelope::Clock,
     proxy::{BindError, CertificateError, ListenAddress, ListenerSettings, Shared, Sockets},
@@ -168,7 +168,8 @@ impl App {
         let sockets = self.doors.iter().cloned().zip(self.sockets).collect();
         let workers = Workers::start(&self.shared, sockets, self.config.workers, self.metrics.clients())?;
         let view = self.fleet.view(&self.config);
-        let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view);
+        let (operated, operations) = mpsc::channel(1);
+        let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view, operated);
         let control = Control {
             config: self.config,
             shared: self.shared,
@@ -181,7 +182,7 @@ impl App {
             orders,
             opening,
         };
-        runtime.block_on(control.run(self.admin_listener))
+        runtime.block_on(control.run(self.admin_listener, operations))
     }
 }
 
@@ -200,7 +201,7 @@ struct Control {
 }
 
 impl Control {
-    async fn run(mut self, admin_listener: std::net::TcpListener) -> Result<(), StartError> {
+    async fn run(mut self, admin_listener: std::net::TcpListener, mut operations: mpsc::Receiver<Operated>) -> Result<(), StartError> {
         let admin_listener = tokio::net::TcpListener::from_std(admin_listener).map_err(StartError::Thread)?;
         let (close_admin, admin_closes) = tokio::sync::oneshot::channel::<()>();
         let served = admin::serve(admin_listener, self.admin.clone(), async {
@@ -245,11 +246,13 @@ impl Control {
                 },
                 _ = wait.tick(), if !self.opening.is_over() => manager.opening(),
                 () = manager.beat() => {}
-                _ = keep.tick() => self.keeper.keep(self.fleet.memories()).await,
-                () = self.admin.operated() => self.keeper.keep(self.fleet.memories()).await,
+                _ = keep.tick() => drop(self.keep().await),
+                Some(operated) = operations.recv() => drop(operated.send(self.keep().await)),
                 _ = look.tick() => self.doors.refresh(false).await,
             }
         }
+        // What is said from now on is written down at the end.
+        drop(operations);
         manager.stopping(self.config.drain_timeout + SETTLE_GRACE);
         let alive = async {
             loop {
@@ -271,6 +274,11 @@ impl Control {
         self.fleet.replay();
         self.admin.set_phase(Phase::Accepting);
         manager.ready();
+    }
+
+    /// Writes down what was learned of the backends, and what an operator said of them.
+    async fn keep(&mut self) -> bool {
+        self.keeper.keep(self.fleet.memories()).await
     }
 
     /// Takes over what may change while we run, and says what may not.
@@ -332,7 +340,7 @@ impl Control {
             () = again => tracing::warn!("stopped at once, as asked a second time"),
         }
         self.workers.end();
-        self.keeper.keep(self.fleet.memories()).await;
+        self.keep().await;
         self.shared.store.close().await;
         self.shared.access_log.flush(Duration::from_secs(1));
     }

@@ -84,7 +84,8 @@ fn sentence(now: &Control) -> String {
         State::Probing => "probing",
     };
     let replay = if now.paused { "; replay is paused" } else { "" };
-    format!("backend {}: mode {} ({mode}); {state}{replay}", now.backend, now.mode.as_str())
+    let kept = if now.kept { "" } else { "; CAUTION: it could not be written down (see the log), and holds until the next restart only" };
+    format!("backend {}: mode {} ({mode}); {state}{replay}{kept}", now.backend, now.mode.as_str())
 }
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_sentence_says_who_decides_and_whether_replay_is_held() {
-        let now = |mode, state, paused| sentence(&Control { backend: "app".into(), state, mode, paused });
+        let now = |mode, state, paused| sentence(&Control { backend: "app".into(), state, mode, paused, kept: true });
         assert_eq!(now(Mode::Auto, State::Passing, false), "backend app: mode auto (its health decides); passing");
         assert_eq!(
             now(Mode::Spill, State::Shedding, true),

@@ -150,22 +150,6 @@ impl Program {
         client::fetch(self.admin(), head + body).await
     }
 
-    /// Waits until what an operator said is written down, also for a run after kill -9: the file of what is kept holds this text. Its log level has to be `debug`.
-    pub async fn keeps(&self, text: &str) {
-        let mut state = self.log.state.subscribe();
-        let kept = self.path("data/forebay.redb.limits");
-        let written = async {
-            loop {
-                state.borrow_and_update();
-                if std::fs::read_to_string(&kept).is_ok_and(|file| file.split_whitespace().collect::<String>().contains(text)) {
-                    return;
-                }
-                state.changed().await.unwrap();
-            }
-        };
-        within(&format!("{text} to be kept"), written).await;
-    }
-
     /// What a client sees of its queued request: `GET /.forebay/requests/ID`.
     pub async fn outcome(&self, id: &str) -> Value {
         client::fetch(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.json()
