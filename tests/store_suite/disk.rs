@@ -224,6 +224,11 @@ impl FakeDisk {
     }
 }
 
+/// What lies in a new segment.
+pub(crate) fn junk(offset: usize) -> u8 {
+    (offset * 13) as u8
+}
+
 impl Disk for FakeDisk {
     fn database(&self) -> io::Result<Box<dyn StorageBackend>> {
         self.act(DATABASE, |state| {
@@ -241,7 +246,7 @@ impl Disk for FakeDisk {
         self.act(name, |state| {
             state.check_names()?;
             // What lies in a new file is not known; a reader must never take it for a record.
-            let junk: Vec<u8> = (0..len).map(|i| (i * 13) as u8).collect();
+            let junk: Vec<u8> = (0..len as usize).map(junk).collect();
             state.files.insert(name.into(), Image { now: junk.clone(), durable: junk, unsynced: Vec::new(), named: false });
             state.check_capacity().inspect_err(|_| drop(state.files.remove(name)))
         })?;

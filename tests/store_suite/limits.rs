@@ -71,7 +71,7 @@ async fn min_free_disk_leaves_exactly_so_much_and_counts_nothing_twice() {
     const FLOOR: u64 = 1_000_000;
     // Past 2,048 bytes a body is on the disk before its request is appended, so that only the head is yet to come.
     for (body, spooled) in [(900, false), (5_000, true)] {
-        let bench = Bench::with(|settings| settings.min_free_disk = FLOOR);
+        let bench = Bench::with(|settings, _| settings.min_free_disk = FLOOR);
         bench.disk.set_free(u64::MAX);
         let body = vec![7; body];
         let put = async || append(&*bench.store, envelope(bench.now()), &body).await.map(|appended| appended.bytes);

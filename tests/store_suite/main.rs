@@ -8,6 +8,8 @@ mod disk;
 mod faults;
 mod formats;
 mod history;
+mod index_flips;
+mod journal;
 mod limits;
 mod lockstep;
 mod order;

@@ -50,6 +50,7 @@ pub(crate) fn tuning() -> Tuning {
     Tuning {
         segment_bytes: 4096,
         database_bytes: 0,
+        checkpoint_every: Duration::MAX,
         shrink_every: Duration::ZERO,
         spool_threshold: 2048,
         spool_memory: 0,

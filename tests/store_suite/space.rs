@@ -127,7 +127,8 @@ async fn the_database_is_short_again_after_a_drain() {
 
 #[tokio::test]
 async fn a_database_that_panics_at_any_operation_is_reopened_and_nothing_is_lost() {
-    gets_over(Fail::Panic).await;
+    gets_over(Bench::new, Fail::Panic).await;
+    gets_over(Bench::checkpointing, Fail::Panic).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What happens to a disk from outside: it fills up, takes no new name, and what lies on it changes or is gone.
 
-use crate::disk::{DATABASE, FakeDisk};
+use crate::disk::{DATABASE, FakeDisk, junk};
 
 impl FakeDisk {
     pub(crate) fn set_free(&self, free: u64) {
@@ -30,6 +30,22 @@ impl FakeDisk {
             }
         }
         flipped
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        self.state().files[name].now.clone()
+    }
+
+    /// Up to where a segment has been written.
+    pub(crate) fn written(&self, name: &str) -> usize {
+        let bytes = self.bytes(name);
+        (0..bytes.len()).rev().find(|&offset| bytes[offset] != junk(offset)).map_or(0, |last| last + 1)
+    }
+
+    /// Inverts one bit of the database.
+    pub(crate) fn flip_database(&self, offset: usize, bit: u8) {
+        self.state().files.get_mut(DATABASE).unwrap().now[offset] ^= 1 << bit;
     }
 
     /// Has the folder take no new name and let none go; files that are open can still be written.

@@ -28,7 +28,7 @@ fn wrong(report: &Report) -> Vec<&'static str> {
 
 #[test]
 fn a_store_of_every_format_is_found_whole_and_left_as_it_was() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         let folder = fixture(format);
         let before = files(folder.path());
         let output = store(folder.path(), &["verify"], b"");
@@ -60,6 +60,27 @@ fn every_flipped_byte_that_somebody_needs_is_found() {
         std::fs::write(&path, bytes).unwrap();
     }
     assert!(look(folder.path()).whole);
+}
+
+#[test]
+fn no_flipped_byte_hides_what_only_the_journal_has_and_a_part_of_it_that_is_missing_is_found() {
+    let folder = fixture(3);
+    let examined = |what: &str| look(folder.path()).checks.iter().find(|check| check.what == what).unwrap().examined;
+    assert!(examined("journal") > 20);
+    let mut segments = files(&folder.path().join(PAYLOADS));
+    segments.retain(|path, _| path.to_str().unwrap().contains("segment-"));
+    for (path, bytes) in &segments {
+        for at in (0..bytes.len()).step_by(29) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(path, flipped).unwrap();
+            assert_eq!(examined("heads"), 11, "{} byte {at}", path.display());
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert!(look(folder.path()).whole);
+    std::fs::remove_file(segments.last_key_value().unwrap().0).unwrap();
+    assert!(wrong(&look(folder.path())).contains(&"journal"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A store that nobody runs, looked at without changing it.
 //!
-//! What an opening would change (a repair after a kill, the rows of an older format) is changed in memory alone, over the file as it is, so that also a store that a
+//! What an opening would change (a repair after a kill, what the journal has, the rows of an older format) is changed in memory alone, over the file as it is, so that also a store that a
 //! kill left behind, or one on a disk that cannot be written, can be looked at.
 
 use std::{
@@ -18,7 +18,9 @@ use parking_lot::Mutex;
 use super::{
     disk::{Disk, LOCK, Segment, payload_folder},
     format,
+    journal::Secret,
     open::{guarded, open_database, open_error},
+    redo::{Redone, redo},
     segments::Readers,
     shared::Tuning,
 };
@@ -36,6 +38,9 @@ pub struct ClosedStore {
     pub(super) disk: Arc<dyn Disk>,
     /// The format that the file has.
     pub(super) format: u32,
+    pub(super) secret: Secret,
+    /// What only the journal had.
+    pub(super) redone: Redone,
     /// What keeps others from running it; none where nobody ever has.
     _lock: Option<File>,
 }
@@ -51,16 +56,18 @@ impl ClosedStore {
         }
         let lock = lock(path, &folder)?;
         let disk: Arc<dyn Disk> = Arc::new(ReadDisk { path: path.to_owned(), folder });
-        let (database, format) = guarded(path, || {
+        let (database, format, secret, redone) = guarded(path, || {
             let (database, _) = open_database(&*disk, &Tuning::default(), path)?;
-            let found = format::found(&database).map_err(|error| open_error(path, error))?;
-            let unreadable = || OpenError::Unreadable { path: path.to_owned(), why: "it has no format".to_owned() };
-            let found = found.ok_or_else(unreadable)?;
+            let unreadable = |error| open_error(path, error);
+            let none = || OpenError::Unreadable { path: path.to_owned(), why: "it has no format".to_owned() };
+            let found = format::found(&database).map_err(unreadable)?.ok_or_else(none)?;
             format::prepare(&database, path, now)?;
-            Ok((database, found))
+            let secret = format::secret(&database).map_err(unreadable)?;
+            let redone = redo(&database, &*disk, secret, u64::MAX).map_err(unreadable)?;
+            Ok((database, found, secret, redone))
         })?;
         let readers = Readers::new(Arc::clone(&disk));
-        Ok(Self { path: path.to_owned(), database, readers, disk, format, _lock: lock })
+        Ok(Self { path: path.to_owned(), database, readers, disk, format, secret, redone, _lock: lock })
     }
 }
 

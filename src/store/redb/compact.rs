@@ -7,8 +7,9 @@
 use ::redb::Error;
 
 use super::{
+    log::Passed,
     row::{Location, Row},
-    segments::{self, Passed, Record},
+    segments::{self, Record},
     work::Work,
 };
 use crate::{
@@ -33,7 +34,7 @@ impl Work<'_, '_> {
         let Some((number, segment, mut offset)) = going_on.or_else(|| self.log.sparse().map(|(number, segment)| (number, segment, 0)))
         else {
             // The next round looks again at what was being delivered in this one.
-            self.log.walk.at = None;
+            (self.log.walk.at, self.log.walk.until) = (None, None);
             self.log.walk.passed.retain(|_, passed| *passed == Passed::ForGood);
             return Ok(false);
         };
@@ -72,6 +73,7 @@ impl Work<'_, '_> {
     }
 
     fn move_all(&mut self, moves: Vec<Move>) -> Result<(), Error> {
+        // The copies are there before the row that names them, which the next sync may write first.
         let staged: Result<Vec<Location>, _> = moves.iter().map(|each| self.log.stage(&each.record)).collect();
         let staged = match staged.and_then(|staged| self.log.sync().map(|()| staged)) {
             Ok(staged) => staged,

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ::redb::{ReadTransaction, ReadableTable, StorageError, Table};
+use ::redb::{ReadTransaction, ReadableTable, StorageError};
 use prost::Message;
 
 use super::{
     row::{HISTORY, HourRow, META, ROUTES, RouteRow},
     shared::Shared,
+    tables::Tables,
 };
 use crate::{
     envelope::{Name, Timestamp},
@@ -66,17 +67,14 @@ impl Late {
     }
 
     /// Writes all of it.
-    pub(super) fn write(&mut self, table: &mut Table<'_, (u32, u32), &'static [u8]>) -> Result<(), ::redb::Error> {
+    pub(super) fn write(&mut self, tables: &mut Tables<'_>) -> Result<(), ::redb::Error> {
         while let Some((place, counts)) = self.0.pop_first() {
-            let mut moves = match table.get(place)? {
-                Some(bytes) => HourRow::decode(bytes.value()).map_err(corrupted)?.moves(),
-                None => Moves::default(),
-            };
+            let mut moves = tables.hour(place)?.map(HourRow::moves).unwrap_or_default();
             Event::ALL.into_iter().for_each(|event| moves.add(event, counts[event as usize]));
             if moves.is_empty() {
-                table.remove(place)?;
+                tables.remove_hour(place)?;
             } else {
-                table.insert(place, &*HourRow::new(moves).encode_to_vec())?;
+                tables.put_hour(place, HourRow::new(moves))?;
             }
         }
         Ok(())
@@ -84,10 +82,12 @@ impl Late {
 }
 
 /// Removes up to `most` rows of hours before `first`, oldest first. Returns how many.
-pub(super) fn forget(table: &mut Table<'_, (u32, u32), &'static [u8]>, first: u32, most: usize) -> Result<usize, ::redb::Error> {
+pub(super) fn forget(tables: &mut Tables<'_>, first: u32, most: usize) -> Result<usize, ::redb::Error> {
     let mut gone = 0;
-    while gone < most && table.first()?.is_some_and(|(place, _)| place.value().0 < first) {
-        table.pop_first()?;
+    while gone < most
+        && let Some(place) = tables.first_hour()?.filter(|place| place.0 < first)
+    {
+        tables.remove_hour(place)?;
         gone += 1;
     }
     Ok(gone)
@@ -128,6 +128,6 @@ pub(super) fn look(read: &ReadTransaction, from: u32) -> Result<History, ::redb:
     Ok(History { since: Timestamp::from_millis(since), hours: counts })
 }
 
-fn corrupted(error: impl ToString) -> StorageError {
+pub(super) fn corrupted(error: impl ToString) -> StorageError {
     StorageError::Corrupted(error.to_string())
 }

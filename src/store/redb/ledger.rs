@@ -95,6 +95,21 @@ impl Ledger {
         }
     }
 
+    /// Has a route agree with the requests that are `found` of it. What is missing was lost, and is booked as discarded; what is too much, as accepted. Whether there was either.
+    pub(super) fn agree(&mut self, route: u32, found: Totals) -> bool {
+        let totals = &mut self.routes[route as usize].totals;
+        let (says, is) = ([totals.queued, totals.delivering, totals.dead], [found.queued, found.delivering, found.dead]);
+        if says == is {
+            return false;
+        }
+        let (says, is) = (says.iter().sum::<u64>(), is.iter().sum::<u64>());
+        (totals.queued, totals.delivering, totals.dead) = (found.queued, found.delivering, found.dead);
+        totals.discarded += says.saturating_sub(is);
+        totals.accepted += is.saturating_sub(says);
+        self.touch(route);
+        true
+    }
+
     /// Takes back the booking of a request that was never acknowledged.
     pub(super) fn unbook(&mut self, row: &Row) {
         self.touch(row.route);

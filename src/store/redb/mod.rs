@@ -1,8 +1,9 @@
 //! The real engine: redb is the queue, payloads lie beside it.
 //!
-//! - [`row`]: what redb holds. `segments`: the payload files. `disk`: the seam to the file system.
+//! - [`row`]: what redb holds; `tables`: written, in one transaction. `segments`: the payload files; `log`: written. `disk`: the seam to the file system.
+//! - `journal`: what a batch changed, durable with its payloads; `checkpoint`: when redb has it too; `redo`: when it does not.
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts; `hours`: the same by the hour.
-//! - `writer`: the one thread that writes; `work`: the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
+//! - `writer`: the one thread that writes; `staging`, `work`: commands, and the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
 //! - `closed`: a store that nobody runs, looked at without changing it; `verify`: whether it is whole.
 //! - `moving`: whole requests out of a closed store and into an open one.
 //! - `open`: opening, recovery, and reopening after an error. `format`: files of older programs.
@@ -12,6 +13,7 @@
 
 mod ages;
 mod ahead;
+mod checkpoint;
 mod closed;
 mod command;
 mod compact;
@@ -19,15 +21,20 @@ mod disk;
 mod format;
 mod hours;
 mod index;
+mod journal;
 mod keys;
 mod ledger;
+mod log;
 mod moving;
 mod open;
 mod read;
+mod redo;
 mod row;
 mod segments;
 mod shared;
 mod shrink;
+mod staging;
+mod tables;
 mod verify;
 mod waiting;
 mod work;
@@ -48,12 +55,12 @@ use self::{
     command::{Append, ClaimedRows, Command, Dead, End, KeptFile, Reply, Settle, Step, StoredAnswer},
     disk::FileDisk,
     row::{Row, answer_name, body_name},
-    segments::{ReadError, Record as SegmentRecord},
+    segments::Record as SegmentRecord,
     shared::{Observer, Shared},
 };
 use super::{
-    Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, OpenError, Outcome, Page, Payload, Position, Record, Settings,
-    Spooler, Store, StoreError, StoreStatus, Turn, capacity::Reserved, payload::off_thread, records,
+    Answer, Appended, Claim, Claimed, Counts, Filter, History, NewRequest, OpenError, Outcome, Page, Payload, Record, Settings, Spooler,
+    Store, StoreError, StoreStatus, Turn, capacity::Reserved, payload::off_thread, records,
 };
 use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Timestamp};
 
@@ -183,7 +190,7 @@ impl RedbStore {
             let (shared, rows) = (Arc::clone(&self.shared), claim.rows().to_vec());
             held.push(claim);
             let got = rows.len();
-            let (whole, damaged) = off_thread(move || read_rows(&shared, &rows)).await?;
+            let (whole, damaged) = off_thread(move || read::claimed(&shared, &rows)).await?;
             claimed.extend(whole);
             for &(id, attempt) in &damaged {
                 self.set_aside(id, attempt, now).await?;
@@ -270,24 +277,6 @@ impl RedbStore {
 /// Bytes of a request that are not on the disk yet.
 fn unwritten(head: &[u8], payload: &Payload) -> u64 {
     head.len() as u64 + payload.as_memory().map_or(0, |bytes| bytes.len() as u64)
-}
-
-type ReadRows = (Vec<Claimed>, Vec<(RequestId, u32)>);
-
-/// Envelopes and bodies of claimed requests, and those whose bytes are damaged.
-fn read_rows(shared: &Shared, rows: &[(Position, Row)]) -> Result<ReadRows, StoreError> {
-    let (mut whole, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (_, row) in rows {
-        match shared.request(row) {
-            Ok((envelope, payload)) => {
-                whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures, trips: row.trips });
-            }
-            // A request that is being delivered keeps its bytes: where they are gone, something else took them.
-            Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
-            Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
-        }
-    }
-    Ok((whole, damaged))
 }
 
 impl Store for RedbStore {

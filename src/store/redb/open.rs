@@ -1,13 +1,13 @@
-//! Opening: read the rows, build from them what is in memory, put right what a crash left half done, sweep what nothing refers to.
+//! Opening: do again what the journal has, read the rows, build from them what is in memory, put right what a crash left half done, sweep what nothing refers to.
 //!
-//! No log is replayed: what no row refers to was never acknowledged. Bodies are not read.
+//! What no row refers to then was never acknowledged. Bodies are not read.
 
 use std::{
     collections::HashMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
 };
 
 use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError};
@@ -18,17 +18,23 @@ use tokio::sync::mpsc;
 use super::{
     disk::{AnyBackend, Disk},
     format,
+    hours::corrupted,
     index::Index,
     ledger::{Ledger, Published},
+    log::Log,
+    redo::redo,
     row::{IDS, REQUESTS, ROUTES, RouteRow, Row},
-    segments::{self, Log, Readers},
+    segments::{self, Readers},
     shared::{Health, Shared, Tuning},
     work::Work,
-    writer::Writer,
+    writer::{Durable, Writer},
 };
 use crate::{
     envelope::{Clock, DeadReason, OrderKey, RequestId, State, Timestamp},
-    store::{INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, Turns, capacity::Capacity, refusing::Refusing, wakes::Wakes},
+    store::{
+        INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, Totals, Turns, capacity::Capacity, refusing::Refusing,
+        wakes::Wakes,
+    },
 };
 
 /// Bytes that are read and written at once by [`rewrite`].
@@ -37,23 +43,21 @@ const REWRITTEN: u64 = 1024 * 1024;
 /// Opens what is on `disk`. The writer is not running yet.
 pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
     let path = settings.path.clone();
-    let (database, file) = guarded(&path, || {
+    let unreadable = |error: ::redb::Error| open_error(&path, error);
+    let (database, file, secret, redone) = guarded(&path, || {
         let (database, file) = open_database(&*disk, &tuning, &path)?;
         format::prepare(&database, &path, clock.now())?;
-        Ok((database, file))
+        let secret = format::secret(&database).map_err(unreadable)?;
+        let redone = redo(&database, &*disk, secret, u64::MAX).map_err(unreadable)?;
+        Ok((database, file, secret, redone))
     })?;
     let names = disk.list().map_err(|source| OpenError::Io { path: path.clone(), source })?;
-    let unreadable = |error: ::redb::Error| open_error(&path, error);
     let next = guarded(&path, || Ok(last_position(&database).map_err(unreadable)? + 1))?;
     let turns = Turns::new(next);
     let readers = Arc::new(Readers::new(Arc::clone(&disk)));
-    let next_segment = names.iter().filter_map(|name| segments::number(name)).max().unwrap_or(0) + 1;
-    let mut log = Log::new(Arc::clone(&disk), Arc::clone(&readers), tuning.segment_bytes, next_segment);
-    let loaded = guarded(&path, || Loaded::read(&database, &turns, &mut log, clock.now()).map_err(unreadable))?;
-    // The writing goes on in a new segment, so that what a crash left behind is never mixed with what comes.
-    if let Err(error) = readers.truncate(loaded.tail) {
-        tracing::warn!(%error, "the room that was reserved behind the last payload could not be given back");
-    }
+    let next_segment = names.iter().filter_map(|name| segments::number(name)).fold(redone.segment, u32::max) + 1;
+    let mut log = Log::new(&readers, tuning.segment_bytes, next_segment, secret, redone.sequence);
+    let mut loaded = guarded(&path, || Loaded::read(&database, &turns, &mut log, clock.now()).map_err(unreadable))?;
     turns.replace_stored(&loaded.pending);
     let capacity = Capacity::new(&settings);
     capacity.correct((0, 0), loaded.held);
@@ -83,6 +87,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         ledger: loaded.ledger,
         in_flight: HashMap::default(),
         database: Some(Arc::clone(&database)),
+        committed: redone.sequence,
         doubtful: Vec::new(),
         tried_at: None,
         unsure: false,
@@ -92,10 +97,16 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     };
     guarded(&path, || {
         let delivering = &loaded.delivering;
-        put_right(&mut writer, &database, |work| delivering.iter().try_for_each(|&(position, _)| interrupt(work, position)))
+        let found = std::mem::take(&mut loaded.found);
+        put_right(&mut writer, &database, &found, |work| delivering.iter().try_for_each(|&(position, _)| interrupt(work, position)))
             .map_err(unreadable)?;
+        // The writing goes on in a new segment, so that what a crash left behind is never mixed with what comes.
+        if let Err(error) = writer.shared.readers.truncate(loaded.tail) {
+            tracing::warn!(%error, "the room that was reserved behind the last payload could not be given back");
+        }
         sweep(&mut writer, &database, &names).map_err(unreadable)
     })?;
+    writer.shared.health.damaged.fetch_add(redone.lost, Relaxed);
     *writer.shared.database.write() = Some(database);
     let shared = Arc::clone(&writer.shared);
     writer.shared.turns.on_freed(on_freed(&shared));
@@ -126,6 +137,9 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         let (database, file) = open_database(&*shared.disk, &shared.tuning, &path)?;
         let database = Arc::new(database);
         format::prepare(&database, &path, shared.clock.now())?;
+        let secret = format::secret(&database).map_err(unreadable)?;
+        let redone = redo(&database, &*shared.disk, secret, writer.committed).map_err(unreadable)?;
+        shared.health.damaged.fetch_add(redone.lost, Relaxed);
         let was = shared.published.read().held();
         writer.log.forget_needs();
         let loaded = Loaded::read(&database, &shared.turns, &mut writer.log, shared.clock.now()).map_err(unreadable)?;
@@ -139,7 +153,8 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         let unknown: Vec<_> =
             loaded.delivering.iter().copied().filter(|(position, attempt)| writer.in_flight.get(position) != Some(attempt)).collect();
         let doubtful = std::mem::take(&mut writer.doubtful);
-        let undone = put_right(writer, &database, |work| {
+        writer.database = Some(Arc::clone(&database));
+        let undone = put_right(writer, &database, &loaded.found, |work| {
             doubtful.iter().try_for_each(|&position| work.undo_append(position))?;
             let now = work.shared.clock.now();
             unknown.iter().try_for_each(|&(position, attempt)| work.unclaim(position, attempt, now))
@@ -150,21 +165,34 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         undone.map_err(unreadable)?;
         // What ended while the index was built was told to the one before.
         loaded.pending.keys().for_each(|&key| drop(shared.index.lock().freed(OrderKey::from_u64(key))));
-        *shared.database.write() = Some(Arc::clone(&database));
-        (writer.database, writer.file) = (Some(database), Some(file));
+        *shared.database.write() = Some(database);
+        writer.file = Some(file);
         Ok(())
     });
     result.map_err(StoreError::failed)
 }
 
-/// Changes what is not as it should be, in one transaction.
+/// Changes what is not as it should be, in one transaction, and has both commits that redb may go back to contain all that there is.
 fn put_right(
     writer: &mut Writer,
     database: &Database,
+    found: &[Totals],
     change: impl FnOnce(&mut Work<'_, '_>) -> Result<(), ::redb::Error>,
 ) -> Result<(), ::redb::Error> {
     writer.ledger.touch_all();
-    let (after, ()) = writer.transact(database, change)?;
+    let (after, ()) = writer.transact(database, Durable::ByItself, |work| {
+        for (route, &found) in (0..).zip(found) {
+            if work.ledger.agree(route, found) {
+                tracing::error!(route, "the counters did not agree with the requests that are there; they do now");
+                work.after.changed = true;
+            }
+        }
+        change(work)
+    })?;
+    if !after.changed {
+        writer.checkpoint()?;
+        writer.checkpoint()?;
+    }
     writer.finish(after, Vec::new());
     Ok(())
 }
@@ -195,6 +223,8 @@ struct Loaded {
     held: (u64, u64),
     /// The last segment that is needed, and up to where.
     tail: (u32, u64),
+    /// Requests of each route.
+    found: Vec<Totals>,
 }
 
 impl Loaded {
@@ -207,21 +237,22 @@ impl Loaded {
             delivering: Vec::new(),
             held: (0, 0),
             tail: (0, 0),
+            found: Vec::new(),
         };
-        let mut routes = 0;
         for entry in read.open_table(ROUTES)?.iter()? {
             let (_, bytes) = entry?;
             let row = RouteRow::decode(bytes.value()).map_err(corrupted)?;
             let (backend, route) = loaded.ledger.add(&row);
             loaded.index.add_route(&backend, &route);
-            routes += 1;
+            loaded.found.push(Totals::default());
         }
         for entry in read.open_table(REQUESTS)?.iter()? {
             let (position, bytes) = entry?;
             let row = Row::decode(bytes.value()).map_err(corrupted)?;
-            if row.route >= routes {
+            let Some(found) = loaded.found.get_mut(row.route as usize) else {
                 return Err(corrupted("a request has no route").into());
-            }
+            };
+            *found.of(row.state()) += 1;
             loaded.add(position.value(), &row, log);
         }
         Ok(loaded)
@@ -302,10 +333,6 @@ fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(
     }
     writer.remove(&orphans);
     Ok(())
-}
-
-fn corrupted(error: impl ToString) -> StorageError {
-    StorageError::Corrupted(error.to_string())
 }
 
 pub(super) fn open_error(path: &Path, error: ::redb::Error) -> OpenError {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     envelope::{Delivery, Envelope, OrderKey, Reason, RequestId, State, Timestamp},
-    store::{Answer, Filter, Page, Payload, Position, Record, StoreError, payload::FileBody, records},
+    store::{Answer, Claimed, Filter, Page, Payload, Position, Record, StoreError, payload::FileBody, records},
 };
 
 /// How often a look is begun anew because what it found was moved meanwhile. Each request is moved a few times in its life.
@@ -45,6 +45,24 @@ impl Readers {
         let file = self.disk().open_body(&name()).map_err(failed)?;
         Ok(Payload::from_file(FileBody { file, len: stored.len, crc: stored.crc, owner: Some(id) }))
     }
+}
+
+pub(super) type ReadRows = (Vec<Claimed>, Vec<(RequestId, u32)>);
+
+/// Envelopes and bodies of claimed requests, and those whose bytes are damaged.
+pub(super) fn claimed(shared: &Shared, rows: &[(Position, Row)]) -> Result<ReadRows, StoreError> {
+    let (mut whole, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (_, row) in rows {
+        match shared.request(row) {
+            Ok((envelope, payload)) => {
+                whole.push(Claimed { envelope, payload, attempt: row.attempts, failures: row.failures, trips: row.trips });
+            }
+            // A request that is being delivered keeps its bytes: where they are gone, something else took them.
+            Err(ReadError::Damaged | ReadError::Gone) => damaged.push((row.id(), row.attempts)),
+            Err(ReadError::Io(error)) => return Err(StoreError::failed(error)),
+        }
+    }
+    Ok((whole, damaged))
 }
 
 impl Shared {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! table     key                        value
-//! meta      name                       number: "format" is the version of all of this, "history_since" the moment from which on hours are counted
+//! meta      name                       number: "format" is the version of all of this, "history_since" the moment from which on hours are counted,
+//!                                      "journal" the secret of the store (see journal), "journal_*" the place up to which this contains it (see checkpoint)
 //! routes    number of the route        RouteRow: its names, its exact totals, and its latest hour
 //! requests  position (see turns)       Row
 //! ids       request id, as a number    position
 //! history   hour from 1970, route      HourRow: what happened in an hour before the route's latest
 //! ```
-//! Formats: 1 had no history; see `format`.
+//! Formats: 1 had no history, 2 no journal; see `format`.
 //! Rows are keyed by position and not by identity, so that they are appended at the end of their tree and read back in order.
 
 use ::redb::TableDefinition;
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// The newest format that this program reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ROUTES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("routes");

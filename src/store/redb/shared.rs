@@ -39,6 +39,8 @@ pub struct Tuning {
     pub cache_bytes: usize,
     /// Bytes of redb's file up to which it is never worth making it shorter.
     pub database_bytes: u64,
+    /// Time after which the database is to contain durably what the journal has: a crash leaves no more of it to be done again.
+    pub checkpoint_every: Duration,
     /// Least time between two times that redb's file is made shorter.
     pub shrink_every: Duration,
     /// Bytes of a body that are kept in memory while it arrives.
@@ -61,6 +63,7 @@ impl Default for Tuning {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             database_bytes: 8 * 1024 * 1024,
+            checkpoint_every: Duration::from_secs(1),
             shrink_every: Duration::from_secs(10),
             spool_threshold: Spooler::THRESHOLD,
             spool_memory: Spooler::BUDGET,

@@ -21,6 +21,10 @@ impl Writer {
         if self.shrunk.is_some_and(|(at, _)| at.elapsed() < self.shared.tuning.shrink_every) || !self.is_too_long().unwrap_or(false) {
             return;
         }
+        // What redb commits as it compacts is then where the journal goes on.
+        if let Err(error) = self.checkpoint() {
+            return self.fail(error.to_string().into());
+        }
         let shared = Arc::clone(&self.shared);
         let mut readers = shared.database.write();
         *readers = None;
@@ -42,6 +46,11 @@ impl Writer {
                 }
                 *readers = Some(Arc::clone(&database));
                 self.database = Some(database);
+                drop(readers);
+                // redb does not go back behind a compaction, so there is to be a commit after it.
+                if let Err(error) = self.checkpoint() {
+                    self.fail(error.to_string().into());
+                }
             }
             Err(error) => {
                 drop(readers);

@@ -1,17 +1,17 @@
 //! The verbs, inside one write transaction. The index follows at once, so that each verb sees what those before it did; what is seen
 //! from outside the writer thread follows after the commit, by [`After`].
 
-use ::redb::{ReadableTable, StorageError, Table, WriteTransaction};
-use prost::Message;
+use ::redb::StorageError;
 
 use super::{
     ages::{Ages, Class},
     command::{Append, Claim, Dead, End, Settle, Step},
     hours,
     ledger::Ledger,
-    row::{HISTORY, IDS, Location, REQUESTS, ROUTES, Row, id_key},
-    segments::Log,
+    log::Log,
+    row::{Location, Row},
     shared::Shared,
+    tables::Tables,
 };
 use crate::{
     envelope::{DeadReason, Name, OrderKey, RequestId, State, Timestamp},
@@ -20,34 +20,6 @@ use crate::{
 
 /// A verb's result: refused is its own affair, broken is everybody's.
 pub(super) type Verb<T> = Result<Result<T, StoreError>, ::redb::Error>;
-
-pub(super) struct Tables<'t> {
-    pub(super) requests: Table<'t, u64, &'static [u8]>,
-    ids: Table<'t, u128, u64>,
-    routes: Table<'t, u32, &'static [u8]>,
-    history: Table<'t, (u32, u32), &'static [u8]>,
-}
-
-impl<'t> Tables<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::Error> {
-        Ok(Self {
-            requests: transaction.open_table(REQUESTS)?,
-            ids: transaction.open_table(IDS)?,
-            routes: transaction.open_table(ROUTES)?,
-            history: transaction.open_table(HISTORY)?,
-        })
-    }
-
-    pub(super) fn row(&self, position: Position) -> Result<Option<Row>, ::redb::Error> {
-        let Some(bytes) = self.requests.get(position)? else { return Ok(None) };
-        Ok(Row::decode(bytes.value()).inspect_err(|error| tracing::error!(position, %error, "a row of the queue cannot be read")).ok())
-    }
-
-    pub(super) fn find(&self, id: RequestId) -> Result<Option<(Position, Row)>, ::redb::Error> {
-        let Some(position) = self.ids.get(id_key(id))?.map(|position| position.value()) else { return Ok(None) };
-        Ok(self.row(position)?.map(|row| (position, row)))
-    }
-}
 
 /// What is to be done once it is committed.
 #[derive(Debug, Default)]
@@ -72,8 +44,6 @@ pub(super) struct Work<'t, 'w> {
     pub(super) log: &'w mut Log,
     pub(super) ledger: &'w mut Ledger,
     pub(super) after: After,
-    /// Room for one encoded row.
-    pub(super) scratch: Vec<u8>,
 }
 
 impl Work<'_, '_> {
@@ -82,7 +52,7 @@ impl Work<'_, '_> {
             return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
         };
         let (id, position) = (append.row.id(), append.turn.position());
-        if !self.claim_id(id, position)? {
+        if !self.tables.claim_id(id, position)? {
             return Ok(Err(StoreError::failed(format_args!("there is a request {id} already"))));
         }
         append.row.route = route;
@@ -100,15 +70,6 @@ impl Work<'_, '_> {
             self.shared.index.lock().add_route(backend, route);
         }
         Some(number)
-    }
-
-    /// Has an identity lead to a position. False where it leads to another.
-    pub(super) fn claim_id(&mut self, id: RequestId, position: Position) -> Result<bool, ::redb::Error> {
-        let existing = self.tables.ids.insert(id_key(id), position)?.map(|existing| existing.value());
-        if let Some(existing) = existing {
-            self.tables.ids.insert(id_key(id), existing)?;
-        }
-        Ok(existing.is_none())
     }
 
     pub(super) fn claim(&mut self, claim: &Claim) -> Result<Vec<(Position, Row)>, ::redb::Error> {
@@ -267,9 +228,8 @@ impl Work<'_, '_> {
     ) -> Result<(Vec<(Position, Row)>, Option<Timestamp>), ::redb::Error> {
         let mut found = Vec::new();
         let mut earliest: Option<Timestamp> = None;
-        for entry in self.tables.requests.range(positions)? {
-            let (position, bytes) = entry?;
-            let Ok(row) = Row::decode(bytes.value()) else { continue };
+        for entry in self.tables.rows(positions)? {
+            let Some((position, row)) = entry? else { continue };
             let moment = if class == Class::Expires { row.expires_at() } else { row.changed_at() };
             if Class::of(row.state()) != Some(class) || Ages::second(moment) != second {
                 continue;
@@ -277,7 +237,7 @@ impl Work<'_, '_> {
             if moment > until {
                 earliest = Some(earliest.map_or(moment, |earliest| earliest.min(moment)));
             } else {
-                found.push((position.value(), row));
+                found.push((position, row));
                 if found.len() == most {
                     break;
                 }
@@ -314,7 +274,7 @@ impl Work<'_, '_> {
     /// Forgets hours that have been kept long enough. Whether there are more.
     fn forget_hours(&mut self, now: Timestamp) -> Result<bool, ::redb::Error> {
         let (first, step) = (history::first_kept(now), self.shared.tuning.step);
-        let gone = hours::forget(&mut self.tables.history, first, step)?;
+        let gone = hours::forget(&mut self.tables, first, step)?;
         self.after.changed |= self.ledger.forget_hours(first) || gone > 0;
         Ok(gone == step)
     }
@@ -331,18 +291,10 @@ impl Work<'_, '_> {
     fn write(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) -> Result<(), ::redb::Error> {
         self.after.changed = true;
         match (before, after) {
-            (_, Some(row)) => {
-                self.scratch.clear();
-                row.encode_raw(&mut self.scratch);
-                self.tables.requests.insert(position, &*self.scratch)?;
-            }
-            (Some(row), None) => {
-                self.tables.requests.remove(position)?;
-                self.tables.ids.remove(id_key(row.id()))?;
-            }
-            (None, None) => {}
+            (_, Some(row)) => self.tables.put(position, row, before.is_none()),
+            (Some(row), None) => self.tables.remove(position, row.id()),
+            (None, None) => Ok(()),
         }
-        Ok(())
     }
 
     fn follow(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) {
@@ -379,9 +331,9 @@ impl Work<'_, '_> {
 
     pub(super) fn write_ledger(&mut self) -> Result<(), ::redb::Error> {
         for (number, row) in self.ledger.changed() {
-            self.tables.routes.insert(number, &*row.encode_to_vec())?;
+            self.tables.put_route(number, &row)?;
         }
-        self.ledger.late.write(&mut self.tables.history)
+        self.ledger.late.write(&mut self.tables)
     }
 }
 

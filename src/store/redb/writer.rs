@@ -1,34 +1,31 @@
 //! The one thread that writes: group commit without a timer.
 //!
-//! It takes all that waits in its channel, writes the payloads, syncs them, does everything in one redb transaction, and answers all. What comes meanwhile is the next
-//! batch. When the database fails, everybody in the batch is told; then the database is reopened and all that is in memory is read from it anew,
-//! so that memory is never ahead of the disk.
+//! It takes all that waits in its channel, does everything in one redb transaction, writes the payloads and what was changed into the log, syncs that, commits the
+//! transaction to memory, and answers all. What comes meanwhile is the next batch. redb's own file follows by [checkpoints](super::checkpoint). When log or
+//! database fail, everybody in the batch is told; then the database is reopened and all that is in memory is read from it anew, so that memory is never ahead of the disk.
 
 use std::{
     collections::HashMap,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
-use ::redb::{Database, StorageBackend};
+use ::redb::{Database, Durability, StorageBackend, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    command::{Command, End, Settle},
+    command::Command,
     ledger::Ledger,
+    log::Log,
     open,
-    row::Location,
-    segments::{Log, Record},
     shared::Shared,
+    staging::{StageError, apply, stage},
+    tables::Tables,
     waiting::{Waiting, refuse},
-    work::{After, Tables, Work},
+    work::{After, Work},
 };
-use crate::{
-    envelope::RequestId,
-    store::{Position, StoreError},
-};
+use crate::store::Position;
 
 /// Most commands of one batch: a bound on what a failure can take with it, and on the memory of a batch.
 const BATCH: usize = 1024;
@@ -44,6 +41,8 @@ pub(super) struct Writer {
     pub(super) in_flight: HashMap<Position, u32, ahash::RandomState>,
     /// None after a failure.
     pub(super) database: Option<Arc<Database>>,
+    /// The last frame of the journal whose batch was committed. Those after it, if any, are void.
+    pub(super) committed: u64,
     /// Requests of a failed commit: nobody was told of them, and yet they may be there.
     pub(super) doubtful: Vec<Position>,
     pub(super) tried_at: Option<Instant>,
@@ -57,11 +56,13 @@ pub(super) struct Writer {
     pub(super) shrunk: Option<(Instant, u64)>,
 }
 
-/// Where the bytes of a command were put.
-#[derive(Default)]
-struct Staged {
-    own: Option<Location>,
-    head: Option<Location>,
+/// What makes a transaction last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Its frame in the journal.
+    ByJournal,
+    /// Its own commit.
+    ByItself,
 }
 
 impl Writer {
@@ -74,6 +75,7 @@ impl Writer {
         }
         self.shared.health.closed.store(true, Relaxed);
         commands.close();
+        self.close();
         *self.shared.database.write() = None;
         let shared = Arc::clone(&self.shared);
         shared.disk.release();
@@ -97,11 +99,12 @@ impl Writer {
         // A panic of redb on bytes that it did not write is a failure of the disk, not the end of the store.
         let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let result = self.commit(batch);
-            if prunes && result.is_ok() {
+            self.commit(batch)?;
+            self.checkpoint_if_due()?;
+            if prunes {
                 self.shrink();
             }
-            result
+            Ok::<_, ::redb::Error>(())
         }));
         match done {
             Ok(Ok(())) => return closing,
@@ -113,6 +116,17 @@ impl Writer {
         }
         batch.drain(..).for_each(|command| refuse(command, "the store failed"));
         closing
+    }
+
+    /// Leaves nothing to be done again at the next opening.
+    fn close(&mut self) {
+        let ahead = self.database.is_some() && self.log.is_ahead();
+        let done = ahead.then(|| catch_unwind(AssertUnwindSafe(|| self.checkpoint())));
+        match done {
+            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => tracing::warn!(%error, "the database could not be brought up to the journal; the next start does it"),
+            Some(Err(_)) => self.abandon(),
+        }
     }
 
     pub(super) fn fail(&mut self, why: Arc<str>) {
@@ -178,7 +192,7 @@ impl Writer {
         self.doubtful.extend(batch.iter().filter_map(Command::adds));
         let mut waiting = Vec::with_capacity(batch.len());
         let begun = Instant::now();
-        let result = self.transact(&database, |work| {
+        let result = self.transact(&database, Durable::ByJournal, |work| {
             work.shared.index.lock().advance(now);
             let staged = stage(work, batch);
             for &(position, attempt) in &returned {
@@ -187,7 +201,10 @@ impl Writer {
             let (staged, no_payload) = match staged {
                 Ok(staged) => (staged, None),
                 Err(StageError::Database(error)) => return Err(error),
-                Err(StageError::Log(error)) => (Vec::new(), Some(error)),
+                Err(StageError::Log(error)) => {
+                    work.log.forget_staged();
+                    (Vec::new(), Some(error))
+                }
             };
             let mut staged = staged.into_iter();
             for command in batch.drain(..) {
@@ -220,27 +237,35 @@ impl Writer {
         }
     }
 
-    /// Does `verbs` in one durable transaction. Should they change nothing, nothing is written.
+    /// Does `verbs` in one transaction, which is durable then. Should they change nothing, nothing is written.
     pub(super) fn transact<T>(
         &mut self,
         database: &Database,
+        durable: Durable,
         verbs: impl FnOnce(&mut Work<'_, '_>) -> Result<T, ::redb::Error>,
     ) -> Result<(After, T), ::redb::Error> {
-        let transaction = database.begin_write()?;
-        let (after, result) = {
+        let mut transaction = database.begin_write()?;
+        let (after, result, changes) = {
             let Self { shared, log, ledger, .. } = &mut *self;
             let tables = Tables::open(&transaction)?;
-            let mut work = Work { tables, shared, log, ledger, after: After::default(), scratch: Vec::with_capacity(256) };
+            let mut work = Work { tables, shared, log, ledger, after: After::default() };
             let result = verbs(&mut work)?;
             work.write_ledger()?;
-            (work.after, result)
+            (work.after, result, work.tables.into_changes())
         };
-        if after.changed {
-            transaction.commit().inspect_err(|_| self.unsure = true)?;
-            self.shared.health.commits.fetch_add(1, Relaxed);
-        } else {
+        if !after.changed {
             transaction.abort()?;
+            return Ok((after, result));
         }
+        if durable == Durable::ByJournal && self.log.seal(changes).map_err(StorageError::Io)? {
+            transaction.set_durability(Durability::None).map_err(|error| StorageError::Corrupted(error.to_string()))?;
+            transaction.commit().inspect_err(|_| self.unsure = true)?;
+        } else {
+            self.checkpoint_with(transaction)?;
+            self.checkpoint()?;
+        }
+        self.committed = self.log.sequence();
+        self.shared.health.commits.fetch_add(1, Relaxed);
         Ok((after, result))
     }
 
@@ -306,86 +331,4 @@ impl Writer {
             }
         }
     }
-}
-
-enum StageError {
-    Database(::redb::Error),
-    Log(Arc<str>),
-}
-
-impl From<io::Error> for StageError {
-    fn from(error: io::Error) -> Self {
-        Self::Log(error.to_string().into())
-    }
-}
-
-/// Writes and syncs the bytes of a batch, before anything refers to them.
-fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, StageError> {
-    let mut all = Vec::with_capacity(batch.len());
-    for command in batch {
-        let mut staged = Staged::default();
-        match command {
-            Command::Append(append, _) => staged.own = Some(work.log.stage(&append.record)?),
-            Command::Import(import, _) => {
-                staged.own = Some(work.log.stage(&import.record)?);
-                staged.head = import.answer.as_ref().map(|answer| work.log.stage(&answer.record)).transpose()?;
-            }
-            Command::Settle(Settle { id, end, answer, .. }, _) => {
-                if let Some(answer) = answer {
-                    staged.own = Some(work.log.stage(&answer.record)?);
-                }
-                if matches!(end, End::Delivered) {
-                    staged.head = stage_head(work, *id)?;
-                }
-            }
-            Command::Cancel(id, ..) => staged.head = stage_head(work, *id)?,
-            _ => {}
-        }
-        all.push(staged);
-    }
-    work.log.sync()?;
-    Ok(all)
-}
-
-/// The head of a request whose body is let go, in a record of its own, so that the segment of the body can go too.
-fn stage_head(work: &mut Work<'_, '_>, id: RequestId) -> Result<Option<Location>, StageError> {
-    let Some((_, row)) = work.tables.find(id).map_err(StageError::Database)? else { return Ok(None) };
-    if row.request.body == 0 {
-        return Ok(None);
-    }
-    // A damaged head stays where it is, to be found damaged by whoever asks.
-    let Ok(head) = work.shared.readers.head(id, row.request) else { return Ok(None) };
-    let Some(record) = Record::new(id, &head, &[]) else { return Ok(None) };
-    Ok(Some(work.log.stage(&record)?))
-}
-
-fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload: Option<&str>) -> Result<Option<Waiting>, ::redb::Error> {
-    Ok(Some(match command {
-        Command::Append(mut append, reply) => {
-            let result = match staged.own {
-                Some(at) => work.append(&mut append, at)?,
-                None => Err(StoreError::failed(no_payload.unwrap_or("its payload was not written"))),
-            };
-            Waiting::Append(append, reply, result)
-        }
-        Command::Import(mut import, reply) => {
-            let result = match staged.own {
-                Some(at) => work.import(&mut import, at, staged.head)?,
-                None => Err(StoreError::failed(no_payload.unwrap_or("its payload was not written"))),
-            };
-            Waiting::Import(import, reply, result)
-        }
-        Command::Claim(claim, reply) => Waiting::Claim(reply, work.claim(&claim)?),
-        Command::Settle(mut settle, reply) => {
-            let result = work.settle(&mut settle, staged.own, staged.head)?;
-            let file = settle.answer.and_then(|answer| answer.file).filter(|_| staged.own.is_some());
-            Waiting::Done(reply, result, file)
-        }
-        Command::Cancel(id, at, reply) => Waiting::Done(reply, work.cancel(id, at, staged.head)?, None),
-        Command::Redrive(dead, reply) => Waiting::Step(reply, work.redrive(&dead)?),
-        Command::Discard(dead, reply) => Waiting::Step(reply, work.discard(&dead)?),
-        Command::Prune(now, reply) => Waiting::Step(reply, work.prune(now)?),
-        Command::Close(reply) => Waiting::Close(reply),
-        Command::Nudge => return Ok(None),
-    }))
 }

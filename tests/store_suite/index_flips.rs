@@ -1,0 +1,85 @@
+//! Bits that flip in the file of redb: nothing that was acknowledged is lost without a word.
+
+use std::{ops::Range, time::Duration};
+
+use forebay::{
+    envelope::{RequestId, State},
+    store::{OpenError, Store, Totals},
+};
+
+use crate::{
+    disk::{Fail, FakeDisk},
+    faults::{Bench, drain},
+    rig::delivered,
+};
+
+/// What was acknowledged.
+struct Told {
+    states: Vec<(RequestId, State)>,
+    totals: Totals,
+}
+
+/// Requests in several states.
+async fn some(bench: &Bench) -> Told {
+    let mut states = Vec::new();
+    for i in 0..12 {
+        states.push((bench.put(&[i; 300]).await.unwrap(), State::Queued));
+    }
+    for (id, attempt) in bench.claim(6).await.unwrap() {
+        bench.store.settle(id, attempt, bench.now(), delivered(b"yes")).await.unwrap();
+    }
+    bench.store.cancel(states[11].0, bench.now()).await.unwrap();
+    states[..6].iter_mut().for_each(|(_, state)| *state = State::Delivered);
+    states[11].1 = State::Cancelled;
+    Told { states, totals: Totals { accepted: 12, queued: 5, delivered: 6, cancelled: 1, ..Totals::default() } }
+}
+
+/// What a kill leaves, as often as it is asked for.
+fn copy(killed: &FakeDisk) -> FakeDisk {
+    let copy = killed.kill();
+    [killed, &copy].into_iter().for_each(|disk| disk.fail(Fail::Never));
+    copy
+}
+
+/// Opens a store with one bit flipped. False where the start is refused with a word; all is there where it is not.
+async fn is_opened(killed: &FakeDisk, told: &Told, offset: usize, bit: u8) -> bool {
+    let disk = copy(killed);
+    disk.flip_database(offset, bit);
+    let bench = match Bench::new().try_restart(disk) {
+        Ok(bench) => bench,
+        Err(OpenError::Unreadable { .. } | OpenError::Io { .. }) => return false,
+        Err(error) => panic!("bit {bit} at {offset}: {error}"),
+    };
+    for &(id, state) in &told.states {
+        assert_eq!(bench.state(id).await, Some(state), "bit {bit} at {offset}");
+    }
+    assert_eq!(bench.totals(), told.totals, "bit {bit} at {offset}");
+    assert_eq!(bench.store.status().damaged, 0, "bit {bit} at {offset}");
+    drain(&bench).await;
+    true
+}
+
+/// Bytes of the first page that mean anything.
+const FIRST_PAGE: usize = 320;
+
+/// Those that say what kind of file it is and what shape it has. redb has them once; where they are wrong, it refuses the file.
+const SAYS_WHAT_IT_IS: [Range<usize>; 4] = [0..9, 12..24, 64..65, 192..193];
+
+#[tokio::test]
+async fn a_bit_that_flips_in_the_first_page_before_a_kill_loses_nothing() {
+    for (every, shrinks) in [(Duration::MAX, false), (Duration::ZERO, false), (Duration::ZERO, true)] {
+        let bench = Bench::with(|_, tuning| {
+            tuning.checkpoint_every = every;
+            tuning.database_bytes = if shrinks { 0 } else { u64::MAX };
+        });
+        let told = some(&bench).await;
+        // After the second, all that follows the answer to the first has been done.
+        bench.tidied().await;
+        bench.tidied().await;
+        let killed = bench.disk.kill();
+        for offset in 0..FIRST_PAGE {
+            let is_opened = is_opened(&killed, &told, offset, (offset % 8) as u8).await;
+            assert!(is_opened || SAYS_WHAT_IT_IS.iter().any(|bytes| bytes.contains(&offset)), "{offset}");
+        }
+    }
+}
