@@ -9,6 +9,8 @@
 //! [`replay`] takes it out again when the backend can take it: it asks the same health for a seat, claims the request (durably, before the first
 //! byte is sent), sends it through [`backend`], and settles what became of it.
 //!
+//! Both speak HTTP/1.1 by [`http1`].
+//!
 //! [`admin`] lets operators see and steer all of this, [`config`] says what is to be, and [`app`] joins the rooms.
 
 pub mod admin;
@@ -18,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod envelope;
 pub mod health;
+pub mod http1;
 pub mod proxy;
 pub mod replay;
 pub mod shutdown;

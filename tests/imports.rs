@@ -2,9 +2,9 @@
 //! read, tested and replaced by itself.
 //!
 //! ```text
-//! main ─► cli ─► app ─► config ─► admin ─┬► proxy ──┬─► store ───┬─► envelope
-//!                                        └► replay ─┼─► backend ─┤
-//!                                                   └─► health ──┘      everybody but envelope ─► telemetry ─► envelope
+//! main ─► cli ─► app ─► config ─► admin ─┬► proxy ──┬─► store ──────────────┬─► envelope
+//!                                        └► replay ─┼─► backend ─► http1 ───┤
+//!                                                   └─► health ─────────────┘      everybody but these two ─► telemetry ─► envelope
 //! ```
 //!
 //! `shutdown` is for those who run something until it is time to stop.
@@ -22,10 +22,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["envelope"]),
     ("shutdown", &["telemetry"]),
     ("store", &["envelope", "telemetry"]),
-    ("backend", &["envelope", "telemetry"]),
+    ("http1", &["envelope"]),
+    ("backend", &["envelope", "telemetry", "http1"]),
     ("health", &["envelope", "telemetry"]),
-    ("proxy", &["envelope", "telemetry", "shutdown", "store", "backend", "health"]),
-    ("replay", &["envelope", "telemetry", "shutdown", "store", "backend", "health"]),
+    ("proxy", &["envelope", "telemetry", "shutdown", "store", "http1", "backend", "health"]),
+    ("replay", &["envelope", "telemetry", "shutdown", "store", "http1", "backend", "health"]),
     ("admin", &["envelope", "telemetry", "shutdown", "store", "backend", "health", "proxy", "replay"]),
     ("config", &["envelope", "telemetry", "store", "backend", "health", "proxy", "replay", "admin"]),
     ("app", &["envelope", "telemetry", "shutdown", "store", "backend", "health", "proxy", "replay", "admin", "config"]),

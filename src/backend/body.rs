@@ -17,13 +17,17 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
     ErrorKind,
     balance::Load,
-    pool::{Connection, Shelf},
+    pool::{Shelf, Stream},
+    socket::Socket,
+};
+use crate::http1::{
+    client::{Answer, Left},
+    server,
 };
 
 /// Why a body on its way to a backend ended early.
@@ -31,13 +35,48 @@ use super::{
 pub enum BodyError {
     /// The client's connection broke, or what it sent is malformed.
     #[error("the client's body ended early: {0}")]
-    Client(#[source] hyper::Error),
+    Client(#[source] Box<dyn Error + Send + Sync>),
     /// The client sent more than is allowed.
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),
     /// Where it is kept could not be read.
     #[error("the body could not be read: {0}")]
     Source(#[source] io::Error),
+}
+
+/// The body of a client's request as it comes.
+#[derive(Debug)]
+pub enum Incoming {
+    /// By HTTP/1.1.
+    Http1(server::Incoming),
+    /// By HTTP/2.
+    Http2(hyper::body::Incoming),
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Client(error.into())),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Client(error.into())),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// A body on its way to a backend.
@@ -137,7 +176,7 @@ impl Body for RequestBody {
                 // The end of a body of known length is not asked for.
                 pace.moved(frame.is_none() || incoming.is_end_stream());
                 let Some(frame) = frame else { return Poll::Ready(None) };
-                let frame = frame.map_err(BodyError::Client)?;
+                let frame = frame?;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match left.checked_sub(length) {
                     Some(rest) => *left = rest,
@@ -230,61 +269,104 @@ pub(super) async fn with_response_timeout<F: Future>(
     .await
 }
 
-/// What a failed exchange was, from the error that hyper gives.
-pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref() {
-            Some(BodyError::TooLarge(_)) => return ErrorKind::RequestTooLarge,
-            Some(BodyError::Client(_) | BodyError::Source(_)) => return ErrorKind::RequestBody,
-            None => {}
-        }
-        cause = error.source();
+/// What the failure of a request's body was.
+pub(super) fn kind_of(error: &BodyError) -> ErrorKind {
+    match error {
+        BodyError::TooLarge(_) => ErrorKind::RequestTooLarge,
+        BodyError::Client(_) | BodyError::Source(_) => ErrorKind::RequestBody,
     }
-    if error.is_parse() { ErrorKind::BadResponse } else { ErrorKind::Reset }
 }
 
 /// A body on its way from a backend. Its end gives the connection back to the pool; dropping it early closes the connection.
 #[derive(Debug)]
 pub struct ResponseBody {
-    incoming: Incoming,
-    lease: Option<(Connection, Arc<Shelf>)>,
+    source: Source,
     /// Counts the request at its server until the body has ended.
     load: Option<Load>,
 }
 
+/// Where the body of an answer comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Http1(Box<Lease>),
+    Http2 {
+        incoming: hyper::body::Incoming,
+        _stream: Stream,
+    },
+    /// It is over.
+    Over,
+}
+
+/// A connection of HTTP/1.1 while an answer is read from it, and where it goes afterwards.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) answer: Answer<Socket, RequestBody>,
+    pub(super) shelf: Arc<Shelf>,
+    /// Time that it may lie idle.
+    pub(super) keep: Duration,
+    /// For what is left to be sent of the request when its answer has ended.
+    pub(super) timeout: Duration,
+    pub(super) pace: Option<Arc<Pace>>,
+}
+
+impl Lease {
+    /// The answer has been read.
+    fn end(self) {
+        let Self { answer, shelf, keep, timeout, pace } = self;
+        match answer.left() {
+            Left::Connection(connection) => shelf.give_back(connection, keep),
+            Left::Request(mut answer) => {
+                // The answer came early, and the server may still want the rest.
+                tokio::spawn(async move {
+                    let rest = with_response_timeout(poll_fn(|cx| answer.poll_rest(cx)), timeout, pace).await;
+                    if rest.is_ok()
+                        && let Left::Connection(connection) = answer.left()
+                    {
+                        shelf.give_back(connection, keep);
+                    }
+                });
+            }
+            Left::Nothing => {}
+        }
+    }
+}
+
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, connection: Connection, shelf: Arc<Shelf>, load: Load) -> Self {
-        let mut body = Self { incoming, lease: Some((connection, shelf)), load: Some(load) };
-        if body.incoming.is_end_stream() {
+    pub(super) fn new(source: Source, load: Load) -> Self {
+        let mut body = Self { source, load: Some(load) };
+        if body.is_end_stream() {
             body.ended();
         }
         body
     }
 
-    /// What follows a 101 is no body of HTTP. The connection is not used again, and the request counts until this is dropped.
-    pub(super) fn switched(incoming: Incoming, load: Load) -> Self {
-        Self { incoming, lease: None, load: Some(load) }
+    /// What follows a 101 is no body of HTTP. The request counts until this is dropped.
+    pub(super) fn switched(load: Load) -> Self {
+        Self { source: Source::Over, load: Some(load) }
     }
 
     fn ended(&mut self) {
         self.load = None;
-        if let Some((connection, shelf)) = self.lease.take() {
-            shelf.give_back(connection);
+        if let Source::Http1(lease) = std::mem::replace(&mut self.source, Source::Over) {
+            lease.end();
         }
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let frame = match &mut self.source {
+            Source::Http1(lease) => ready!(lease.answer.poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
+            Source::Http2 { incoming, .. } => ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
+            Source::Over => None,
+        };
         match &frame {
-            Some(Ok(_)) if !self.incoming.is_end_stream() => {}
+            Some(Ok(_)) if !self.is_end_stream() => {}
             Some(Err(_)) => {
-                self.lease = None;
+                self.source = Source::Over;
                 self.load = None;
             }
             Some(Ok(_)) | None => self.ended(),
@@ -293,10 +375,18 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Http1(lease) => lease.answer.is_over(),
+            Source::Http2 { incoming, .. } => incoming.is_end_stream(),
+            Source::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Http1(lease) => lease.answer.size_hint(),
+            Source::Http2 { incoming, .. } => incoming.size_hint(),
+            Source::Over => SizeHint::with_exact(0),
+        }
     }
 }

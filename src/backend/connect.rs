@@ -12,19 +12,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{
-    ErrorKind, Place, Protocol, RequestBody, Settings,
-    again::{Remembering, Written},
-    gather::Gather,
-    pool::Http1,
-    slots::Server,
-    socket::Socket,
-    tls::Offer,
-};
+use super::{ErrorKind, Place, Protocol, RequestBody, Settings, pool::Http1, slots::Server, socket::Socket, tls::Offer};
 
 /// Bytes of one answer that a server may send before its client has taken them, and of all answers on a connection: as many as its streams may, so that no
 /// slow client holds up the others.
@@ -45,7 +37,7 @@ pub(super) enum Opened {
     Http2(http2::SendRequest<RequestBody>, Arc<AtomicUsize>),
 }
 
-/// Connects to a server and drives the connection in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
+/// Connects to a server; a connection of HTTP/2 is driven in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
 pub(super) async fn open(server: &Server, settings: &Settings, whole: bool) -> Result<Opened, (ErrorKind, String)> {
     let timeout = settings.connect_timeout;
     match tokio::time::timeout(timeout, dial(server, settings, whole)).await {
@@ -84,26 +76,11 @@ async fn dial(server: &Server, settings: &Settings, whole: bool) -> Result<Opene
 }
 
 async fn start(socket: Socket, settings: &Settings, h2: bool) -> Result<Opened, (ErrorKind, String)> {
-    let started = if h2 { multiplexed(socket).await } else { plain(socket, settings).await };
-    started.map_err(|error| (ErrorKind::Connect, chain(&error)))
-}
-
-async fn plain(socket: Socket, settings: &Settings) -> hyper::Result<Opened> {
-    let written = Arc::new(Written::default());
-    let socket = TokioIo::new(Gather(Remembering::new(socket, written.clone())));
-    // Names go out in the letters in which they came; those that we add get capitals, as most servers of old expect.
-    // A space before a colon has to go on the way (RFC 9112 section 5.1); that is all that is forgiven.
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .title_case_headers(true)
-        .allow_spaces_after_header_name_in_responses(true)
-        .handshake(socket)
-        .await?;
-    tokio::spawn(async move {
-        // How it ended is told to whoever waits for a response; when nobody does, an idle connection has closed.
-        log_end(connection.with_upgrades().await);
-    });
-    Ok(Opened::Http1(Http1::new(sender, written, settings.idle_timeout)))
+    if h2 {
+        multiplexed(socket).await.map_err(|error| (ErrorKind::Connect, chain(&error)))
+    } else {
+        Ok(Opened::Http1(Http1::new(socket, settings.idle_timeout)))
+    }
 }
 
 async fn multiplexed(socket: Socket) -> hyper::Result<Opened> {
@@ -128,13 +105,10 @@ async fn multiplexed(socket: Socket) -> hyper::Result<Opened> {
                 Poll::Pending => Poll::Pending,
             }
         });
-        log_end(ended.await);
+        let ended = ended.await;
+        tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
     });
     Ok(Opened::Http2(sender, most))
-}
-
-fn log_end(ended: hyper::Result<()>) {
-    tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
 }
 
 /// An error and what caused it, in one line.

@@ -8,7 +8,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::RequestBody;
+use super::{ErrorKind, RequestBody, body};
 
 /// Puts a request into the form that HTTP/2 has (RFC 9113 section 8.3.1): `Host` becomes the authority of its target.
 pub(super) fn dressed(mut request: Request<RequestBody>, tls: bool) -> Request<RequestBody> {
@@ -49,6 +49,18 @@ pub(super) fn was_not_processed(error: &hyper::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// What a failed exchange was.
+pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return body::kind_of(error);
+        }
+        cause = error.source();
+    }
+    if error.is_parse() { ErrorKind::BadResponse } else { ErrorKind::Reset }
 }
 
 #[cfg(test)]

@@ -12,8 +12,20 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// that are known to be hop-by-hop although nobody names them. `TE: trailers` is kept: we pass trailers on (section 10.1.4).
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // One look at the names is cheaper than a look-up of each field that is nearly never there.
-    if headers.keys().any(may_be_hop_by_hop) {
-        remove_present(headers);
+    let present = headers.keys().filter(|name| may_be_hop_by_hop(name)).fold(0, |present, name| present | bit_of(name));
+    if present == 0 {
+        return;
+    }
+    if present & OF_CONNECTION != 0 {
+        remove_named_by_connection(headers);
+    }
+    for (place, name) in HOP_BY_HOP.iter().enumerate() {
+        if present >> place & 1 != 0 {
+            headers.remove(name);
+        }
+    }
+    if present & OF_TE != 0 {
+        keep_trailers(headers);
     }
 }
 
@@ -23,14 +35,18 @@ pub fn may_be_hop_by_hop(name: &HeaderName) -> bool {
     matches!((name.len(), name.first()), (10, Some(b'c' | b'k')) | (16 | 18 | 19, Some(b'p')) | (2 | 17, Some(b't')) | (7, Some(b'u')))
 }
 
+/// Those that go whatever they say, and their bits; TE has one too.
+static HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+const OF_CONNECTION: u32 = 1;
+const OF_TE: u32 = 1 << 7;
+
+fn bit_of(name: &HeaderName) -> u32 {
+    if *name == TE { OF_TE } else { HOP_BY_HOP.iter().position(|known| known == name).map_or(0, |place| 1 << place) }
+}
+
 #[cold]
-fn remove_present(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_named_by_connection(headers);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
+fn keep_trailers(headers: &mut HeaderMap) {
     if let Some(te) = headers.remove(TE)
         && te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
     {
@@ -41,6 +57,14 @@ fn remove_present(headers: &mut HeaderMap) {
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
+    // What most say names no field.
+    let names_none = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    if headers.get_all(CONNECTION).iter().all(names_none) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -54,7 +78,6 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    headers.remove(CONNECTION);
 }
 
 /// What makes the end of a backend's response uncertain, so that another reader could take the rest for the answer to another request (RFC 9112

@@ -12,7 +12,6 @@ mod connect;
 pub mod gather;
 mod h2;
 pub mod headers;
-pub mod letters;
 mod pool;
 mod send;
 mod slots;
@@ -30,9 +29,10 @@ use http::{Method, Request, Response, StatusCode, header::HOST};
 use crate::envelope::Name;
 
 pub use address::{Place, ServerAddress};
-pub use body::{BodyError, RequestBody, ResponseBody};
+pub use body::{BodyError, Incoming, RequestBody, ResponseBody};
 pub use pool::{Pool, SWEEP};
 pub use slots::{ServerName, Shift};
+pub use socket::Switched;
 pub use tls::{Fingerprint, Tls, TlsError, TlsSettings};
 
 /// Where a backend is and how long it may take.
@@ -62,10 +62,6 @@ impl Settings {
         slots::room(&self.servers)
     }
 }
-
-/// A server's connection, once it speaks another protocol.
-#[derive(Debug)]
-pub struct Switched(pub hyper::upgrade::OnUpgrade);
 
 /// In a request's extensions: its own response timeout, in place of its backend's.
 #[derive(Debug, Clone, Copy)]
@@ -266,11 +262,16 @@ impl Backend {
         let Ok(request) = request else { return false };
         let settings = Settings { connect_timeout: timeout, ..self.settings.clone() };
         let asked = async {
-            let response = match connect::open(&server, &settings, false).await.ok()? {
-                connect::Opened::Http1(mut connection) => connection.sender.send_request(request).await,
-                connect::Opened::Http2(mut sender, _) => sender.send_request(h2::dressed(request, address.tls)).await,
-            };
-            Some(response.ok()?.status())
+            match connect::open(&server, &settings, false).await.ok()? {
+                connect::Opened::Http1(connection) => {
+                    let how = send::How { timeout, reused: false, shelf: Arc::default() };
+                    match send::on_whole(connection, request, how).await {
+                        send::Sent::Answered(response) => Some(response.status()),
+                        _ => None,
+                    }
+                }
+                connect::Opened::Http2(mut sender, _) => Some(sender.send_request(h2::dressed(request, address.tls)).await.ok()?.status()),
+            }
         };
         let status = tokio::time::timeout(timeout, asked).await.ok().flatten();
         status.is_some_and(|status| match path {

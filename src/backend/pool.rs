@@ -10,11 +10,12 @@ use std::{
 
 use ahash::AHashMap;
 use http::HeaderMap;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{RequestBody, again::Written};
+use super::{RequestBody, socket::Socket};
+use crate::http1::client;
 
 /// Idle connections of one server that one thread keeps at most: as many as a thread is likely to use at once.
 const MAX_IDLE: usize = 512;
@@ -38,7 +39,7 @@ pub struct Pool {
 }
 
 /// The connections of one thread to one server that can take a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shelf {
     /// Those of HTTP/1.1, idle.
     idle: Mutex<Vec<Idle>>,
@@ -61,11 +62,9 @@ pub(super) enum Connection {
 /// A connection of HTTP/1.1 that is open, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Http1 {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    /// What was last sent on it.
-    pub(super) written: Arc<Written>,
+    pub(super) connection: client::Connection<Socket>,
     /// For how long it may lie idle.
-    keep: Duration,
+    pub(super) keep: Duration,
 }
 
 /// A connection of HTTP/2.
@@ -125,7 +124,7 @@ impl Pool {
         self.tick();
         let now = self.now.load(Relaxed);
         self.shelves.lock().retain(|_, shelf| {
-            shelf.idle.lock().retain(|idle| !idle.connection.sender.is_closed() && idle.is_fresh(now));
+            shelf.idle.lock().retain_mut(|idle| idle.is_fresh(now) && idle.connection.is_open());
             shelf.shared.lock().retain(|shared| shared.is_open() && (shared.streams.load(Relaxed) > 0 || shared.is_fresh(now)));
             Arc::strong_count(shelf) > 1 || !shelf.idle.lock().is_empty() || !shelf.shared.lock().is_empty()
         });
@@ -140,8 +139,8 @@ impl Shelf {
         }
         let now = self.now.load(Relaxed);
         let mut idle = self.idle.lock();
-        // One that is neither closed nor ready still sends the end of an earlier request whose answer came early: not worth waiting for.
-        let found = std::iter::from_fn(|| idle.pop()).find(|idle| idle.connection.sender.is_ready() && idle.is_fresh(now))?;
+        let found =
+            std::iter::from_fn(|| idle.pop()).find_map(|mut idle| (idle.is_fresh(now) && idle.connection.is_open()).then_some(idle))?;
         Some(Taken { rested: found.since != now, connection: Connection::Whole(found.connection) })
     }
 
@@ -175,15 +174,11 @@ impl Shelf {
         first
     }
 
-    /// The answer has ended.
-    pub(super) fn give_back(&self, connection: Connection) {
-        let Connection::Whole(connection) = connection else { return };
-        if connection.sender.is_closed() {
-            return;
-        }
+    /// An answer has ended, and its connection, that may lie idle for so long, takes another request.
+    pub(super) fn give_back(&self, connection: client::Connection<Socket>, keep: Duration) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { connection, since: self.now.load(Relaxed) });
+            idle.push(Idle { connection: Http1 { connection, keep }, since: self.now.load(Relaxed) });
         }
     }
 }
@@ -241,9 +236,9 @@ impl Drop for Stream {
 
 impl Connection {
     /// Whether it can take a request.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&mut self) -> bool {
         match self {
-            Self::Whole(connection) => connection.sender.is_ready(),
+            Self::Whole(connection) => connection.is_open(),
             Self::Stream(stream) => stream.0.is_open(),
         }
     }
@@ -251,8 +246,17 @@ impl Connection {
 
 impl Http1 {
     /// A new connection, that may lie idle for so long.
-    pub(super) fn new(sender: http1::SendRequest<RequestBody>, written: Arc<Written>, idle_timeout: Duration) -> Self {
-        Self { sender, written, keep: idle_timeout.saturating_sub(SWEEP) }
+    pub(super) fn new(socket: Socket, idle_timeout: Duration) -> Self {
+        Self { connection: client::Connection::new(socket), keep: idle_timeout.saturating_sub(SWEEP) }
+    }
+
+    /// Whether it has not ended, as far as has been heard.
+    fn is_open(&mut self) -> bool {
+        let is_fit = self.connection.is_fit();
+        if !is_fit {
+            tracing::debug!("a connection to a backend has ended");
+        }
+        is_fit
     }
 
     /// Heeds what its server says with its first answer about how long it will keep it (`Keep-Alive: timeout=5`, RFC 2068 section 19.7.1; what Apache, Node
@@ -273,17 +277,16 @@ fn timeout_of(value: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixStream;
+
     use super::*;
 
-    async fn connection(idle_timeout: u64, keep_alive: Option<&str>) -> (Http1, tokio::io::DuplexStream) {
-        let (near, far) = tokio::io::duplex(1024);
-        let (sender, driver) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(near)).await.unwrap();
-        tokio::spawn(driver);
-        let mut connection = Http1::new(sender, Arc::default(), Duration::from_secs(idle_timeout));
+    async fn connection(idle_timeout: u64, keep_alive: Option<&str>) -> (Http1, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut connection = Http1::new(Socket::Unix(near), Duration::from_secs(idle_timeout));
         if let Some(value) = keep_alive {
             connection.heed(&HeaderMap::from_iter([("keep-alive".parse().unwrap(), value.parse().unwrap())]));
         }
-        tokio::task::yield_now().await;
         (connection, far)
     }
 
@@ -293,7 +296,7 @@ mod tests {
             let pool = Pool::default();
             let shelf = pool.shelf(0, 0);
             let (connection, _far) = connection(idle_timeout, keep_alive).await;
-            shelf.give_back(Connection::Whole(connection));
+            shelf.give_back(connection.connection, connection.keep);
             for _ in 0..seconds {
                 tokio::time::advance(SWEEP).await;
                 pool.sweep();
@@ -327,9 +330,11 @@ mod tests {
         let shelf = pool.shelf(0, 0);
         let (first, _open) = connection(45, None).await;
         let (second, gone) = connection(45, None).await;
-        shelf.give_back(Connection::Whole(first));
-        shelf.give_back(Connection::Whole(second));
+        for connection in [first, second] {
+            shelf.give_back(connection.connection, connection.keep);
+        }
         drop(gone);
+        // To yield is to look.
         tokio::task::yield_now().await;
         assert!(shelf.take(false).is_some() && shelf.take(false).is_none());
     }

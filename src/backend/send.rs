@@ -1,27 +1,33 @@
 //! One request to one server, on a kept connection or a new one.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
 use super::{
     Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
-    again::Spare,
-    body::{self, TimedOut},
+    again::{self, Spare},
+    body::{self, Lease, Pace, Source, TimedOut},
     connect::{self, Opened},
     h2, headers,
-    pool::{Connection, Shelf},
+    pool::{Connection, Http1, Shelf, Stream},
+};
+use crate::http1::{
+    Error, Origin,
+    client::{Answer, Ending, Exchange, NoAnswer, Unsent},
 };
 
 /// Times that a server may say of one request that it did not process it, before that is taken for its answer.
 const MOST_REFUSALS: u32 = 3;
 
 /// What became of a request on one connection.
-enum Sent {
+pub(super) enum Sent {
     /// The head of its answer is here.
-    Answered(Response<Incoming>),
+    Answered(Response<Source>),
+    /// The connection speaks another protocol.
+    Switched(Response<()>, Switched),
     /// It came back unsent, and why: from a kept connection, because that has died idle, or because its server said that it did not process it.
     Unsent(Request<RequestBody>, String),
     /// It was not processed, but its body is gone.
@@ -32,11 +38,13 @@ enum Sent {
 }
 
 /// How a request is sent.
-#[derive(Clone, Copy)]
-struct How {
-    timeout: Duration,
+#[derive(Clone)]
+pub(super) struct How {
+    pub(super) timeout: Duration,
     /// On a connection that was used before.
-    reused: bool,
+    pub(super) reused: bool,
+    /// Where the connection goes afterwards.
+    pub(super) shelf: Arc<Shelf>,
 }
 
 impl Backend {
@@ -75,22 +83,25 @@ impl Backend {
         };
         loop {
             let whole = request.body().protocols().is_some();
-            let (mut connection, reused) = match self.connection(&shelf, server, whole, sent_before).await {
+            let (connection, reused) = match self.connection(&shelf, server, whole, sent_before).await {
                 Ok(found) => found,
                 Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(request))),
             };
-            match try_on(&mut connection, request, How { timeout, reused }).await {
-                Sent::Answered(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    let switched = Some(Switched(hyper::upgrade::on(&mut response)));
-                    let response = response.map(|incoming| ResponseBody::switched(incoming, load));
-                    return Ok(Reply { response, switched, server });
-                }
+            let how = How { timeout, reused, shelf: shelf.clone() };
+            let is_stream = matches!(connection, Connection::Stream(_));
+            let sent = match connection {
+                Connection::Whole(connection) => on_whole(connection, request, how).await,
+                Connection::Stream(stream) => on_stream(stream, request, &how).await,
+            };
+            match sent {
                 Sent::Answered(response) => {
-                    let response = response.map(|incoming| ResponseBody::new(incoming, connection, shelf, load));
-                    return Ok(Reply { response, switched: None, server });
+                    return Ok(Reply { response: response.map(|source| ResponseBody::new(source, load)), switched: None, server });
+                }
+                Sent::Switched(response, switched) => {
+                    return Ok(Reply { response: response.map(|()| ResponseBody::switched(load)), switched: Some(switched), server });
                 }
                 Sent::Unsent(back, _) if reused && refusals < MOST_REFUSALS => {
-                    refusals += u32::from(matches!(connection, Connection::Stream(_)));
+                    refusals += u32::from(is_stream);
                     request = back;
                 }
                 Sent::Unsent(back, detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, Some(back))),
@@ -132,8 +143,10 @@ impl Backend {
             }
             Some(turn)
         };
-        let opened =
-            connect::open(&server, settings, whole).await.inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
+        // Boxed, so that what few requests need makes none of them larger.
+        let opened = Box::pin(connect::open(&server, settings, whole))
+            .await
+            .inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
         let connection = match opened {
             Opened::Http1(connection) => Connection::Whole(connection),
             Opened::Http2(sender, most) => Connection::Stream(shelf.share(sender, most, server.address.tls, settings.idle_timeout)),
@@ -143,62 +156,107 @@ impl Backend {
     }
 }
 
-/// Sends a request on a connection.
-async fn try_on(connection: &mut Connection, request: Request<RequestBody>, how: How) -> Sent {
-    let (pace, asked, idempotent) = (request.body().pace(), request.body().protocols(), request.method().is_idempotent());
-    let (spare, outcome) = match connection {
-        Connection::Whole(connection) => {
-            let spare = if how.reused { Spare::of(&request, &connection.written) } else { None };
-            (spare, body::with_response_timeout(connection.sender.try_send_request(request), how.timeout, pace).await)
-        }
-        Connection::Stream(stream) => {
-            let spare = Spare::copy(&request);
-            let mut sender = stream.sender();
-            let attempt = sender.try_send_request(h2::dressed(request, stream.is_secure()));
-            (spare, body::with_response_timeout(attempt, how.timeout, pace).await)
+/// Sends a request on a connection of HTTP/1.1.
+pub(super) async fn on_whole(mut connection: Http1, request: Request<RequestBody>, how: How) -> Sent {
+    let (head, body) = request.into_parts();
+    let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
+    let mut exchange = connection.connection.begin(&head, body);
+    let origin = head.extensions.get::<Origin>();
+    let mut heard = |mut interim: Response<()>| {
+        headers::remove_hop_by_hop(interim.headers_mut());
+        if let Some(origin) = origin {
+            origin.tell(&interim);
         }
     };
-    match outcome {
-        Ok(Ok(response)) => match headers::fault_of(&response, asked.as_ref()) {
-            None => {
-                if let Connection::Whole(connection) = connection
-                    && !how.reused
-                {
-                    connection.heed(response.headers());
-                }
-                Sent::Answered(response)
-            }
-            Some(fault) => Sent::Failed(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}")),
+    let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
+    let (response, ending) = match body::with_response_timeout(answered, how.timeout, pace.clone()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(NoAnswer::Body(unsent))) => {
+            let kind = match &unsent {
+                Unsent::Source(error) => body::kind_of(error),
+                Unsent::Length => ErrorKind::RequestBody,
+            };
+            return Sent::Failed(kind, connect::chain(&unsent));
+        }
+        Ok(Err(NoAnswer::Connection(Error::Fault(fault)))) => return Sent::Failed(ErrorKind::BadResponse, fault.to_string()),
+        Ok(Err(NoAnswer::Connection(error))) if exchange.is_untouched(&connection.connection) => {
+            let body = spare.body().or_else(|| exchange.into_whole_body());
+            return match body {
+                Some(body) => Sent::Unsent(Request::from_parts(head, body), error.to_string()),
+                None => Sent::Refused(error.to_string()),
+            };
+        }
+        Ok(Err(NoAnswer::Connection(error))) => {
+            return match spare.again(&head.method).filter(|_| how.reused) {
+                Some(body) => Sent::Again(Request::from_parts(head, body)),
+                None => Sent::Failed(ErrorKind::Reset, error.to_string()),
+            };
+        }
+        Err(timed_out) => return out_of_time(timed_out, how.timeout),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match headers::fault_of(&response, asked.as_ref()) {
+            None => Sent::Switched(response, Switched::new(connection.connection.into_parts())),
+            Some(fault) => misunderstood(fault),
+        };
+    }
+    if !how.reused {
+        connection.heed(response.headers());
+    }
+    Sent::Answered(response.map(|()| leased(connection, exchange, ending, how, pace)))
+}
+
+fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, how: How, pace: Option<Arc<Pace>>) -> Source {
+    let Http1 { connection, keep } = connection;
+    let answer = Answer::new(connection, exchange, ending);
+    Source::Http1(Box::new(Lease { answer, shelf: how.shelf, keep, timeout: how.timeout, pace }))
+}
+
+/// Sends a request on a stream of HTTP/2.
+async fn on_stream(stream: Stream, request: Request<RequestBody>, how: &How) -> Sent {
+    let pace = request.body().pace();
+    let copy = again::copy(&request);
+    let may_be_repeated = request.method().is_idempotent() && how.reused;
+    let mut sender = stream.sender();
+    let attempt = sender.try_send_request(h2::dressed(request, stream.is_secure()));
+    match body::with_response_timeout(attempt, how.timeout, pace).await {
+        Ok(Ok(response)) => match headers::fault_of(&response, None) {
+            None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
+            Some(fault) => misunderstood(fault),
         },
-        Ok(Err(error)) => broke(connection, error, spare, idempotent && how.reused),
-        Err(TimedOut { body_done }) => {
-            if let Connection::Stream(stream) = connection {
-                stream.doubt();
-            }
-            match body_done {
-                true => Sent::Failed(ErrorKind::Timeout, format!("no response within {:?}", how.timeout)),
-                false => Sent::Failed(ErrorKind::RequestStalled, format!("the request body stalled for {:?}", how.timeout)),
-            }
+        Ok(Err(error)) => broke(error, copy, may_be_repeated),
+        Err(timed_out) => {
+            stream.doubt();
+            out_of_time(timed_out, how.timeout)
         }
     }
 }
 
-/// There is no answer, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
-fn broke(connection: &Connection, mut error: TrySendError<Request<RequestBody>>, spare: Option<Spare>, again: bool) -> Sent {
-    let stream = matches!(connection, Connection::Stream(_));
+fn misunderstood(fault: &str) -> Sent {
+    Sent::Failed(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}"))
+}
+
+fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
+    match timed_out.body_done {
+        true => Sent::Failed(ErrorKind::Timeout, format!("no response within {timeout:?}")),
+        false => Sent::Failed(ErrorKind::RequestStalled, format!("the request body stalled for {timeout:?}")),
+    }
+}
+
+/// There is no answer on a stream, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
+fn broke(mut error: TrySendError<Request<RequestBody>>, copy: Option<Request<RequestBody>>, again: bool) -> Sent {
     if let Some(back) = error.take_message() {
-        let back = if stream { h2::undressed(back) } else { back };
-        return Sent::Unsent(back, connect::chain(error.error()));
+        return Sent::Unsent(h2::undressed(back), connect::chain(error.error()));
     }
     let error = error.into_error();
     let detail = connect::chain(&error);
-    if stream && h2::was_not_processed(&error) {
-        return match spare.and_then(Spare::take) {
+    if h2::was_not_processed(&error) {
+        return match copy {
             Some(copy) => Sent::Unsent(copy, detail),
             None => Sent::Refused(detail),
         };
     }
-    match (body::kind_of(&error), spare.filter(|_| again).and_then(Spare::take)) {
+    match (h2::kind_of(&error), copy.filter(|_| again)) {
         (ErrorKind::Reset, Some(again)) => Sent::Again(again),
         (kind, _) => Sent::Failed(kind, detail),
     }
@@ -207,7 +265,7 @@ fn broke(connection: &Connection, mut error: TrySendError<Request<RequestBody>>,
 /// A kept connection, if there is one.
 async fn take(shelf: &Arc<Shelf>) -> Option<Connection> {
     loop {
-        let taken = shelf.take(false)?;
+        let mut taken = shelf.take(false)?;
         if !taken.rested {
             return Some(taken.connection);
         }

@@ -51,7 +51,7 @@ pub(super) struct Seats {
 pub(super) enum Broken {
     /// The backend's connection broke.
     #[error("the backend's response broke off: {0}")]
-    Backend(#[from] hyper::Error),
+    Backend(#[from] std::io::Error),
     /// The kept response could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),

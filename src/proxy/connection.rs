@@ -10,16 +10,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::Service,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use hyper::{server::conn::http2, service::Service};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -34,7 +28,15 @@ use super::{
     listener::{Connections, Counted, Shape},
     settings::Clients,
     stream::{Stream, Watched},
+    tunnel::Tunnel,
     watch::{Answering, Commitment, Committed, Phase, Watch},
+};
+use crate::{
+    backend::Incoming,
+    http1::{
+        Error,
+        server::{Broken, Connection, Next, Then},
+    },
 };
 
 /// Told to a client over the limit of connections, before anything is read.
@@ -140,37 +142,40 @@ enum Ended {
     /// As it should.
     InPeace,
     /// It broke, or what came was not HTTP.
-    Broken(hyper::Error),
+    Broken(String),
     /// It was in this phase for too long.
     OutOfTime(Phase),
     /// It cancelled more than it asked for.
     Flooded,
+    /// It speaks another protocol from now on.
+    Switched(Box<Tunnel>),
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 impl Keeper {
-    /// HTTP/1.1, unless the first bytes are those of HTTP/2: a client that knows beforehand may begin with them (RFC 9113 section 3.3). That costs those who
-    /// speak HTTP/1.1 nothing, for only what is no HTTP/1.1 is looked at.
+    /// HTTP/1.1, unless the first bytes are those of HTTP/2: a client that knows beforehand may begin with them (RFC 9113 section 3.3).
     async fn serve_h1(&self, socket: Watched, requests: Requests) {
-        let mut connection = http1::Builder::new()
-            .preserve_header_case(true)
-            .title_case_headers(true)
-            .max_buf_size(self.limits.max_header_bytes.max(8192))
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(socket), requests);
-        let ended = self.keep(Pin::new(&mut connection), false).await;
-        let is_h2 = matches!(&ended, Ended::Broken(error) if error.is_parse_version_h2());
-        let tunnel = self.watch.take_tunnel();
-        if !is_h2 && tunnel.is_none() {
-            return ended.log();
-        }
-        let parts = connection.into_parts();
-        let mut socket = parts.io.into_inner();
+        let mut connection = Connection::new(socket, self.limits.max_header_bytes.max(8192));
+        let ended = {
+            let answering = pin!(answer_all(&mut connection, &requests));
+            self.keep(answering, false).await
+        };
         // Boxed, so that what nearly no connection needs makes none of them larger.
-        if let Some(tunnel) = tunnel {
-            return Box::pin(tunnel.run(socket, parts.read_buf)).await;
+        match ended {
+            Ended::Switched(tunnel) => {
+                if let Some((socket, early)) = connection.take() {
+                    Box::pin(tunnel.run(socket, early)).await;
+                }
+            }
+            Ended::Http2 => {
+                if let Some((mut socket, bytes)) = connection.take() {
+                    socket.give_back(bytes);
+                    Box::pin(self.serve_h2(socket, requests)).await;
+                }
+            }
+            other => other.log(),
         }
-        socket.give_back(parts.read_buf);
-        Box::pin(self.serve_h2(socket, parts.service)).await;
     }
 
     async fn serve_h2(&self, socket: Watched, requests: Requests) {
@@ -183,14 +188,18 @@ impl Keeper {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .serve_connection(TokioIo::new(socket), requests);
-        self.keep(pin!(connection), true).await.log();
+        let (mut connection, mut said) = (pin!(connection), false);
+        let served = poll_fn(|cx| {
+            if self.watch.has_farewell() && !std::mem::replace(&mut said, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
+        });
+        self.keep(pin!(served), true).await.log();
     }
 
-    /// Polls a connection until it ends or has to. `graceful`: it can be told to end with all that is under way (HTTP/2).
-    async fn keep<C>(&self, mut connection: Pin<&mut C>, graceful: bool) -> Ended
-    where
-        C: Future<Output = hyper::Result<()>> + GracefulConnection<Error = hyper::Error>,
-    {
+    /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).
+    async fn keep(&self, mut connection: Pin<&mut impl Future<Output = Ended>>, graceful: bool) -> Ended {
         let Self { watch, connections, limits } = self;
         let mut timer = pin!(tokio::time::sleep(limits.header_timeout));
         let mut drain = pin!(connections.drained());
@@ -199,8 +208,8 @@ impl Keeper {
         let mut last_orders: Option<Instant> = None;
         let mut farewell = false;
         poll_fn(|cx| {
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(result.map_or_else(Ended::Broken, |()| Ended::InPeace));
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
             }
             if watch.is_flooded() {
                 return Poll::Ready(Ended::Flooded);
@@ -215,7 +224,7 @@ impl Keeper {
                 let until = *last_orders.get_or_insert_with(|| Instant::now() + LAST_ORDERS);
                 if graceful || (until <= Instant::now() && matches!(watch.phase(), Phase::Idle | Phase::Fresh)) {
                     farewell = true;
-                    connection.as_mut().graceful_shutdown();
+                    watch.farewell();
                     // It has an end to write, or to come to.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -234,7 +243,7 @@ impl Keeper {
                     Ok(deadline) => timer.as_mut().reset(deadline),
                     Err(Phase::Idle) if graceful && !farewell => {
                         farewell = true;
-                        connection.as_mut().graceful_shutdown();
+                        watch.farewell();
                         cx.waker().wake_by_ref();
                         timer.as_mut().reset(Instant::now() + FAREWELL);
                     }
@@ -251,11 +260,58 @@ impl Keeper {
 impl Ended {
     fn log(&self) {
         match self {
-            Self::InPeace => {}
+            Self::InPeace | Self::Switched(_) | Self::Http2 => {}
             Self::Broken(error) => tracing::debug!(%error, "a client's connection broke"),
             Self::OutOfTime(phase) => tracing::debug!(?phase, "a client's connection is out of time"),
             Self::Flooded => tracing::warn!("a client's connection was ended: it began requests only to cancel them"),
         }
+    }
+}
+
+/// Answers what comes on a connection of HTTP/1.1, to its end.
+async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -> Ended {
+    let watch = &requests.watch;
+    loop {
+        let request = match connection.next(|| watch.has_farewell()).await {
+            Ok(Next::Request(request)) => request.map(Incoming::Http1),
+            Ok(Next::Http2) => return Ended::Http2,
+            Ok(Next::End { unread }) => return end(connection, watch, unread).await,
+            Err(Error::Fault(fault)) => {
+                // What it says may not be all that it was going to say.
+                let told = connection.refuse(fault).await;
+                let ended = end(connection, watch, true).await;
+                tracing::debug!(%fault, ?told, "what a client sent cannot be understood");
+                return ended;
+            }
+            Err(error) => return Ended::Broken(error.to_string()),
+        };
+        let mut tunnel = None;
+        let answering = requests.answer(request).map(|mut answer| {
+            tunnel = answer.body_mut().take_tunnel();
+            answer
+        });
+        match connection.answer(answering).await {
+            Ok(Then::Request) => {}
+            Ok(Then::End { unread }) => return end(connection, watch, unread).await,
+            Ok(Then::Switch) => return tunnel.map_or(Ended::InPeace, Ended::Switched),
+            Err(broken) => {
+                if let Broken::Source { unseen: true, .. } = broken {
+                    connection.with_socket(Watched::break_off);
+                }
+                return Ended::Broken(broken.to_string());
+            }
+        }
+    }
+}
+
+/// Closes a connection in peace. `unread`: its client may still be sending what nobody will read.
+async fn end(connection: &mut Connection<Watched>, watch: &Watch, unread: bool) -> Ended {
+    if unread {
+        watch.refuse();
+    }
+    match connection.shut_down().await {
+        Ok(()) => Ended::InPeace,
+        Err(error) => Ended::Broken(error.to_string()),
     }
 }
 
@@ -267,33 +323,38 @@ struct Requests {
     connections: Arc<Connections>,
 }
 
-impl Service<Request<Incoming>> for Requests {
-    type Response = Response<ClientBody>;
-    type Error = Infallible;
-    type Future = Committed<Result<Self::Response, Infallible>>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+impl Requests {
+    /// Answers one.
+    fn answer(&self, mut request: Request<Incoming>) -> Committed<Response<ClientBody>> {
         let answering = Answering::begin(&self.watch);
         let settled = if request.version() == Version::HTTP_2 { h2::settle(&mut request) } else { Ok(()) };
         let commitment = Commitment::default();
         let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
-        let (watch, connections) = (self.watch.clone(), self.connections.clone());
+        let connections = self.connections.clone();
         Committed::new(commitment, async move {
-            let mut response = match settled {
+            let response = match settled {
                 Ok(()) => exchange.answer(request).await,
                 Err(what) => exchange.refuse(what, &request),
             };
-            if let Some(tunnel) = response.body_mut().take_tunnel() {
-                watch.hand_over(tunnel);
-                // What ends with the connection needs no word that it will.
-                return Ok(response.map(|body| body.ends(answering)));
-            }
+            // What ends with the connection needs no word that it will.
+            let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| body.ends(answering));
-            if connections.is_draining() {
+            if connections.is_draining() && !is_tunnel {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response)
+            response
         })
+    }
+}
+
+impl Service<Request<hyper::body::Incoming>> for Requests {
+    type Response = Response<ClientBody>;
+    type Error = Infallible;
+    type Future =
+        futures_util::future::Map<Committed<Response<ClientBody>>, fn(Response<ClientBody>) -> Result<Response<ClientBody>, Infallible>>;
+
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
+        self.answer(request.map(Incoming::Http2)).map(Ok)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::Parts};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use crate::{
-    backend::{Reply, RequestBody, ResponseTimeout, SendError},
+    backend::{Incoming, Reply, RequestBody, ResponseTimeout, SendError},
     envelope::{
         Delivery, Reason,
         order::{self, Subject},
@@ -85,7 +85,8 @@ impl Exchange {
             _ if request.uri().path().starts_with(outcome::RESERVED) => {
                 let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
                 let scene = Scene { client, method: request.method(), uri: request.uri(), headers: request.headers() };
-                (outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene).await, Verdict::REFUSED)
+                // Boxed, as all that few requests need: it would make every one larger.
+                (Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await, Verdict::REFUSED)
             }
             (_, Found::Nothing) => refused(answer::no_route(request.headers())),
             (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, request.headers())),
@@ -296,7 +297,7 @@ impl Exchange {
 
     async fn queue(&self, route: &Route, policy: &Spill, write: Write, turn: QueuedTurn, cause: impl Into<Cause>) -> Answered {
         let shared = &self.worker.shared;
-        spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into()).await
+        Box::pin(spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into())).await
     }
 
     /// Seats at the route and at the backend. A request that may be queued does not wait at the route's own limit: the queue is where it waits.

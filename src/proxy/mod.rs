@@ -28,7 +28,6 @@ mod settings;
 mod sockets;
 mod spill;
 mod stream;
-mod strict;
 mod tls;
 mod tunnel;
 mod watch;

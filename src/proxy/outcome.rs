@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::{
-    backend::letters,
     envelope::{RequestId, State, Timestamp},
+    http1::Origin,
     store::{Answer, Record, Store, StoreError},
 };
 
@@ -97,11 +97,10 @@ fn replayed(kept: &Answer) -> Option<Response<ClientBody>> {
         None => ClientBody::kept(kept.payload.body()),
     });
     *response.status_mut() = StatusCode::from_u16(kept.status).ok()?;
-    *response.extensions_mut() =
-        letters::extensions(kept.headers.iter().map(|field| field.spelling.as_deref().unwrap_or(field.name.as_str())));
-    for field in &kept.headers {
-        response.headers_mut().append(field.name.clone(), field.value.clone());
-    }
+    let fields = kept.headers.iter().map(|field| (field.spelling.as_deref().unwrap_or(field.name.as_str()), &field.name, &field.value));
+    let (headers, origin) = Origin::of(fields);
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(origin);
     Some(response)
 }
 

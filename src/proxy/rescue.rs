@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::HeaderMap;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming};
 use tokio::time::timeout;
 
-use crate::store::{Payload, Store, StoreError};
+use crate::{
+    backend::{BodyError, Incoming},
+    store::{Payload, Store, StoreError},
+};
 
 /// A body that has arrived whole.
 pub(super) struct Whole {
@@ -66,7 +69,7 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
 }
 
 /// The next frame. What has come already, as most small bodies have with their head, needs no timer.
-async fn next(incoming: &mut Incoming, stall: Duration) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failed> {
+async fn next(incoming: &mut Incoming, stall: Duration) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Failed> {
     if let Some(come) = incoming.frame().now_or_never() {
         return Ok(come);
     }

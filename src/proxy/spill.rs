@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, request::Parts};
 
 use crate::{
-    backend::letters,
     envelope::{Clock, Envelope, Field, OrderKey, Reason, RequestId},
+    http1,
     store::{NewRequest, Payload, QueuedTurn, Store},
     telemetry::RequestOutcome,
 };
@@ -104,7 +104,8 @@ fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &
         route: route.settings.name.clone(),
         method: write.head.method.clone(),
         target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        headers: letters::fields(headers, &write.head.extensions),
+        // Its length is that of the body that is kept: a second opinion about it could only be wrong.
+        headers: http1::fields(headers, &write.head.extensions, &[CONTENT_LENGTH]),
         trailers: write
             .trailers
             .as_ref()

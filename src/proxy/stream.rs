@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
 };
 
-use super::{strict::Strict, watch::Watch};
+use super::watch::Watch;
 use crate::backend::gather::Gather;
 
 /// A client's socket.
@@ -30,75 +30,36 @@ pub(super) enum Stream {
 /// How long what a client still sends is read and thrown away after an answer that refused it.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What has been heard of a client.
-#[derive(Debug)]
-enum Heard {
-    /// Nothing.
-    Nothing,
-    /// What may become the preface of HTTP/2. It is held back: a reader of HTTP/1 would find fault with the half of it.
-    Half(Bytes),
-    /// Bytes that were read and given back, to be read again.
-    Returned(Bytes),
-    /// Something, perhaps its end.
-    Something,
-}
-
-/// A client's socket that notes when bytes arrive, and sees that they are in order.
+/// A client's socket that notes when bytes arrive.
 pub(super) struct Watched {
     stream: Gather<Stream>,
     watch: Arc<Watch>,
-    strict: Strict,
-    heard: Heard,
+    /// Bytes that were read and given back, to be read again.
+    returned: BytesMut,
     /// Runs once our side is closed and the client's is waited for.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
-        Self { stream: Gather(stream), watch, strict: Strict::default(), heard: Heard::Nothing, linger: None }
+        Self { stream: Gather(stream), watch, returned: BytesMut::new(), linger: None }
     }
 
     /// These were read, and are read once more.
-    pub(super) fn give_back(&mut self, bytes: Bytes) {
-        self.heard = Heard::Returned(bytes);
+    pub(super) fn give_back(&mut self, bytes: BytesMut) {
+        self.returned = bytes;
     }
 
-    /// The first bytes, and those that were given back.
-    #[cold]
-    fn begin(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Heard::Returned(bytes) = &mut self.heard {
-            let now = bytes.split_to(bytes.len().min(buffer.remaining()));
-            buffer.put_slice(&now);
-            if bytes.is_empty() {
-                self.heard = Heard::Something;
+    /// Sees that the client finds the connection broken when it is dropped, and not ended in peace.
+    pub(super) fn break_off(&mut self) {
+        match &mut self.stream.0 {
+            Stream::Tcp(stream) => {
+                if let Err(error) = stream.set_zero_linger() {
+                    tracing::debug!(%error, "a connection could not be reset");
+                }
             }
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            buffer.clear();
-            if let Heard::Half(bytes) = &self.heard {
-                buffer.put_slice(bytes);
-            }
-            let half = buffer.filled().len();
-            let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
-                buffer.clear();
-                return Poll::Pending;
-            };
-            self.watch.received();
-            let all = buffer.filled();
-            if read.is_ok() && all.len() > half && all.len() < PREFACE.len() && PREFACE.starts_with(all) {
-                self.heard = Heard::Half(Bytes::copy_from_slice(all));
-                continue;
-            }
-            self.heard = Heard::Something;
-            if all.starts_with(PREFACE) || self.watch.was_handed_over() {
-                self.strict.give_up();
-            }
-            self.strict.look(buffer, 0);
-            return Poll::Ready(read);
+            // The end of TLS is missing, which is enough (RFC 8446 section 6.1). A unix socket has no such thing.
+            Stream::Tls(_) | Stream::Unix(_) => {}
         }
     }
 }
@@ -106,20 +67,14 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !matches!(this.heard, Heard::Something) {
-            return this.begin(cx, buffer);
-        }
-        if this.strict.spoil(buffer) {
+        if !this.returned.is_empty() {
+            let length = this.returned.len().min(buffer.remaining());
+            buffer.put_slice(&this.returned.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if polled.is_ready() {
             this.watch.received();
-            if this.watch.was_handed_over() {
-                this.strict.give_up();
-            }
-            this.strict.look(buffer, before);
         }
         polled
     }
@@ -142,7 +97,7 @@ impl AsyncWrite for Watched {
             Some(linger) => linger,
             None => {
                 ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-                if !(matches!(this.heard, Heard::Something) && this.watch.was_refused()) {
+                if !this.watch.was_refused() {
                     return Poll::Ready(Ok(()));
                 }
                 this.linger.insert(Box::pin(tokio::time::sleep(LINGER)))

@@ -14,13 +14,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderValue, Version,
     header::{CONNECTION, TE, UPGRADE},
     request::Parts,
 };
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional},
     sync::Notify,
@@ -91,12 +90,8 @@ impl Tunnel {
 
     /// Carries bytes between the client and the server until one of them has had enough, or for too long neither says anything. `early` is what the
     /// client has sent already.
-    pub(super) async fn run<T: AsyncRead + AsyncWrite + Unpin>(self, near: T, early: Bytes) {
-        let far = match self.switched.0.await {
-            Ok(far) => TokioIo::new(far),
-            Err(error) => return tracing::debug!(%error, "a server broke off after its 101"),
-        };
-        let (ended, to_client) = carry(near, far, &early, self.idle).await;
+    pub(super) async fn run<T: AsyncRead + AsyncWrite + Unpin>(self, near: T, early: BytesMut) {
+        let (ended, to_client) = carry(near, self.switched, &early, self.idle).await;
         tracing::debug!(error = ended.as_ref().err().map(tracing::field::display), "a tunnel has ended");
         if let Some(mut entry) = self.entry {
             entry.sent(to_client);

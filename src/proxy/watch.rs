@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
-
-use super::tunnel::Tunnel;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +33,8 @@ pub(super) struct Watch {
     word: AtomicU64,
     /// The connection ends although its client has more to say.
     refused: AtomicBool,
-    /// The connection speaks another protocol from now on.
-    handed_over: AtomicBool,
-    tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// It is to end as soon as it has no request.
+    farewell: AtomicBool,
     /// Set when it carries many requests at a time (HTTP/2).
     multiplexed: AtomicBool,
     /// Of those, how many are being answered, how many have been, and how many of these their client took back.
@@ -91,8 +87,7 @@ impl Watch {
             began: Instant::now(),
             word: AtomicU64::new(Phase::Fresh as u64),
             refused: AtomicBool::new(false),
-            handed_over: AtomicBool::new(false),
-            tunnel: Mutex::new(None),
+            farewell: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             streams: AtomicU32::new(0),
             ended: AtomicU32::new(0),
@@ -103,7 +98,6 @@ impl Watch {
     /// From now on it speaks HTTP/2 and carries many requests at a time. Between them it is idle, whatever else it is told.
     pub(super) fn multiplex(&self) {
         self.multiplexed.store(true, Relaxed);
-        self.handed_over.store(true, Relaxed);
         self.enter(Phase::Idle);
     }
 
@@ -120,6 +114,16 @@ impl Watch {
     pub(super) fn is_flooded(&self) -> bool {
         let cancelled = self.cancelled.load(Relaxed);
         cancelled > CANCELLED_FOR_NOTHING && cancelled > self.ended.load(Relaxed) / 2
+    }
+
+    /// The connection takes no other request that has not begun to come.
+    pub(super) fn farewell(&self) {
+        self.farewell.store(true, Relaxed);
+    }
+
+    /// Whether that has been said.
+    pub(super) fn has_farewell(&self) -> bool {
+        self.farewell.load(Relaxed)
     }
 
     /// What it is doing.
@@ -149,23 +153,7 @@ impl Watch {
         self.refused.store(true, Relaxed);
     }
 
-    /// Both sides have agreed on another protocol (101), and what follows is not HTTP/1.
-    pub(super) fn hand_over(&self, tunnel: Box<Tunnel>) {
-        *self.tunnel.lock() = Some(tunnel);
-        self.handed_over.store(true, Relaxed);
-    }
-
-    /// What is to become of the connection, once the 101 has been written.
-    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
-        if self.was_handed_over() { self.tunnel.lock().take() } else { None }
-    }
-
-    /// Whether what follows is not HTTP/1.
-    pub(super) fn was_handed_over(&self) -> bool {
-        self.handed_over.load(Relaxed)
-    }
-
-    /// Whether the client may still be sending what nobody reads: it was refused by us, or by hyper in the middle of a head.
+    /// Whether the client may still be sending what nobody reads: it was refused, perhaps in the middle of a head.
     pub(super) fn was_refused(&self) -> bool {
         self.refused.load(Relaxed) || self.word.load(Relaxed) & 3 == Phase::Head as u64
     }
@@ -221,7 +209,7 @@ impl Commitment {
 
 /// A future that finishes in a task of its own when it is dropped after its commitment.
 ///
-/// hyper drops the handling of a request whose client has gone. That is right for a read, which then frees its seat. A write that has arrived whole has
+/// The handling of a request whose client has gone is dropped. That is right for a read, which then frees its seat. A write that has arrived whole has
 /// perhaps been sent by half: dropping it would leave open whether it was executed, and lose it where it was not.
 pub(super) struct Committed<T: Send + 'static> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,

@@ -20,9 +20,10 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{ErrorKind, ResponseTimeout, SendError, letters},
+    backend::{ErrorKind, ResponseTimeout, SendError},
     envelope::verdict,
     health::{Quality, Signal},
+    http1::{self, Origin},
     store::{Answer, Claimed, Payload, Spooler, StoreError},
 };
 
@@ -146,9 +147,8 @@ fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended
     let own_host = claimed.envelope.headers.iter().find(|field| field.name == HOST).and_then(|field| field.value.to_str().ok());
     let to_login = text(LOCATION).is_some_and(|location| verdict::looks_like_login(&location, own_host));
     let retry_after = text(RETRY_AFTER);
-    let mut headers = letters::fields(&head.headers, &head.extensions);
     // The framing was that of one connection; whoever hands the answer on frames what was kept of it.
-    headers.retain(|field| field.name != TRANSFER_ENCODING);
+    let headers = http1::fields(&head.headers, &head.extensions, &[TRANSFER_ENCODING, CONTENT_LENGTH]);
     Ended::Answered { answer: Answer { status: head.status.as_u16(), headers, payload }, to_login, retry_after }
 }
 
@@ -200,7 +200,7 @@ fn request(claimed: &Claimed, failure: &Arc<OnceLock<StoreError>>) -> Result<Req
         head.add("Content-Length", CONTENT_LENGTH, claimed.payload.len().into());
     }
     let id = envelope.id.to_string();
-    if !head.fields.contains_key(IDEMPOTENCY_KEY) {
+    if !head.has(&IDEMPOTENCY_KEY) {
         head.add("Idempotency-Key", IDEMPOTENCY_KEY, HeaderValue::try_from(format!("\"{id}\""))?);
     }
     head.add("Forebay-Id", FOREBAY_ID, HeaderValue::try_from(id)?);
@@ -211,22 +211,23 @@ fn request(claimed: &Claimed, failure: &Arc<OnceLock<StoreError>>) -> Result<Req
     let mut request = Request::new(Outgoing::new(&claimed.payload, trailers, Arc::clone(failure)));
     *request.method_mut() = envelope.method.clone();
     *request.uri_mut() = Uri::from(PathAndQuery::try_from(envelope.target.as_str())?);
-    *request.extensions_mut() = letters::extensions(head.names.into_iter());
-    *request.headers_mut() = head.fields;
+    let (headers, origin) = Origin::of(head.0.iter().map(|(spelling, name, value)| (*spelling, name, value)));
+    request.extensions_mut().insert(origin);
+    *request.headers_mut() = headers;
     Ok(request)
 }
 
 /// The fields of a request, and the letters in which their names are written.
 #[derive(Default)]
-struct Head<'a> {
-    fields: HeaderMap,
-    names: Vec<&'a str>,
-}
+struct Head<'a>(Vec<(&'a str, HeaderName, HeaderValue)>);
 
 impl<'a> Head<'a> {
     fn add(&mut self, spelling: &'a str, name: HeaderName, value: HeaderValue) {
-        self.names.push(spelling);
-        self.fields.append(name, value);
+        self.0.push((spelling, name, value));
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|(_, of_field, _)| of_field == name)
     }
 }
 

@@ -136,6 +136,11 @@ impl Client {
         within("the end of the connection", self.wire.rest()).await
     }
 
+    /// Reads everything that still comes; false when the connection does not end in peace.
+    pub async fn ends_in_peace(&mut self) -> bool {
+        within("the end of the connection", self.wire.body(Framing::UntilClose)).await.complete
+    }
+
     /// Resolves when the peer has closed the connection in peace. Panics at a reset, or if it sends anything before.
     pub async fn ended(&mut self) {
         let more = within("the end of the connection", self.wire.has_more()).await;

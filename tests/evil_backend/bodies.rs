@@ -2,7 +2,10 @@
 
 use super::{
     Stage,
-    common::backend::{Trigger, drip},
+    common::{
+        backend::{Trigger, drip},
+        client::Client,
+    },
     then_close, then_reset,
 };
 
@@ -33,6 +36,23 @@ async fn a_body_that_is_cut_off_is_seen_to_be_cut_off() {
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// No length and no chunks tell it where the body ends: only a reset says that this was not the end.
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_seen_to_be_cut_off_by_an_old_client_too() {
+    let stage = Stage::set().await;
+    for cut in ["4\r\nhalf\r\n", "4\r\nhalf\r\nx\r\n"] {
+        let trigger = Trigger::default();
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let last = [super::Step::Wait(trigger.clone()), super::Step::Write(cut.into()), super::Step::Close];
+        stage.backend.next([vec![super::Step::Read, super::Step::Write(head)], last.into()].concat());
+        let mut client = Client::connect(stage.program.proxy()).await;
+        client.send("GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(client.head().await.status, 200, "{cut:?}");
+        trigger.release();
+        assert!(!client.ends_in_peace().await, "{cut:?}");
     }
 }
 

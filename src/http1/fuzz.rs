@@ -1,0 +1,175 @@
+//! However the bytes of a client come, they are the same requests; and what is sent on for one request is one request.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Response, Uri, header::CONNECTION};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    decode::{Decoded, Decoder},
+    encode::{Encoder, Sending},
+    parse,
+    server::{Connection, Incoming, Next, Then},
+    wire::Out,
+    write,
+};
+use crate::fuzz;
+
+const SEEDS: &[&[u8]] = &[
+    b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2?x HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+    b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n\r\nGET /no\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4;a=\"b\"\r\nG\r\n\n\r\n10\r\n0123456789abcdef\r\n0\r\nX-Sum: 1\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\nPOST /1 HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\nGET /2 HTTP/1.0\r\nHost: a\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nxPUT http://a/2 HTTP/1.1\r\nHost: a\r\n\r\n",
+];
+
+const WORDS: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"\0",
+    b" ",
+    b"GET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 0\r\n",
+    b"content-length:18446744073709551615\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"transfer-encoding:chunked\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Connection: close\r\n",
+    b"Upgrade: x\r\n",
+    b"X-Empty:\r\n",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"ffffffffffffffff",
+    b";a=b",
+    b"#",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\n",
+    b"HTTP/1.0",
+];
+
+/// The connection of a client that has said all that it will, read in pieces.
+struct Said {
+    bytes: Vec<u8>,
+    at: usize,
+    piece: usize,
+}
+
+impl AsyncRead for Said {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let end = (self.at + self.piece.min(buffer.remaining())).min(self.bytes.len());
+        buffer.put_slice(&self.bytes[self.at..end]);
+        self.at = end;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Said {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A request as it was understood.
+type Served = (Request<()>, Vec<u8>);
+
+/// Reads a request whole and notes it.
+#[expect(clippy::disallowed_methods, reason = "the body is a part of the input")]
+async fn note(request: Request<Incoming>, served: Rc<RefCell<Vec<Served>>>) -> Response<Empty<Bytes>> {
+    let (head, body) = request.into_parts();
+    let mut response = Response::new(Empty::new());
+    match body.collect().await {
+        Ok(body) => served.borrow_mut().push((Request::from_parts(head, ()), body.to_bytes().to_vec())),
+        Err(_) => _ = response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
+    }
+    response
+}
+
+/// The requests that are understood in these bytes, whole ones only.
+fn served(bytes: &[u8], piece: usize) -> Vec<Served> {
+    let served = Rc::new(RefCell::new(Vec::new()));
+    let mut connection = Connection::new(Said { bytes: bytes.to_vec(), at: 0, piece }, 32 * 1024);
+    let serving = async {
+        while let Ok(Next::Request(request)) = connection.next(|| false).await {
+            let answered = connection.answer(Box::pin(note(request, Rc::clone(&served)))).await;
+            if !matches!(answered, Ok(Then::Request)) {
+                break;
+            }
+        }
+    };
+    // The clock stands still until nobody has anything to do.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let ended = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), serving).await });
+    assert!(ended.is_ok(), "the connection hangs");
+    served.take()
+}
+
+fn shown(served: &[Served]) -> Vec<String> {
+    let show = |(request, body): &Served| {
+        format!("{} {} {:?} {:?} {body:?}", request.method(), request.uri(), request.version(), request.headers())
+    };
+    served.iter().map(show).collect()
+}
+
+/// What is sent on for a request is read as that request, and nothing follows it.
+fn is_one_request((request, body): Served) {
+    let (head, ()) = request.into_parts();
+    let mut text = Vec::new();
+    write::request(&head, &mut text);
+    text.extend_from_slice(b"\r\n");
+    let (again, said, length) = parse::request(&text).unwrap().unwrap();
+    assert_eq!((length, said.length, said.chunked), (text.len(), None, false), "{:?}", text.escape_ascii().to_string());
+    let target = |uri: &Uri| uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    assert_eq!((again.method(), target(again.uri())), (&head.method, target(&head.uri)));
+    for (name, value) in again.headers() {
+        assert!(head.headers.get_all(name).iter().any(|had| had == value), "{name}");
+    }
+    if body.len() > 4000 {
+        return;
+    }
+    let mut sending = Sending::new(Full::new(Bytes::from(body.clone())), Encoder::Chunks { trailers: true });
+    let mut out = Out::default();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    while let Poll::Ready(Ok(Some(framed))) = sending.poll_next(&mut cx) {
+        assert!(out.has_room());
+        framed.put(&mut out);
+    }
+    let (mut decoder, mut buffer, mut back) = (Decoder::Size, BytesMut::from(&out.text[..]), Vec::new());
+    while let Decoded::Data(data) = decoder.decode(&mut buffer).unwrap() {
+        back.extend_from_slice(&data);
+    }
+    assert!(decoder.is_over() && buffer.is_empty() && back == body);
+}
+
+#[test]
+fn fuzz_requests_are_the_same_however_they_come_and_each_goes_on_as_one() {
+    fuzz::run(SEEDS, WORDS, |bytes| {
+        let whole = served(bytes, usize::MAX);
+        for piece in [1, 7] {
+            assert_eq!(shown(&served(bytes, piece)), shown(&whole), "in pieces of {piece}");
+        }
+        let accepted = !whole.is_empty();
+        whole.into_iter().filter(|(request, _)| request.method() != Method::CONNECT).for_each(is_one_request);
+        accepted
+    });
+}

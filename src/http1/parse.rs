@@ -1,0 +1,261 @@
+//! Reading heads, strictly where another reader could understand them differently.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
+};
+use httparse::{Header, ParserConfig, Status};
+use memchr::memchr_iter;
+
+use super::{Fault, MOST_FIELDS, Origin, Phrase};
+
+/// What a head says of the connection and of the body that follows.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Said {
+    /// The one length that it has.
+    pub(super) length: Option<u64>,
+    /// The body comes in chunks.
+    pub(super) chunked: bool,
+    /// The connection ends after this message; or it does not although it is one of HTTP/1.0.
+    close: bool,
+    keep_alive: bool,
+    /// The client waits with its body for a 100.
+    pub(super) expects: bool,
+    /// The client reads trailers.
+    pub(super) trailers: bool,
+    old: bool,
+}
+
+impl Said {
+    /// Whether the connection stays open after this message, as far as its sender is concerned (RFC 9112 section 9.3).
+    pub(super) fn stays(&self) -> bool {
+        !self.close && (!self.old || self.keep_alive)
+    }
+
+    /// Whether it is of HTTP/1.0.
+    pub(super) fn is_old(&self) -> bool {
+        self.old
+    }
+}
+
+/// Counts what may stand once only.
+#[derive(Default)]
+struct Framing {
+    lengths: u32,
+    length: Option<u64>,
+    codings: u32,
+    /// Whether the last coding so far is `chunked`, and whether it is the only one of its field.
+    ends_in_chunks: bool,
+    only_chunks: bool,
+}
+
+impl Framing {
+    fn length(&mut self, value: &[u8]) {
+        self.lengths += 1;
+        self.length = number(value);
+    }
+
+    fn coding(&mut self, value: &[u8]) {
+        self.codings += 1;
+        let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        self.ends_in_chunks = trimmed(last).eq_ignore_ascii_case(b"chunked");
+        self.only_chunks = self.ends_in_chunks && last.len() == value.len();
+    }
+}
+
+/// The head of a request, what it says, and how many bytes it has; none while it is not whole.
+pub(super) fn request(bytes: &[u8]) -> Result<Option<(Request<()>, Said, usize)>, Fault> {
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let length = match parsed.parse_with_uninit_headers(bytes, &mut slots).map_err(syntax)? {
+        Status::Complete(length) => length,
+        Status::Partial if has_bare_line_feed(bytes) => return Err(Fault::LineFeed),
+        Status::Partial => return Ok(None),
+    };
+    if has_bare_line_feed(&bytes[..length]) {
+        return Err(Fault::LineFeed);
+    }
+    let head = Bytes::copy_from_slice(&bytes[..length]);
+    let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
+    let (headers, framing) = headers(bytes, &head, parsed.headers, &mut said)?;
+    match (framing.codings, framing.lengths) {
+        (0, 0) => {}
+        (0, 1) => said.length = Some(framing.length.ok_or(Fault::Length)?),
+        (0, _) => return Err(Fault::Length),
+        (_, 0) if framing.ends_in_chunks && !said.old => said.chunked = true,
+        (_, 0) => return Err(Fault::Coding),
+        (_, _) => return Err(Fault::LengthAndCoding),
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes()).map_err(|_| Fault::Target)?;
+    *request.uri_mut() = target(bytes, &head, parsed.path.unwrap_or_default())?;
+    *request.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
+    *request.headers_mut() = headers;
+    request.extensions_mut().insert(Origin::new(head));
+    Ok(Some((request, said, length)))
+}
+
+/// A target has no fragment (RFC 9112 section 3.2): one reader would cut it off, and another take it for a part of the path.
+fn target(bytes: &[u8], head: &Bytes, target: &str) -> Result<Uri, Fault> {
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+        return Err(Fault::Target);
+    }
+    if target.len() > u16::MAX as usize - 1 {
+        return Err(Fault::TargetTooLong);
+    }
+    Uri::from_maybe_shared(part(bytes, head, target.as_bytes())).map_err(|_| Fault::Target)
+}
+
+/// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112
+/// sections 2.2 and 5.1).
+pub(super) fn response(bytes: &[u8]) -> Result<Option<(Response<()>, Said, usize)>, Fault> {
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let mut config = ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots).map_err(syntax)? {
+        Status::Complete(length) => length,
+        Status::Partial => return Ok(None),
+    };
+    let head = Bytes::copy_from_slice(&bytes[..length]);
+    let status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| Fault::Syntax(httparse::Error::Status))?;
+    let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
+    let (headers, framing) = headers(bytes, &head, parsed.headers, &mut said)?;
+    // What says nothing about a body is not judged by it: an interim answer has none, and a 101 is followed by something else.
+    if !status.is_informational() {
+        match (framing.codings, framing.lengths) {
+            (0, 0) => {}
+            (0, 1) => said.length = Some(framing.length.ok_or(Fault::Length)?),
+            (0, _) => return Err(Fault::Length),
+            (1, 0) if framing.only_chunks && !said.old => said.chunked = true,
+            (_, 0) => return Err(Fault::Coding),
+            (_, _) => return Err(Fault::LengthAndCoding),
+        }
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
+    *response.headers_mut() = headers;
+    let phrase = parsed.reason.unwrap_or_default();
+    if status.canonical_reason() != Some(phrase) {
+        let phrase = part(bytes, &head, phrase.as_bytes());
+        response.extensions_mut().insert(Phrase(phrase));
+    }
+    response.extensions_mut().insert(Origin::new(head));
+    Ok(Some((response, said, length)))
+}
+
+/// Trailers and how many bytes they have, the empty line included; none while they are not whole. Fields that frame, route or authenticate are no trailers
+/// (RFC 9110 section 6.5.1).
+pub(super) fn trailers(bytes: &[u8]) -> Result<Option<(HeaderMap, usize)>, Fault> {
+    let mut slots = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let (length, found) = match httparse::parse_headers(bytes, &mut slots).map_err(|_| Fault::Trailers)? {
+        Status::Complete(found) => found,
+        Status::Partial if has_bare_line_feed(bytes) => return Err(Fault::LineFeed),
+        Status::Partial => return Ok(None),
+    };
+    if has_bare_line_feed(&bytes[..length]) {
+        return Err(Fault::LineFeed);
+    }
+    let mut trailers = HeaderMap::new();
+    for field in found {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Trailers)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Fault::Trailers)?;
+        if may_trail(&name) {
+            trailers.append(name, value);
+        }
+    }
+    Ok(Some((trailers, length)))
+}
+
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "host"
+            | "keep-alive"
+            | "max-forwards"
+            | "set-cookie"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// The fields of a head, as parts of `head`, which is a copy of the beginning of `bytes`.
+fn headers(bytes: &[u8], head: &Bytes, found: &[Header<'_>], said: &mut Said) -> Result<(HeaderMap, Framing), Fault> {
+    // With room for what is added on the way.
+    let mut headers = HeaderMap::with_capacity(found.len() + 6);
+    let mut framing = Framing::default();
+    for field in found {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Syntax(httparse::Error::HeaderName))?;
+        match name.as_str().len() {
+            14 if name == CONTENT_LENGTH => framing.length(field.value),
+            17 if name == TRANSFER_ENCODING => framing.coding(field.value),
+            10 if name == CONNECTION => {
+                for option in field.value.split(|byte| *byte == b',') {
+                    said.close |= trimmed(option).eq_ignore_ascii_case(b"close");
+                    said.keep_alive |= trimmed(option).eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            6 if name == EXPECT => said.expects |= field.value.eq_ignore_ascii_case(b"100-continue") && !said.old,
+            2 if name == TE => {
+                said.trailers |= field.value.split(|byte| *byte == b',').any(|coding| trimmed(coding).eq_ignore_ascii_case(b"trailers"));
+            }
+            _ => {}
+        }
+        let value =
+            HeaderValue::from_maybe_shared(part(bytes, head, field.value)).map_err(|_| Fault::Syntax(httparse::Error::HeaderValue))?;
+        headers.append(name, value);
+    }
+    Ok((headers, framing))
+}
+
+/// That part of `head` which is `found` in `bytes`, of which it is a copy.
+fn part(bytes: &[u8], head: &Bytes, found: &[u8]) -> Bytes {
+    if found.is_empty() {
+        return Bytes::new();
+    }
+    let at = found.as_ptr() as usize - bytes.as_ptr() as usize;
+    head.slice(at..at + found.len())
+}
+
+fn syntax(error: httparse::Error) -> Fault {
+    match error {
+        httparse::Error::TooManyHeaders => Fault::HeadTooLarge,
+        other => Fault::Syntax(other),
+    }
+}
+
+/// Spaces and tabs around an element of a list go (RFC 9110 section 5.6.1), and nothing else does.
+fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Whether a line ends without a carriage return.
+pub(super) fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use super::*;
+
+const HEAD: &str = "POST /a HTTP/1.1\r\nHost: a\r\n";
+
+/// What becomes of bytes that come in pieces of `piece` bytes: how long the head is, or what is wrong with it; none where more has to come.
+fn found(bytes: &[u8], piece: usize) -> Result<Option<usize>, Fault> {
+    for end in (piece.min(bytes.len())..bytes.len()).step_by(piece).chain([bytes.len()]) {
+        if let Some((_, _, length)) = request(&bytes[..end])? {
+            return Ok(Some(length));
+        }
+    }
+    Ok(None)
+}
+
+#[test]
+fn what_is_in_order_is_a_head_in_pieces_of_any_size() {
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "\r\n\r\nGET /%23 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "G#T / HTTP/1.1\r\nHost: a\r\nX-Line: #\r\n\r\n".to_owned(),
+        format!("{HEAD}Content-Length: 0\r\n\r\n"),
+        format!("{HEAD}content-LENGTH:\t 5 \r\n\r\n"),
+        format!("{HEAD}Content-Length-X: 5\r\nContent-Lengt: 7\r\n\r\n"),
+        format!("{HEAD}Transfer-Encoding: gzip , Chunked\r\n\r\n"),
+    ] {
+        for piece in [1, 2, 3, 7, 64] {
+            assert_eq!(found(format!("{head}\nGET").as_bytes(), piece), Ok(Some(head.len())), "{head:?} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn what_is_out_of_order_is_no_head_in_pieces_of_any_size() {
+    for (bytes, fault) in [
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", Fault::LineFeed),
+        ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::LineFeed),
+        ("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Fault::LineFeed),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n", Fault::LineFeed),
+        ("GET /a#b HTTP/1.1\r\n\r\n", Fault::Target),
+        ("GET a/b HTTP/1.1\r\n\r\n", Fault::Target),
+        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Fault::Length),
+        ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", Fault::Length),
+        ("POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", Fault::Length),
+        ("POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", Fault::Length),
+        ("POST / HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n", Fault::Length),
+        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::LengthAndCoding),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: x\r\nContent-Length: 1\r\n\r\n", Fault::LengthAndCoding),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", Fault::Coding),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", Fault::Syntax(httparse::Error::HeaderValue)),
+        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::Coding),
+        ("GET / HTTP/1.2\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
+    ] {
+        for piece in [1, 2, 5, 64] {
+            assert_eq!(found(bytes.as_bytes(), piece), Err(fault), "{bytes:?} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_head_says_whether_its_connection_stays_and_what_follows_it() {
+    let said = |text: &str| request(text.as_bytes()).unwrap().unwrap().1;
+    for (text, stays) in [
+        ("GET / HTTP/1.1\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n", false),
+        ("GET / HTTP/1.0\r\n\r\n", false),
+        ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false),
+    ] {
+        assert_eq!(said(text).stays(), stays, "{text:?}");
+    }
+    let said = said("POST / HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-Continue\r\nTE: gzip, Trailers\r\n\r\n");
+    assert_eq!((said.length, said.chunked, said.expects, said.trailers), (Some(7), false, true, true));
+}
+
+#[test]
+fn an_answer_of_old_is_understood_and_one_whose_end_is_in_doubt_is_none() {
+    let (old, said, length) = response(b"HTTP/1.0 200 Fine\nX-Old : 1\nContent-Length \t: 2\n\nhi").unwrap().unwrap();
+    assert_eq!((old.headers()["x-old"].as_bytes(), said.length, said.stays(), length), (&b"1"[..], Some(2), false, 49));
+    assert_eq!(&old.extensions().get::<Phrase>().unwrap().0[..], b"Fine");
+    for doubtful in [
+        "Content-Length: 2\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: -2\r\n",
+    ] {
+        assert!(response(format!("HTTP/1.1 200 OK\r\n{doubtful}\r\n").as_bytes()).is_err(), "{doubtful:?}");
+        assert!(response(format!("HTTP/1.1 103 Early Hints\r\n{doubtful}\r\n").as_bytes()).is_ok(), "an interim answer has no body");
+    }
+}

@@ -1,0 +1,348 @@
+//! One connection of a client.
+//!
+//! What reads the body of a request may live longer than the answer to it, and elsewhere: an upload goes on although its answer came early. So a connection is
+//! shared by who serves it and by the body that is being read, of which there is one at a time; each waits for the other where it has to.
+
+mod shared;
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header::CONNECTION};
+use http_body::Body;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Error, Fault, Origin,
+    client::said_length,
+    decode::Decoder,
+    encode::{Encoder, Sending},
+    parse::{self, Said},
+    wire::Wire,
+    write,
+};
+pub use shared::Incoming;
+use shared::Io;
+
+/// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection whose requests are answered one after the other.
+#[derive(Debug)]
+pub struct Connection<S> {
+    io: Arc<Mutex<Io<S>>>,
+    /// Bytes of a head.
+    most: usize,
+    /// What the request that is being answered said.
+    said: Said,
+    to_head: bool,
+    /// Something was read that has not been looked at.
+    unread: bool,
+    /// No request has come yet.
+    fresh: bool,
+    /// Another request may come after the answer.
+    stays: bool,
+}
+
+/// What comes on a connection.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and nearly always the large one")]
+#[derive(Debug)]
+pub enum Next {
+    /// A request.
+    Request(Request<Incoming>),
+    /// The preface of HTTP/2; it is still to be read.
+    Http2,
+    /// No more. `unread`: the client may still be sending what nobody will read.
+    End {
+        /// See above.
+        unread: bool,
+    },
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Another request, perhaps.
+    Request,
+    /// The end. `unread`: the client may still be sending what nobody will read.
+    End {
+        /// See above.
+        unread: bool,
+    },
+    /// Another protocol.
+    Switch,
+}
+
+/// Why an answer was not given whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The client is gone.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// The answer broke off at its source. `unseen`: a client could take it for whole, were the connection just closed.
+    #[error("an answer broke off: {detail}")]
+    Source {
+        /// See above.
+        unseen: bool,
+        /// Why.
+        detail: String,
+    },
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+    /// A connection that has been accepted; the head of a request may have so many bytes.
+    pub fn new(socket: S, most: usize) -> Self {
+        let io = Arc::new(Mutex::new(Io::new(socket)));
+        Self { io, most, said: Said::default(), to_head: false, unread: false, fresh: true, stays: true }
+    }
+
+    /// The next request. Once `stop` says so, none that has not begun to come.
+    pub async fn next(&mut self, stop: impl Fn() -> bool) -> Result<Next, Error> {
+        poll_fn(|cx| self.poll_next(&stop, cx)).await
+    }
+
+    fn poll_next(&mut self, stop: &impl Fn() -> bool, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
+        let mut io = self.io.lock();
+        let io = &mut *io;
+        if !io.decoder.is_over() {
+            // An upload that goes on after its answer.
+            if !io.held {
+                return Poll::Ready(Ok(Next::End { unread: true }));
+            }
+            io.waiter = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let Some(wire) = &mut io.wire else { return Poll::Ready(Ok(Next::End { unread: false })) };
+        loop {
+            if std::mem::take(&mut self.unread) {
+                // RFC 9112 section 2.2 has us read over empty lines before a request.
+                while wire.buffer.starts_with(b"\r\n") {
+                    wire.advance(2);
+                }
+                if self.fresh && wire.buffer.starts_with(PREFACE) {
+                    return Poll::Ready(Ok(Next::Http2));
+                }
+                let may_be_preface = self.fresh && PREFACE.starts_with(&wire.buffer);
+                let found = if may_be_preface { None } else { parse::request(&wire.buffer)? };
+                if found.as_ref().map_or(wire.buffer.len(), |(_, _, length)| *length) > self.most {
+                    return Poll::Ready(Err(Fault::HeadTooLarge.into()));
+                }
+                if let Some((request, said, length)) = found {
+                    wire.advance(length);
+                    self.unread = !wire.buffer.is_empty();
+                    self.fresh = false;
+                    self.said = said;
+                    self.to_head = *request.method() == Method::HEAD;
+                    self.stays = said.stays();
+                    io.begin(&said);
+                    return Poll::Ready(Ok(Next::Request(self.request(request, io.decoder))));
+                }
+            }
+            if stop() && wire.buffer.is_empty() {
+                return Poll::Ready(Ok(Next::End { unread: false }));
+            }
+            let before = wire.buffer.len();
+            if ready!(wire.poll_read(cx))? == 0 {
+                return Poll::Ready(if before == 0 { Ok(Next::End { unread: false }) } else { Err(Error::Ended) });
+            }
+            // A head is looked at when it begins and whenever a line of it has ended; it costs who sends it byte by byte more than us.
+            self.unread = before == 0 || wire.buffer.len() > self.most || memchr::memchr(b'\n', &wire.buffer[before..]).is_some();
+        }
+    }
+
+    fn request(&self, mut request: Request<()>, decoder: Decoder) -> Request<Incoming> {
+        // RFC 9110 section 15.2: not in HTTP/1.0.
+        if !self.said.is_old()
+            && let Some(origin) = request.extensions_mut().remove::<Origin>()
+        {
+            request.extensions_mut().insert(origin.heard_by(self.io.clone()));
+        }
+        request.map(|()| match decoder.is_over() {
+            true => Incoming::none(),
+            false => Incoming::on(self.io.clone(), decoder),
+        })
+    }
+
+    /// Gives the answer to the request that came last, when `handling` has it. It is dropped when the client goes away before.
+    pub async fn answer<B>(&mut self, mut handling: impl Future<Output = Response<B>> + Unpin) -> Result<Then, Broken>
+    where
+        B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+    {
+        let answer = poll_fn(|cx| match Pin::new(&mut handling).poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => self.poll_meanwhile(cx).map(Err),
+        });
+        let answer = answer.await?;
+        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let mut sending = self.begin(answer).map_err(Error::from)?;
+        poll_fn(|cx| self.poll_send(&mut sending, cx)).await?;
+        drop(sending);
+        if switches {
+            return Ok(Then::Switch);
+        }
+        let mut io = self.io.lock();
+        io.drain();
+        let unread = !io.decoder.is_over();
+        Ok(if !self.stays || (unread && !io.held) { Then::End { unread } } else { Then::Request })
+    }
+
+    /// While an answer is waited for: interim ones are written, and whether the client is gone is looked at where nothing else reads.
+    fn poll_meanwhile(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut io = self.io.lock();
+        let io = &mut *io;
+        let Some(wire) = &mut io.wire else { return Poll::Ready(Error::Ended) };
+        if let Poll::Ready(Err(error)) = wire.poll_flush(cx) {
+            return Poll::Ready(error.into());
+        }
+        if io.decoder.is_over() && wire.buffer.is_empty() {
+            match ready!(wire.poll_read(cx)) {
+                Ok(0) => return Poll::Ready(Error::Ended),
+                Ok(_) => self.unread = true,
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Puts out the head of an answer.
+    fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, answer: Response<B>) -> io::Result<Sending<B>> {
+        let mut io = self.io.lock();
+        io.answered = true;
+        io.drain();
+        let unread = !io.decoder.is_over() && !io.held;
+        let Some(wire) = &mut io.wire else { return Err(io::ErrorKind::NotConnected.into()) };
+        let out = &mut wire.out.text;
+        let version = if self.said.is_old() { Version::HTTP_10 } else { Version::HTTP_11 };
+        write::response(&answer, version, out);
+        let encoder = self.framing(&answer, out);
+        let says_close = says_close(answer.headers());
+        self.stays &= !unread && !says_close && encoder != Encoder::Close;
+        match (self.stays, self.said.is_old()) {
+            (false, _) if !says_close && answer.status() != StatusCode::SWITCHING_PROTOCOLS => {
+                out.extend_from_slice(b"Connection: close\r\n");
+            }
+            (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            _ => {}
+        }
+        write::date(answer.headers(), out);
+        out.extend_from_slice(b"\r\n");
+        Ok(Sending::new(answer.into_body(), encoder))
+    }
+
+    /// Writes how the body of an answer is framed (RFC 9112 section 6).
+    fn framing<B: Body>(&self, answer: &Response<B>, out: &mut Vec<u8>) -> Encoder {
+        let (headers, body) = (answer.headers(), answer.body());
+        let origin = answer.extensions().get::<Origin>();
+        let said = said_length(headers);
+        let status = answer.status();
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            return Encoder::Over;
+        }
+        if self.to_head || status == StatusCode::NOT_MODIFIED {
+            // The length of what would have come, where somebody knows.
+            let of_body = body.size_hint().exact().filter(|_| self.to_head && !body.is_end_stream());
+            if let Some(length) = said.or(of_body) {
+                write::length(length, headers, origin, out);
+            }
+            return Encoder::Over;
+        }
+        if let Some(length) = said.or_else(|| body.size_hint().exact()) {
+            write::length(length, headers, origin, out);
+            return Encoder::of(length);
+        }
+        if self.said.is_old() {
+            return Encoder::Close;
+        }
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        Encoder::Chunks { trailers: self.said.trailers }
+    }
+
+    fn poll_send<B>(&mut self, sending: &mut Sending<B>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>
+    where
+        B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+    {
+        loop {
+            let mut waits = false;
+            while !waits && !sending.is_over() && self.has_room() {
+                // The body of an answer may be reading that of its request, so that nothing is held here.
+                match sending.poll_next(cx) {
+                    Poll::Ready(Ok(Some(framed))) => self.with_wire(|wire| framed.put(&mut wire.out))?,
+                    Poll::Ready(Ok(None)) => {}
+                    Poll::Ready(Err(error)) => {
+                        let _as_far_as_it_goes = self.with_wire(|wire| wire.poll_flush(cx))?;
+                        return Poll::Ready(Err(Broken::Source { unseen: sending.encoder == Encoder::Close, detail: error.to_string() }));
+                    }
+                    Poll::Pending => waits = true,
+                }
+            }
+            ready!(self.with_wire(|wire| wire.poll_flush(cx))?).map_err(Error::from)?;
+            if sending.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            if waits {
+                return self.poll_meanwhile(cx).map(|error| Err(error.into()));
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.io.lock().wire.as_ref().is_none_or(|wire| wire.out.has_room())
+    }
+
+    fn with_wire<T>(&self, with: impl FnOnce(&mut Wire<S>) -> T) -> Result<T, Error> {
+        self.io.lock().wire.as_mut().map(with).ok_or(Error::Ended)
+    }
+
+    /// Tells the client that what it sends cannot be understood.
+    pub async fn refuse(&mut self, fault: Fault) -> io::Result<()> {
+        let status = fault.status();
+        let phrase = status.canonical_reason().unwrap_or_default();
+        let mut text = format!("HTTP/1.1 {} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n", status.as_str()).into_bytes();
+        write::date(&HeaderMap::new(), &mut text);
+        text.extend_from_slice(b"\r\n");
+        let flushing = self.with_wire(|wire| wire.out.text.extend_from_slice(&text));
+        match flushing {
+            Ok(()) => poll_fn(|cx| self.with_wire(|wire| wire.poll_flush(cx)).unwrap_or(Poll::Ready(Ok(())))).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Closes our side of the connection.
+    pub async fn shut_down(&mut self) -> io::Result<()> {
+        poll_fn(|cx| match &mut self.io.lock().wire {
+            Some(wire) => Pin::new(&mut wire.socket).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
+    /// Does something to the socket, where it is still there.
+    pub fn with_socket(&mut self, with: impl FnOnce(&mut S)) {
+        if let Some(wire) = &mut self.io.lock().wire {
+            with(&mut wire.socket);
+        }
+    }
+
+    /// The socket, and what has been read from it and not used; none when it is gone.
+    pub fn take(&mut self) -> Option<(S, BytesMut)> {
+        self.io.lock().wire.take().map(|wire| (wire.socket, wire.buffer))
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.io.lock().end();
+    }
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let mut options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
