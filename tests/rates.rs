@@ -102,5 +102,5 @@ async fn a_reload_forgets_nobody_unless_the_rate_has_changed() {
     assert_eq!([ask().await, ask().await], [200, 429]);
     program.reload(&site("")).await;
     assert_eq!([ask().await, ask().await], [200, 200]);
-    assert_eq!(program.status().await["clients"]["refused"], json!({ "full": 0, "proxy_protocol": 0 }));
+    assert_eq!(program.status().await["clients"]["refused"], json!({ "full": 0, "client": 0, "proxy_protocol": 0 }));
 }

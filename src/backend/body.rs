@@ -22,13 +22,12 @@ use tokio::time::Instant;
 use super::{
     ErrorKind,
     balance::Load,
+    floor::{Floor, Meter},
+    incoming::Incoming,
     pool::{Shelf, Stream},
     socket::Socket,
 };
-use crate::http1::{
-    client::{Answer, Left},
-    server,
-};
+use crate::http1::client::{Answer, Left};
 
 /// Why a body on its way to a backend ended early.
 #[derive(Debug, thiserror::Error)]
@@ -39,44 +38,12 @@ pub enum BodyError {
     /// The client sent more than is allowed.
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),
+    /// The client sends too slowly.
+    #[error("the body comes too slowly")]
+    TooSlow,
     /// Where it is kept could not be read.
     #[error("the body could not be read: {0}")]
     Source(#[source] io::Error),
-}
-
-/// The body of a client's request as it comes.
-#[derive(Debug)]
-pub enum Incoming {
-    /// By HTTP/1.1.
-    Http1(server::Incoming),
-    /// By HTTP/2.
-    Http2(hyper::body::Incoming),
-}
-
-impl Body for Incoming {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Client(error.into())),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Client(error.into())),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
-        }
-    }
 }
 
 /// A body on its way to a backend.
@@ -91,6 +58,7 @@ enum Kind {
         left: u64,
         limit: u64,
         pace: Arc<Pace>,
+        meter: Option<Box<Meter>>,
     },
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
@@ -106,12 +74,13 @@ impl RequestBody {
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
-    /// A client's body as it comes, of at most `limit` bytes.
-    pub fn streaming(incoming: Incoming, limit: u64) -> Self {
+    /// A client's body as it comes, of at most `limit` bytes, and no slower than `floor`.
+    pub fn streaming(incoming: Incoming, limit: u64, floor: Option<Floor>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self(Kind::Streaming { incoming, left: limit, limit, pace: Arc::default() })
+        let meter = floor.map(|floor| Box::new(Meter::new(floor)));
+        Self(Kind::Streaming { incoming, left: limit, limit, pace: Arc::default(), meter })
     }
 
     /// No body, in a request that asks its server to switch to one of `protocols` (RFC 9110 section 7.8).
@@ -171,8 +140,14 @@ impl Body for RequestBody {
             Kind::Switching(_) => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
-            Kind::Streaming { incoming, left, limit, pace } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+            Kind::Streaming { incoming, left, limit, pace, meter } => {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                if let Some(meter) = meter
+                    && meter.is_too_slow(cx, super::floor::came(&polled))
+                {
+                    return Poll::Ready(Some(Err(BodyError::TooSlow)));
+                }
+                let frame = ready!(polled);
                 // The end of a body of known length is not asked for.
                 pace.moved(frame.is_none() || incoming.is_end_stream());
                 let Some(frame) = frame else { return Poll::Ready(None) };
@@ -273,6 +248,7 @@ pub(super) async fn with_response_timeout<F: Future>(
 pub(super) fn kind_of(error: &BodyError) -> ErrorKind {
     match error {
         BodyError::TooLarge(_) => ErrorKind::RequestTooLarge,
+        BodyError::TooSlow => ErrorKind::RequestStalled,
         BodyError::Client(_) | BodyError::Source(_) => ErrorKind::RequestBody,
     }
 }

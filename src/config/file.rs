@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessFormat, AccessTarget,
     read::{At, Section, Table, key},
-    values::{Concurrency, Engine, Named, OneOrMore, Size, Switch},
+    values::{Concurrency, Engine, Named, OneOrMore, Size, Speed, Switch},
 };
 use crate::{
     backend::{Fingerprint, Protocol, ServerAddress},
@@ -169,8 +169,12 @@ impl Section for Certificate {
 pub(super) struct Clients {
     pub trusted_proxies: At<Vec<At<IpNet>>>,
     pub max_connections: At<u32>,
+    pub max_connections_per_client: Option<At<u32>>,
     pub header_timeout: At<Duration>,
     pub idle_timeout: At<Duration>,
+    pub send_timeout: At<Duration>,
+    pub min_body_rate: Option<At<Speed>>,
+    pub min_body_window: At<Duration>,
     pub max_header_bytes: At<Size>,
     pub max_body: At<Size>,
     pub rates: Rates,
@@ -184,6 +188,13 @@ impl Section for Clients {
             trusted_proxies: table
                 .or(key("trusted_proxies", "Addresses and networks whose X-Forwarded-For and Forwarded are believed."), Vec::new()),
             max_connections: table.or(key("max_connections", "Connections at once, over all listeners.").range(1, 10_000_000), 10_000),
+            max_connections_per_client: table.maybe(
+                key(
+                    "max_connections_per_client",
+                    "Connections at once of one client: an address that is no trusted proxy's, or a /64 of IPv6; one more is told 429. Default: no limit.",
+                )
+                .range(1, 10_000_000),
+            ),
             header_timeout: table.or(
                 key("header_timeout", "Time to receive all headers of a request, and before that for a TLS handshake.")
                     .range(100 * MS, HOUR),
@@ -196,6 +207,19 @@ impl Section for Clients {
                 )
                 .range(100 * MS, DAY),
                 75 * SECOND,
+            ),
+            send_timeout: table.or(
+                key("send_timeout", "Time in which a client must take something of the answer that it is sent; then its connection ends.")
+                    .range(100 * MS, DAY),
+                60 * SECOND,
+            ),
+            min_body_rate: table.maybe(
+                key("min_body_rate", "The least of a request's body that a client must send on average, such as `500B/s`, over each `min_body_window`; else 408. Default: no least.")
+                    .range(Speed(1), Speed(GIB)),
+            ),
+            min_body_window: table.or(
+                key("min_body_window", "The time for `min_body_rate`. Only time in which the client is waited for counts.").range(100 * MS, HOUR),
+                30 * SECOND,
             ),
             max_header_bytes: table.or(
                 key("max_header_bytes", "Bytes of a request's first line and headers together; past it 431.")

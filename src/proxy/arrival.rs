@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use crate::telemetry::Refusal;
 
 use super::{
-    connection::{Terms, serve},
+    connection::{Terms, serve, turn_away},
     proxy_protocol::{self, Stance},
     stream::Stream,
 };
@@ -25,6 +25,9 @@ pub(super) async fn arrive(mut stream: Stream, mut terms: Terms) {
             Ok(Err(fault)) => return refuse(&fault),
             Err(_) => return refuse(&"the head of the PROXY protocol did not come in time"),
         },
+    }
+    if !terms.counted.is_within(terms.peer, &terms.limits) {
+        return turn_away(stream, terms.shape, Refusal::Client, terms.counted).await;
     }
     serve(stream, terms).await;
 }

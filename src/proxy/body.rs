@@ -14,7 +14,7 @@ use crate::{
     store::{PayloadBody, StoreError},
 };
 
-use super::{access::Entry, tunnel::Tunnel, watch::Answering};
+use super::{access::Entry, taking::Taker, tunnel::Tunnel, watch::Answering};
 
 /// The body of a response.
 pub(super) struct ClientBody {
@@ -23,6 +23,8 @@ pub(super) struct ClientBody {
     entry: Option<Box<Entry>>,
     /// Dropped when the answer is over.
     answering: Option<Answering>,
+    /// Told when a piece of it is taken.
+    taker: Option<Taker>,
     /// The connection closes after it, read to its end or not.
     refusal: bool,
 }
@@ -61,18 +63,18 @@ impl ClientBody {
     /// A body that we wrote.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, answering: None, refusal: false }
+        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, answering: None, taker: None, refusal: false }
     }
 
     pub(super) fn passing(body: ResponseBody, seats: Option<Seats>) -> Self {
         // A response without a body is over with its head.
         let seats = seats.filter(|_| !body.is_end_stream());
-        Self { kind: Kind::Passing(body, seats), entry: None, answering: None, refusal: false }
+        Self { kind: Kind::Passing(body, seats), entry: None, answering: None, taker: None, refusal: false }
     }
 
     /// A 101, and what follows it.
     pub(super) fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, answering: None, refusal: false }
+        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, answering: None, taker: None, refusal: false }
     }
 
     /// What follows a 101, if this is its body; it takes the line of the access log along.
@@ -90,7 +92,7 @@ impl ClientBody {
     }
 
     pub(super) fn kept(body: PayloadBody) -> Self {
-        Self { kind: Kind::Kept(body), entry: None, answering: None, refusal: false }
+        Self { kind: Kind::Kept(body), entry: None, answering: None, taker: None, refusal: false }
     }
 
     pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
@@ -107,6 +109,7 @@ impl ClientBody {
     /// The request has been answered when this body has been written or given up.
     pub(super) fn ends(mut self, mut answering: Answering) -> Self {
         answering.answered(self.refusal);
+        self.taker = answering.taker();
         self.answering = Some(answering);
         self
     }
@@ -118,6 +121,9 @@ impl Body for ClientBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        if let Some(taker) = &this.taker {
+            taker.asks();
+        }
         let frame = match &mut this.kind {
             Kind::Tunnel(_) => None,
             Kind::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
@@ -132,6 +138,9 @@ impl Body for ClientBody {
         };
         if let (Some(entry), Some(Ok(frame))) = (&mut this.entry, &frame) {
             entry.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        if let (Some(taker), Some(_)) = (&this.taker, &frame) {
+            taker.is_given();
         }
         Poll::Ready(frame)
     }

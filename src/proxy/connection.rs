@@ -19,6 +19,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::telemetry::Refusal;
+
 use super::{
     Worker,
     body::ClientBody,
@@ -41,6 +43,8 @@ use crate::{
 
 /// Told to a client over the limit of connections, before anything is read.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// Told to one that has too many itself.
+const TOO_MANY_OF_ONE: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 /// Told to a client that speaks plain HTTP where TLS is spoken.
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nProxy-Status: forebay; error=http_request_error\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 59\r\n\r\nThis port speaks TLS: use https:// instead of http:// here\n";
 /// The first byte of a TLS connection: a record of type handshake (RFC 8446 section 5.1).
@@ -74,8 +78,12 @@ pub(super) struct Terms {
 }
 
 /// A connection too many.
-pub(super) async fn turn_away(mut stream: Stream, counted: Counted) {
-    tell(&mut stream, TOO_MANY, || drop(counted)).await;
+pub(super) async fn turn_away(mut stream: Stream, shape: Arc<Shape>, why: Refusal, counted: Counted) {
+    // Who speaks TLS would not understand us before a handshake, which is more than we have for him.
+    if shape.tls.is_none() {
+        let answer = if why == Refusal::Client { TOO_MANY_OF_ONE } else { TOO_MANY };
+        tell(&mut stream, answer, || drop(counted)).await;
+    }
 }
 
 /// Writes an answer to who has not been read, `told` follows, and closes.
@@ -151,6 +159,8 @@ enum Ended {
     Switched(Box<Tunnel>),
     /// It speaks HTTP/2.
     Http2,
+    /// It does not take what it asked for.
+    Stuck,
 }
 
 impl Keeper {
@@ -239,6 +249,9 @@ impl Keeper {
             let mut look = watch.stamp() && timer.deadline() > Instant::now() + limits.header_timeout;
             while look || timer.is_elapsed() {
                 look = false;
+                if graceful && watch.is_stuck(limits.send_timeout) {
+                    return Poll::Ready(Ended::Stuck);
+                }
                 match watch.deadline(limits.header_timeout, limits.idle_timeout) {
                     Ok(deadline) => timer.as_mut().reset(deadline),
                     Err(Phase::Idle) if graceful && !farewell => {
@@ -263,6 +276,7 @@ impl Ended {
             Self::InPeace | Self::Switched(_) | Self::Http2 => {}
             Self::Broken(error) => tracing::debug!(%error, "a client's connection broke"),
             Self::OutOfTime(phase) => tracing::debug!(?phase, "a client's connection is out of time"),
+            Self::Stuck => tracing::debug!("a client's connection was ended: it did not take an answer that it had asked for"),
             Self::Flooded => tracing::warn!("a client's connection was ended: it began requests only to cancel them"),
         }
     }

@@ -179,12 +179,12 @@ impl Exchange {
                     tunnel::announce(protocols.clone(), &mut head.headers);
                     RequestBody::switching(protocols)
                 }
-                _ => RequestBody::streaming(body, limit),
+                _ => RequestBody::streaming(body, limit, site.clients.min_body_rate),
             };
             let answered = self.pass(route, head, body, changes.as_deref()).await;
             return changed(answered, changes.as_deref());
         };
-        let limits = Limits { bytes: limit, stall: site.clients.idle_timeout };
+        let limits = Limits { bytes: limit, stall: site.clients.idle_timeout, floor: site.clients.min_body_rate };
         let answered = match self.whole(route, policy, sender.wishes, &head, body, limits).await {
             Ok(whole) => self.write(route, policy, sender, head, whole, changes.clone()).await,
             Err(response) => refused(response),

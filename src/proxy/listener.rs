@@ -4,7 +4,7 @@
 //! for another's.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -22,8 +22,10 @@ use super::{
     Worker,
     arrival::arrive,
     connection::{Terms, serve, turn_away},
+    crowd::Crowd,
+    rates::network,
     refusals::Refusals,
-    settings::{ListenerSettings, ProxyProtocol},
+    settings::{Clients, ListenerSettings, ProxyProtocol},
     sockets::Listener,
     stream::Stream,
     tls::{CertificateError, CertificateState, Refreshed, Tls},
@@ -64,12 +66,15 @@ impl Shape {
 
 /// Connections that are taken from the kernel's queue after the order to stop: so many it may hold for us, and it would reset them.
 const LAST_TAKEN: usize = 4096;
+/// Connections too many at a time that are told so; more are closed without a word.
+const TOLD: usize = 256;
 
 /// The connections of all workers: how many there are, which were turned away, and how they are told to end.
 #[derive(Debug)]
 pub struct Connections {
     metrics: ClientMetrics,
     pub(super) refusals: Refusals,
+    crowd: Crowd,
     open: AtomicUsize,
     draining: AtomicBool,
     drain: Notify,
@@ -81,14 +86,15 @@ impl Connections {
     pub fn new(metrics: ClientMetrics) -> Self {
         let refusals = Refusals::new(metrics.clone());
         let (drain, closed) = (Notify::new(), Notify::new());
-        Self { metrics, refusals, open: AtomicUsize::new(0), draining: AtomicBool::new(false), drain, closed }
+        let (open, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { metrics, refusals, crowd: Crowd::default(), open, draining, drain, closed }
     }
 
-    /// One more, and whether there are more than `most` with it.
-    fn enter(self: &Arc<Self>, most: usize) -> (Counted, bool) {
+    /// One more, and how many there were.
+    fn enter(self: &Arc<Self>) -> (Counted, usize) {
         self.metrics.opened(1);
-        let full = self.open.fetch_add(1, Relaxed) >= most;
-        (Counted(self.clone()), full)
+        let before = self.open.fetch_add(1, Relaxed);
+        (Counted(self.clone(), None), before)
     }
 
     /// Tells every connection to end after the request that it is answering.
@@ -124,12 +130,34 @@ impl Connections {
     }
 }
 
-/// Counts one connection.
-pub(super) struct Counted(pub(super) Arc<Connections>);
+/// Counts one connection, and for its client where that is known.
+pub(super) struct Counted(pub(super) Arc<Connections>, Option<IpAddr>);
+
+impl Counted {
+    /// Counts it for its client; false where he has as many as he may. Trusted proxies are no clients, and a peer on this machine that has no address is none.
+    pub(super) fn is_within(&mut self, peer: Option<SocketAddr>, limits: &Clients) -> bool {
+        let (Some(most), Some(peer)) = (limits.max_connections_per_client, peer) else { return true };
+        let client = peer.ip().to_canonical();
+        if limits.trusted_proxies.iter().any(|net| net.contains(&client)) {
+            return true;
+        }
+        let client = network(client);
+        let may = self.0.crowd.enter(client, most);
+        if may {
+            self.1 = Some(client);
+        } else {
+            self.0.refusals.note(Refusal::Client, Some(peer), &"its client has as many as `clients.max_connections_per_client` allows");
+        }
+        may
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.metrics.opened(-1);
+        if let Some(client) = self.1 {
+            self.0.crowd.leave(client);
+        }
         if self.0.open.fetch_sub(1, Relaxed) == 1 {
             self.0.closed.notify_waiters();
         }
@@ -167,20 +195,26 @@ impl Worker {
         }
     }
 
-    fn admit(self: Arc<Self>, stream: Stream, peer: Option<SocketAddr>, door: &Door, connections: &Arc<Connections>) {
+    fn admit(self: Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, door: &Door, connections: &Arc<Connections>) {
         let site = self.shared.site.load();
         let shape = door.0.load_full();
-        let (counted, full) = connections.enter(site.clients.max_connections);
-        if full {
-            connections.refusals.note(Refusal::Full, peer, &"there are as many connections as `clients.max_connections` allows");
-            // Who speaks TLS would not understand us before a handshake, which is more than we have for him.
-            if shape.tls.is_none() {
-                tokio::spawn(turn_away(stream, counted));
+        let limits = site.clients.clone();
+        let (mut counted, others) = connections.enter();
+        if others >= limits.max_connections {
+            connections.refusals.note(Refusal::Full, peer, &"there are as many as `clients.max_connections` allows");
+            // Words cost, too: in a flood there are none.
+            if others < limits.max_connections + TOLD {
+                tokio::spawn(turn_away(stream, shape, Refusal::Full, counted));
             }
             return;
         }
-        let limits = site.clients.clone();
+        stream.set_patience(limits.send_timeout);
+        // Whose it is may have to be heard first.
         let waits = shape.proxy_protocol.is_some();
+        if !waits && !counted.is_within(peer, &limits) {
+            tokio::spawn(turn_away(stream, shape, Refusal::Client, counted));
+            return;
+        }
         let terms = Terms { worker: self.clone(), limits, shape, peer, secure: false, counted };
         if waits {
             tokio::spawn(arrive(stream, terms));

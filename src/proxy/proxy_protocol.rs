@@ -216,12 +216,12 @@ impl Stream {
         loop {
             let peeked = match self {
                 Self::Tcp(stream) => {
-                    stream.readable().await?;
-                    stream.try_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0))
+                    stream.socket.readable().await?;
+                    stream.socket.try_io(Interest::READABLE, || Ok(recv(&stream.socket, &mut *buffer, RecvFlags::PEEK)?.0))
                 }
                 Self::Unix(stream) => {
-                    stream.readable().await?;
-                    stream.try_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0))
+                    stream.socket.readable().await?;
+                    stream.socket.try_io(Interest::READABLE, || Ok(recv(&stream.socket, &mut *buffer, RecvFlags::PEEK)?.0))
                 }
                 Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
             };

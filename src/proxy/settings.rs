@@ -7,7 +7,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::{route::Template, tls::CertificateFiles};
-use crate::envelope::{Delivery, Name, Rate, order::Rule};
+use crate::{
+    backend::Floor,
+    envelope::{Delivery, Name, Rate, order::Rule},
+};
 
 /// Everything that the proxy is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,10 +84,16 @@ pub struct Clients {
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at once, over all listeners.
     pub max_connections: usize,
+    /// Connections at once of one client (an address, or a /64 of IPv6).
+    pub max_connections_per_client: Option<u32>,
     /// Time for a TLS handshake, and again to receive all headers of a request, from its first byte.
     pub header_timeout: Duration,
     /// Time that a connection may stay open without a request.
     pub idle_timeout: Duration,
+    /// Time in which a client must take something of its answer.
+    pub send_timeout: Duration,
+    /// The least of a body that a client must send.
+    pub min_body_rate: Option<Floor>,
     /// Bytes of request line and headers together.
     pub max_header_bytes: usize,
     /// Bytes of a request body.

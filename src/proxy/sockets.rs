@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{settings::ListenAddress, stream::Stream};
+use super::{sending::Sending, settings::ListenAddress, stream::Stream};
 
 /// Connections that the kernel holds for us before we take them.
 const BACKLOG: i32 = 4096;
@@ -105,9 +105,9 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Some(peer)))
+                Ok((Stream::Tcp(Sending::new(stream)), Some(peer)))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener) => Ok((Stream::Unix(Sending::new(listener.accept().await?.0)), None)),
         }
     }
 }

@@ -15,14 +15,14 @@ use tokio::{
     time::Sleep,
 };
 
-use super::watch::Watch;
+use super::{sending::Sending, watch::Watch};
 use crate::backend::gather::Gather;
 
 /// A client's socket.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
+    Tcp(Sending<tokio::net::TcpStream>),
+    Unix(Sending<tokio::net::UnixStream>),
     /// One of these, within TLS.
     Tls(Box<tokio_rustls::server::TlsStream<Stream>>),
 }
@@ -54,7 +54,7 @@ impl Watched {
     pub(super) fn break_off(&mut self) {
         match &mut self.stream.0 {
             Stream::Tcp(stream) => {
-                if let Err(error) = stream.set_zero_linger() {
+                if let Err(error) = stream.socket.set_zero_linger() {
                     tracing::debug!(%error, "a connection could not be reset");
                 }
             }

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::taking::{Taker, Takers};
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -41,6 +43,7 @@ pub(super) struct Watch {
     streams: AtomicU32,
     ended: AtomicU32,
     cancelled: AtomicU32,
+    takers: Takers,
 }
 
 /// Cancelled streams that a client has for nothing: who leaves a page that is loading cancels dozens.
@@ -60,6 +63,11 @@ impl Answering {
         }
         watch.enter(Phase::Busy);
         Self { watch: watch.clone(), answered: false }
+    }
+
+    /// Sees that the client takes the answer, where its connection alone does not show that.
+    pub(super) fn taker(&self) -> Option<Taker> {
+        self.watch.multiplexed.load(Relaxed).then(|| self.watch.takers.add())
     }
 
     /// There is an answer; this goes with its body. `refusal`: the client may still be sending what nobody will read.
@@ -83,8 +91,10 @@ impl Drop for Answering {
 impl Watch {
     /// A connection that has just been accepted: the head of its first request is due.
     pub(super) fn begin() -> Arc<Self> {
+        let began = Instant::now();
         Arc::new(Self {
-            began: Instant::now(),
+            began,
+            takers: Takers::new(began),
             word: AtomicU64::new(Phase::Fresh as u64),
             refused: AtomicBool::new(false),
             farewell: AtomicBool::new(false),
@@ -124,6 +134,11 @@ impl Watch {
     /// Whether that has been said.
     pub(super) fn has_farewell(&self) -> bool {
         self.farewell.load(Relaxed)
+    }
+
+    /// Whether its client has not taken what it asked for, for so long (HTTP/2).
+    pub(super) fn is_stuck(&self, patience: Duration) -> bool {
+        self.takers.is_stuck(patience)
     }
 
     /// What it is doing.

@@ -18,18 +18,21 @@ use crate::envelope::Name;
 pub enum Refusal {
     /// There were as many as may be.
     Full,
+    /// Its client had as many as one may have.
+    Client,
     /// It was to speak the PROXY protocol, and may not or did not.
     ProxyProtocol,
 }
 
 impl Refusal {
     /// In order of declaration.
-    pub const ALL: [Self; 2] = [Self::Full, Self::ProxyProtocol];
+    pub const ALL: [Self; 3] = [Self::Full, Self::Client, Self::ProxyProtocol];
 
     /// The name that metrics, logs and the status show.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::Client => "client",
             Self::ProxyProtocol => "proxy_protocol",
         }
     }

@@ -21,7 +21,7 @@ use super::{
     read::{At, Section, Table},
     values::Engine,
 };
-use crate::{admin, proxy, store};
+use crate::{admin, backend::Floor, proxy, store};
 
 /// Reads and checks a document; `adjust` may change what it says before it is checked as a whole.
 pub(super) fn document(origin: &str, text: &str, adjust: impl FnOnce(&mut File, &mut Faults)) -> Result<Config, ConfigError> {
@@ -130,6 +130,9 @@ fn client_settings(clients: file::Clients, faults: &mut Faults) -> proxy::Client
     proxy::Clients {
         trusted_proxies: clients.trusted_proxies.value.into_iter().map(|at| at.value).collect(),
         max_connections: clients.max_connections.value as usize,
+        max_connections_per_client: clients.max_connections_per_client.map(|at| at.value),
+        send_timeout: clients.send_timeout.value,
+        min_body_rate: clients.min_body_rate.map(|rate| Floor { rate: rate.value.0, window: clients.min_body_window.value }),
         header_timeout: clients.header_timeout.value,
         idle_timeout: clients.idle_timeout.value,
         // At most 1 MiB by its range.

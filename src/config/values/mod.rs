@@ -3,6 +3,7 @@
 mod address;
 mod http;
 mod routes;
+mod speed;
 mod switch;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::envelope::{Name, Rate};
 
 pub(super) use http::OrderBy;
 pub(super) use routes::{AnyMethod, FieldValues, Hosts, Prefix, PutBack};
+pub(super) use speed::Speed;
 pub(super) use switch::Switch;
 pub(super) use words::Engine;
 

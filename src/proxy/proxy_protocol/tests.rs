@@ -2,6 +2,7 @@ use proxy_header::{ProxiedAddress, SslInfo, Tlv};
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::proxy::sending::Sending;
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
 
@@ -35,7 +36,7 @@ async fn heard(bytes: &[u8]) -> (Result<Said, Fault>, Vec<u8>) {
     let (mut theirs, ours) = tokio::net::UnixStream::pair().unwrap();
     theirs.write_all(bytes).await.unwrap();
     drop(theirs);
-    let mut ours = Stream::Unix(ours);
+    let mut ours = Stream::Unix(Sending::new(ours));
     let said = read(&mut ours).await;
     let mut rest = Vec::new();
     ours.read_to_end(&mut rest).await.unwrap();

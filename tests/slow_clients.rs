@@ -1,0 +1,129 @@
+//! What a client costs that is slow, greedy or gone: memory, and that for a while.
+
+mod common;
+
+use common::{
+    backend::{self, Backend},
+    client::{self, Client},
+    h2::{Http2, get},
+    program::Program,
+    site::Site,
+    within,
+};
+use tokio::net::TcpStream;
+
+/// More than the sockets between a backend and a client hold.
+const LARGE: usize = 32 << 20;
+
+fn site(backend: &Backend, clients: &str) -> Site {
+    Site::passing(backend.url()).clients(clients).top("workers = 1\nlog = { level = \"debug\" }")
+}
+
+/// Starts it with a backend whose next answer is a large one.
+async fn with_a_large_answer(clients: &str) -> (Backend, Program) {
+    let backend = Backend::start().await;
+    backend.next(backend::answer(200, &[], "x".repeat(LARGE)));
+    let program = Program::start(&site(&backend, clients).to_string()).await;
+    (backend, program)
+}
+
+/// Resolves when nothing is at the backend any more.
+async fn the_seat_is_free(program: &Program) {
+    program.status_when("the seat to be free", |status| status["backends"][0]["in_flight"] == 0).await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_its_answer_loses_it_and_its_seat() {
+    let (_backend, program) = with_a_large_answer("send_timeout = \"100ms\"").await;
+    let mut client = Client::connect(program.proxy()).await;
+    client.send(client::get("/")).await;
+    assert_eq!(client.head().await.status, 200);
+    the_seat_is_free(&program).await;
+    program.logged("the end of the connection", |line| line["message"] == "a client's connection broke").await;
+}
+
+#[tokio::test]
+async fn who_reads_slowly_but_reads_gets_all_of_it() {
+    let (_backend, program) = with_a_large_answer("send_timeout = \"10s\"").await;
+    let mut client = Client::connect(program.proxy()).await;
+    client.send(client::get("/")).await;
+    assert_eq!(client.head().await.status, 200);
+    for _ in 0..LARGE / (1 << 20) {
+        client.bytes(1 << 20).await;
+    }
+    the_seat_is_free(&program).await;
+}
+
+#[tokio::test]
+async fn over_http_2_one_answer_that_is_not_taken_is_seen_among_others_that_are() {
+    let (_backend, program) = with_a_large_answer("send_timeout = \"100ms\"\nheader_timeout = \"100ms\"").await;
+    let mut client = Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await;
+    let response = client.send(get("/large"), "").await;
+    let unread = within("an answer", response).await.unwrap();
+    assert_eq!(unread.status(), 200);
+    // The connection is busy all the while.
+    while let Ok(answer) = client.exchange(get("/small"), "").await {
+        assert_eq!(answer.status, 200);
+        if client.connection.is_finished() {
+            break;
+        }
+    }
+    program
+        .logged("the end of the connection", |line| line["message"].as_str().is_some_and(|text| text.contains("did not take an answer")))
+        .await;
+    drop(unread);
+    the_seat_is_free(&program).await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_given_up_on_every_kind_of_route() {
+    let limits = "min_body_rate = \"1MiB/s\"\nmin_body_window = \"100ms\"";
+    for spill in ["", "[routes.spill]"] {
+        let backend = Backend::start().await;
+        let program = Program::start(&Site::of(&[backend.url()]).route("all", "/", spill).clients(limits).to_string()).await;
+        let mut client = Client::connect(program.proxy()).await;
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\na few bytes").await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.field("connection")), (408, Some("close")), "{spill}");
+        client.closed().await;
+        assert_eq!(program.status().await["totals"]["accepted"], 0);
+        // Without a body there is nothing to be slow with.
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections_and_others_have_theirs() {
+    let backend = Backend::start().await;
+    let balancer = "proxy_protocol = { from = [\"127.0.0.0/8\"] }";
+    let site = site(&backend, "max_connections_per_client = 2").listener("127.0.0.2:0").listening(balancer);
+    let program = Program::start(&site.to_string()).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(program.proxy()).await;
+        assert_eq!(client.exchange(client::get("/")).await.status, 200);
+        kept.push(client);
+    }
+    let mut third = Client::connect(program.proxy()).await;
+    let refused = third.response().await;
+    assert_eq!((refused.status, refused.field("proxy-status")), (429, Some("forebay; error=http_request_denied")));
+    third.closed().await;
+    program.status_when("a refusal", |status| status["clients"]["refused"]["client"] == 1).await;
+
+    // Behind a balancer, whom it names counts: each has his own.
+    let listening =
+        program.logged("the second listener", |line| line["address"].as_str().is_some_and(|at| at.starts_with("127.0.0.2"))).await;
+    let balanced = listening["address"].as_str().unwrap().parse().unwrap();
+    for (source, status) in [("192.0.2.1", 200), ("192.0.2.1", 200), ("192.0.2.1", 429), ("192.0.2.2", 200)] {
+        let mut client = Client::connect(balanced).await;
+        client.send(format!("PROXY TCP4 {source} 192.0.2.9 1 2\r\n")).await;
+        // Who is turned away is told before it asks.
+        client.try_send(client::get("/")).await.ok();
+        assert_eq!(client.response().await.status, status, "{source}");
+        kept.push(client);
+    }
+
+    kept.clear();
+    program.status_when("an end of all", |status| status["clients"]["connections"] == 0).await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+}
