@@ -1,7 +1,7 @@
 //! How long a request of a class takes when nothing is in its way: what its latency is compared with. Pure.
 //!
 //! A class is learned from its first 50 good answers: the first few to finish are the fastest, so that fewer would make it look faster than it is. From
-//! then on its base falls with every window that was faster, and rises only in windows at little load (natural troughs): no probing, and no
+//! then on its base falls with every window that was faster by more than chance, and rises only in windows at little load (natural troughs): no probing, and no
 //! taking of a queue for the normal state. Slowness that we do not cause is said by the [`limit`](super::limit).
 
 use std::time::Duration;
@@ -11,11 +11,18 @@ pub(super) const LEARNED_FROM: usize = 50;
 /// Answers of a class in one window that can move its base.
 const MOVED_BY: usize = 10;
 /// Part of the way to a window's median that the base goes.
-const STEP: f64 = 0.1;
+const STEP: f32 = 0.1;
 /// The same when the base was far too high: after an error, not after noise.
-const LONG_STEP: f64 = 0.5;
+const LONG_STEP: f32 = 0.5;
 /// Below this part of the base it was an error.
-const FAR: f64 = 0.6;
+const FAR: f32 = 0.6;
+/// A median within so many times the base of before means that a class that had become slower is so no longer.
+const RESTORED: f32 = 1.1;
+/// Windows after which slowness has lasted too long to be a cold start.
+const KNOWN_BEFORE: u32 = 200;
+/// Spread of the median of n answers, as a part of it, times the root of n: 1.25 sigma where latencies are lognormal with a usual sigma of 0.5. What is
+/// faster by less is chance, and a base that fell with every chance would end up well below the truth.
+const NOISE: f32 = 0.63;
 /// Latencies below this are taken for it: what our own threads and the kernel's add is no sign of load.
 pub(super) const GRAIN: f32 = 0.005;
 
@@ -23,6 +30,8 @@ pub(super) const GRAIN: f32 = 0.005;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Base {
     known: Option<f32>,
+    /// What it was before the class became slower, and for how many windows more that is worth knowing.
+    before: Option<(f32, u32)>,
     learning: Vec<f32>,
     /// Close to the slowest of a hundred, in seconds.
     slowest: f32,
@@ -68,14 +77,26 @@ impl Base {
         self.slowest = slow.max(0.9 * self.slowest + 0.1 * slow);
         let Some(base) = self.known.filter(|_| rtts.len() >= MOVED_BY) else { return };
         let now = median(rtts);
-        if now < base || trough {
-            let step = if f64::from(now) < FAR * f64::from(base) { LONG_STEP } else { STEP };
-            self.known = Some(base + step as f32 * (now - base));
+        if let Some((before, windows)) = self.before.take() {
+            if now < RESTORED * before {
+                // As fast as it was: it is what it was, and needs no learning.
+                self.known = Some(before);
+                return;
+            }
+            self.before = windows.checked_sub(1).map(|left| (before, left));
+        }
+        let noise = (NOISE / (rtts.len() as f32).sqrt()).min(1.0);
+        if now < base * (1.0 - noise) || trough {
+            let step = if now < FAR * (1.0 - noise) * base { LONG_STEP } else { STEP };
+            self.known = Some(base + step * (now - base));
         }
     }
 
     /// The class has become so many times as slow for good.
     pub(super) fn rescale(&mut self, factor: f64) {
+        if factor > 1.0 {
+            self.before = self.before.or(self.known.map(|base| (base, KNOWN_BEFORE)));
+        }
         self.known = self.known.map(|base| base * factor as f32);
     }
 }
@@ -119,14 +140,43 @@ mod tests {
     }
 
     #[test]
-    fn a_base_falls_with_faster_windows_and_rises_in_troughs_alone() {
-        for (median, trough, expected) in
-            [(0.08, false, 0.098), (0.12, false, 0.1), (0.12, true, 0.102), (0.08, true, 0.098), (0.02, false, 0.06)]
-        {
+    fn a_base_falls_with_windows_that_are_faster_by_more_than_chance_and_rises_in_troughs_alone() {
+        for (answers, median, trough, expected) in [
+            // Of ten answers a fifth less may be chance, of a hundred one in sixteen.
+            (10, 0.079, false, 0.0979),
+            (10, 0.081, false, 0.1),
+            (100, 0.093, false, 0.0993),
+            (100, 0.094, false, 0.1),
+            (10, 0.12, false, 0.1),
+            (10, 0.12, true, 0.102),
+            (10, 0.081, true, 0.0981),
+            // Far below it was an error; of ten answers that begins at 0.48.
+            (10, 0.049, false, 0.0949),
+            (10, 0.04, false, 0.07),
+            (100, 0.055, false, 0.0775),
+        ] {
             let mut base = known(0.1);
-            base.window(&mut [median; 10], trough);
-            assert!(near(base.seconds().unwrap(), expected), "{median} {trough}: {:?}", base.seconds());
+            base.window(&mut vec![median; answers], trough);
+            assert!(near(base.seconds().unwrap(), expected), "{answers} {median} {trough}: {:?}", base.seconds());
         }
+    }
+
+    #[test]
+    fn a_class_that_had_become_slower_and_is_as_fast_as_before_has_the_base_of_before() {
+        let mut base = known(0.1);
+        base.rescale(2.0);
+        base.rescale(1.5);
+        assert!(near(base.seconds().unwrap(), 0.3));
+        base.window(&mut [0.111; 10], false);
+        assert!(near(base.seconds().unwrap(), 0.2055), "faster, and not yet as fast");
+        base.window(&mut [0.109; 10], false);
+        assert!(near(base.seconds().unwrap(), 0.1));
+        base.window(&mut [0.109; 10], false);
+        assert!(near(base.seconds().unwrap(), 0.1), "it is a base like any other again");
+        base.rescale(2.0);
+        (0..=KNOWN_BEFORE).for_each(|_| base.window(&mut [0.2; 10], false));
+        base.window(&mut [0.109; 10], false);
+        assert!(near(base.seconds().unwrap(), 0.1909), "what was so long ago is no measure");
     }
 
     #[test]

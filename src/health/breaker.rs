@@ -50,7 +50,9 @@ pub const PROBING_LIMIT: u32 = 8;
 /// The gap between probes that is doubled, before jitter.
 pub const FIRST_GAP: Duration = Duration::from_secs(1);
 /// The gap between probes while no trial has failed, before jitter.
-pub const QUICK_GAP: Duration = Duration::from_millis(250);
+pub const QUICK_GAP: Duration = Duration::from_millis(200);
+/// The gap between the first probe that passed and those that confirm it, before jitter.
+pub const CONFIRMING_GAP: Duration = Duration::from_millis(50);
 /// The longest gap between probes, before jitter.
 pub const LONGEST_GAP: Duration = Duration::from_secs(30);
 /// A backend that trips again within this time after it began to pass keeps its gap.
@@ -214,7 +216,7 @@ impl Breaker {
 
     /// Time from one round of probes to the next in SHEDDING; `random` is in 0..1.
     pub fn gap(&self, random: f64) -> Duration {
-        if self.exponent == 0 { quick_gap(random) } else { gap(self.exponent, random) }
+        if self.exponent == 0 { jittered(QUICK_GAP, random) } else { gap(self.exponent, random) }
     }
 
     fn judge_trial(&mut self, now: Duration) -> Option<Change> {
@@ -250,9 +252,9 @@ pub(super) fn gap(exponent: u32, random: f64) -> Duration {
     jittered(FIRST_GAP.saturating_mul(1 << exponent.min(LARGEST_EXPONENT)).min(LONGEST_GAP), random)
 }
 
-/// 250 ms +-50%; `random` is in 0..1.
-pub(super) fn quick_gap(random: f64) -> Duration {
-    jittered(QUICK_GAP, random)
+/// 50 ms +-50%; `random` is in 0..1.
+pub(super) fn confirming_gap(random: f64) -> Duration {
+    jittered(CONFIRMING_GAP, random)
 }
 
 fn jittered(gap: Duration, random: f64) -> Duration {

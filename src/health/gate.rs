@@ -78,11 +78,30 @@ impl Seat {
     }
 }
 
+/// Who is served first among those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// They are.
+    First,
+    /// Those that may as well go elsewhere: they make room among those who wait, too.
+    Second,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    /// In the order of their numbers.
-    waiters: VecDeque<Waiter>,
+    /// By rank, each in the order of their numbers.
+    ranks: [VecDeque<Waiter>; 2],
     next_number: u64,
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Waiter> {
+        self.ranks.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ranks.iter().all(VecDeque::is_empty)
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +113,7 @@ struct Waiter {
 /// A place in the queue. Dropped before the answer, it leaves the queue: a client that hangs up must not keep others from the seats.
 struct Place<'a> {
     gate: &'a Arc<Gate>,
+    rank: Rank,
     number: u64,
 }
 
@@ -131,9 +151,9 @@ impl Word {
         self.has_room() && self.waiters() == 0
     }
 
-    /// Replay gets no seat while somebody waits, and leaves a fifth of the seats free (at least one it may have): bursts of live
-    /// requests are to find a seat at once.
-    fn has_room_for_replay(self) -> bool {
+    /// Replay, and writes that may be queued while reads suffer, get no seat while somebody waits, and leave a fifth of the seats free (at least one they may
+    /// have): bursts of live requests are to find a seat at once.
+    fn has_spare_room(self) -> bool {
         let seats = (self.limit() * 4 / 5).max(self.limit().min(1));
         self.waiters() == 0 && self.in_flight() < seats
     }
@@ -157,25 +177,25 @@ impl Gate {
         self.take(Word::has_room_for_newcomers)
     }
 
-    /// A seat for replay, if nobody waits and less than four fifths of the seats (but at least one) are taken.
-    pub fn try_replay_seat(self: &Arc<Self>) -> Option<Seat> {
-        self.take(Word::has_room_for_replay)
+    /// A seat that nobody else needs: nobody waits, and less than four fifths of the seats (but at least one) are taken.
+    pub fn try_spare_seat(self: &Arc<Self>) -> Option<Seat> {
+        self.take(Word::has_spare_room)
     }
 
-    /// A seat, waited for up to `wait` behind those who came before. At most twice the limit wait. Errors: [`NoSeat::Shedding`] at once
-    /// when the gate is closed or closes meanwhile, [`NoSeat::Full`] otherwise.
-    pub async fn seat(self: &Arc<Self>, wait: Duration) -> Result<Seat, NoSeat> {
+    /// A seat, waited for up to `wait` behind those of a better rank and those of the same who came before. At most twice the limit wait. Errors:
+    /// [`NoSeat::Shedding`] at once when the gate is closed or closes meanwhile, [`NoSeat::Full`] otherwise.
+    pub async fn seat(self: &Arc<Self>, rank: Rank, wait: Duration) -> Result<Seat, NoSeat> {
         if let Some(seat) = self.try_seat() {
             return Ok(seat);
         }
         if wait.is_zero() {
             return Err(self.refusal());
         }
-        let (number, answer) = match self.ask()? {
+        let (number, answer) = match self.ask(rank)? {
             Asked::Seat(seat) => return Ok(seat),
             Asked::Queued(number, answer) => (number, answer),
         };
-        let _place = Place { gate: self, number };
+        let _place = Place { gate: self, rank, number };
         match tokio::time::timeout(wait, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(NoSeat::Full),
@@ -187,11 +207,11 @@ impl Gate {
         if self.limit() == 0 { NoSeat::Shedding } else { NoSeat::Full }
     }
 
-    /// Resolves when [`try_replay_seat`](Self::try_replay_seat) may have a seat (at once, if it would have now), or when the limit has
+    /// Resolves when [`try_spare_seat`](Self::try_spare_seat) may have a seat (at once, if it would have now), or when the limit has
     /// changed; may resolve in vain.
     pub async fn freed(&self) {
         let freed = self.freed.notified();
-        if Word(self.word.fetch_or(REPLAY_WAITS, AcqRel)).has_room_for_replay() {
+        if Word(self.word.fetch_or(REPLAY_WAITS, AcqRel)).has_spare_room() {
             return;
         }
         freed.await;
@@ -223,7 +243,7 @@ impl Gate {
     pub fn close(&self) {
         let mut queue = self.queue.lock();
         self.update(|word| Some(word.with_limit(0)));
-        for waiter in queue.waiters.drain(..) {
+        while let Some(waiter) = queue.pop() {
             self.word.fetch_sub(ONE_WAITER, AcqRel);
             // A failure means that it has stopped waiting by itself.
             let _ = waiter.answer.send(Err(NoSeat::Shedding));
@@ -263,7 +283,7 @@ impl Gate {
     }
 
     /// A seat or a place in the queue. Under the lock, so that nobody is handed a seat past one who is being queued.
-    fn ask(self: &Arc<Self>) -> Result<Asked, NoSeat> {
+    fn ask(self: &Arc<Self>, rank: Rank) -> Result<Asked, NoSeat> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(seat) = self.try_seat() {
@@ -274,7 +294,11 @@ impl Gate {
                 return Err(NoSeat::Shedding);
             }
             if word.waiters() >= 2 * word.limit() {
-                return Err(NoSeat::Full);
+                let last = (rank == Rank::First).then(|| queue.ranks[Rank::Second as usize].pop_back()).flatten();
+                let Some(last) = last else { return Err(NoSeat::Full) };
+                self.word.fetch_sub(ONE_WAITER, AcqRel);
+                // A failure means that it has stopped waiting by itself.
+                let _ = last.answer.send(Err(NoSeat::Full));
             }
             // With room and somebody waiting, whoever made the room is about to hand it over and waits for the lock.
             let may_wait = |word: Word| word.limit() > 0 && !word.has_room_for_newcomers();
@@ -282,7 +306,7 @@ impl Gate {
                 let (answer, receiver) = oneshot::channel();
                 let number = queue.next_number;
                 queue.next_number += 1;
-                queue.waiters.push_back(Waiter { number, answer });
+                queue.ranks[rank as usize].push_back(Waiter { number, answer });
                 return Ok(Asked::Queued(number, receiver));
             }
         }
@@ -297,13 +321,13 @@ impl Gate {
         }
     }
 
-    /// Gives free seats to those who wait, first come, first served.
+    /// Gives free seats to those who wait, by rank; within one first come, first served.
     fn hand_over(self: &Arc<Self>) {
         let mut queue = self.queue.lock();
         let mut seat = None;
-        while !queue.waiters.is_empty() {
+        while !queue.is_empty() {
             let Some(held) = seat.take().or_else(|| self.take(Word::has_room)) else { break };
-            let Some(waiter) = queue.waiters.pop_front() else { break };
+            let Some(waiter) = queue.pop() else { break };
             self.word.fetch_sub(ONE_WAITER, AcqRel);
             if let Err(Ok(declined)) = waiter.answer.send(Ok(held)) {
                 seat = Some(declined);
@@ -317,7 +341,7 @@ impl Gate {
 
     /// Wakes those who wait without a place, if there is room for them.
     fn wake(&self) {
-        let replay = |word: Word| (word.0 & REPLAY_WAITS != 0 && word.has_room_for_replay()).then_some(Word(word.0 & !REPLAY_WAITS));
+        let replay = |word: Word| (word.0 & REPLAY_WAITS != 0 && word.has_spare_room()).then_some(Word(word.0 & !REPLAY_WAITS));
         if self.update(replay).is_some() {
             self.freed.notify_waiters();
         }
@@ -328,10 +352,11 @@ impl Gate {
         }
     }
 
-    fn leave(self: &Arc<Self>, number: u64) {
+    fn leave(self: &Arc<Self>, rank: Rank, number: u64) {
         let mut queue = self.queue.lock();
-        if let Ok(index) = queue.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
-            queue.waiters.remove(index);
+        let waiters = &mut queue.ranks[rank as usize];
+        if let Ok(index) = waiters.binary_search_by_key(&number, |waiter| waiter.number) {
+            waiters.remove(index);
             self.word.fetch_sub(ONE_WAITER, AcqRel);
         }
     }
@@ -339,7 +364,7 @@ impl Gate {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.gate.leave(self.number);
+        self.gate.leave(self.rank, self.number);
     }
 }
 

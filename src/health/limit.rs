@@ -20,7 +20,9 @@
 //! No decay while the traffic, and not the limit, bounds what is in flight: an idle night must not end with a small limit. Sources: the
 //! queue estimate is that of TCP Vegas (Brakmo and Peterson, 1995); thresholds relative to the limit keep it fair to small and large backends.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
+
+use super::Why;
 
 /// The limit of a backend that nothing is known of.
 pub(super) const FIRST: f64 = 20.0;
@@ -32,10 +34,19 @@ pub(super) const MOST: f64 = 512.0;
 const LEAST_BAD: u32 = 3;
 /// Slowdown past which the limit is cut at once.
 const TOO_SLOW: f64 = 2.0;
+/// Slowdown below which the limit grows fast at first.
+const QUICK: f64 = 1.25;
 /// Below it, latency does not depend on our concurrency.
 const INELASTIC: f64 = 0.3;
+/// Windows in which a backend that has come back is measured anew.
+const LOOKS: u32 = 2;
 /// Cuts in a row before it is asked whether they help.
 const CUTS: u32 = 3;
+/// Part of what was in flight before them to which cuts must have come for that to be a proof.
+const PROOF: f64 = 0.4;
+/// The most that trials alone may raise the bases, while the limit bounds the traffic all the time. Where several proxies stand before one backend, each of them
+/// causes a part of the latency, so that a quarter more of one alone never shows much.
+const MOST_BY_TRIALS: f64 = 2.0;
 /// Windows at the least limit after which slowness is taken for normal.
 const FLOOR_WINDOWS: u32 = 5;
 /// A trial raises the limit to so much of itself.
@@ -73,76 +84,15 @@ pub(super) struct Verdict {
     pub(super) rebase: Option<f64>,
 }
 
-/// Why the limit is what it is. Printed, it completes "limit 20: …".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Why {
-    /// It is what the configuration says.
-    Fixed,
-    /// Nothing is known yet.
-    Unknown,
-    /// It was remembered from an earlier run.
-    Remembered,
-    /// The backend came back, and is tried with a few.
-    Probing,
-    /// It grows fast, as nothing is in its way.
-    SlowStart,
-    /// It grows.
-    Growing,
-    /// The traffic does not use it up.
-    Enough,
-    /// It is right, as far as can be seen.
-    Settled,
-    /// A queue stands at the backend.
-    Queueing,
-    /// The backend is more than twice as slow as it can be.
-    Slow,
-    /// The backend fails too often.
-    Failing,
-    /// Less concurrency did not make it faster: it has become slower for other reasons.
-    NotOurs,
-    /// A quarter more is tried.
-    Trial,
-    /// A quarter more did not make it slower.
-    TrialKept,
-    /// A quarter more made it slower.
-    TrialEnded,
-}
-
-impl Why {
-    /// A sentence for people.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fixed => "as configured",
-            Self::Unknown => "nothing is known yet",
-            Self::Remembered => "remembered from an earlier run",
-            Self::Probing => "the backend came back and is tried with a few",
-            Self::SlowStart => "growing fast",
-            Self::Growing => "growing",
-            Self::Enough => "not used up",
-            Self::Settled => "settled",
-            Self::Queueing => "a queue stands at the backend",
-            Self::Slow => "the backend is more than twice as slow as it can be",
-            Self::Failing => "the backend fails too often",
-            Self::NotOurs => "slower for reasons other than concurrency",
-            Self::Trial => "trying a quarter more",
-            Self::TrialKept => "a quarter more did not make it slower",
-            Self::TrialEnded => "a quarter more made it slower",
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The limit of one backend.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: f64,
     slow_start: bool,
+    /// The last window of slow start was slow.
+    hesitates: bool,
+    /// Windows in which a backend that has just come back may still turn out to be slower than it was.
+    looks: u32,
     why: Why,
     /// Where the cuts that are under way began, and how many they are.
     cuts: Option<(Point, u32)>,
@@ -151,6 +101,8 @@ pub(super) struct Limiter {
     bound: Option<(Duration, Mean)>,
     trial_wait: Duration,
     trial: Option<Trial>,
+    /// How many times higher trials have made the bases since the limit last did not bound the traffic.
+    raised: f64,
 }
 
 /// A slowdown at a concurrency, under a limit.
@@ -184,12 +136,15 @@ impl Limiter {
         Self {
             limit: FIRST,
             slow_start: true,
+            hesitates: false,
+            looks: 0,
             why: Why::Unknown,
             cuts: None,
             floor_windows: 0,
             bound: None,
             trial_wait: TRIAL_WAIT,
             trial: None,
+            raised: 1.0,
         }
     }
 
@@ -201,7 +156,7 @@ impl Limiter {
 
     /// A backend that came back: few at first, then up again.
     pub(super) fn restart(&mut self) {
-        *self = Self { limit: 2.0 * LEAST, why: Why::Probing, ..Self::new() };
+        *self = Self { limit: 2.0 * LEAST, looks: LOOKS, why: Why::Probing, ..Self::new() };
     }
 
     /// Requests that may be in flight.
@@ -235,9 +190,25 @@ impl Limiter {
         }
         match seen.slowdown {
             None => because(self.why),
+            Some(slowdown) if self.looks > 0 => self.look(slowdown, seen, now, random),
             Some(slowdown) if slowdown > TOO_SLOW => self.cut(slowdown, seen.in_flight),
             Some(slowdown) => self.steady(slowdown, seen, now, random),
         }
+    }
+
+    /// With so few at it, slowness is not made by our concurrency: a backend that came back is cold, or has become another. It is measured anew, twice, since
+    /// the first to finish are the fastest.
+    fn look(&mut self, slowdown: f64, seen: Seen, now: Duration, random: f64) -> Verdict {
+        let first = self.looks == LOOKS;
+        self.looks -= 1;
+        if slowdown <= QUICK {
+            self.looks = 0;
+            return self.steady(slowdown, seen, now, random);
+        }
+        if first {
+            self.limit *= 1.5;
+        }
+        Verdict { why: Why::SlowerBack, rebase: Some(slowdown) }
     }
 
     fn cut(&mut self, slowdown: f64, in_flight: f64) -> Verdict {
@@ -251,7 +222,7 @@ impl Limiter {
         }
         let here = Point { slowdown, in_flight, limit: self.limit };
         let (first, cuts) = self.cuts.map_or((here, 1), |(first, cuts)| (first, cuts + 1));
-        if cuts > CUTS && in_flight <= 0.75 * first.in_flight && elasticity(first, slowdown, in_flight) < INELASTIC {
+        if cuts > CUTS && in_flight <= PROOF * first.in_flight && elasticity(first, slowdown, in_flight) < INELASTIC {
             self.accept(first.limit.max(1.25 * first.in_flight));
             return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
         }
@@ -285,6 +256,7 @@ impl Limiter {
         }
         if !bound {
             self.bound = None;
+            self.raised = 1.0;
             return because(Why::Enough);
         }
         if queue < (0.15 * self.limit).max(3.0) {
@@ -305,8 +277,14 @@ impl Limiter {
     }
 
     fn grow(&mut self, slowdown: f64) -> Why {
-        if self.slow_start && slowdown < 1.25 {
+        if self.slow_start && slowdown < QUICK {
             self.limit *= 1.5;
+            self.hesitates = false;
+            return Why::SlowStart;
+        }
+        // One window in thirty is as slow by chance alone.
+        if !std::mem::replace(&mut self.hesitates, true) && self.slow_start && slowdown < 1.5 {
+            self.limit += (0.1 * self.limit).max(1.0);
             return Why::SlowStart;
         }
         self.slow_start = false;
@@ -324,7 +302,8 @@ impl Limiter {
         let Mean { slowdown, in_flight, .. } = trial.seen;
         // Without more in flight nothing was tried.
         let more = in_flight > 1.1 * trial.before.in_flight;
-        if !more || elasticity(trial.before, slowdown, in_flight) >= INELASTIC {
+        let too_far = self.raised * slowdown > MOST_BY_TRIALS;
+        if !more || too_far || elasticity(trial.before, slowdown, in_flight) >= INELASTIC {
             self.limit = trial.before.limit;
             self.bound = None;
             self.trial_wait = (2 * self.trial_wait).min(LONGEST_TRIAL_WAIT);
@@ -336,6 +315,7 @@ impl Limiter {
         }
         self.bound = None;
         self.trial_wait = TRIAL_WAIT;
+        self.raised *= slowdown.max(1.0);
         Verdict { why: Why::TrialKept, rebase: Some(slowdown.max(1.0)) }
     }
 

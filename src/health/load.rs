@@ -2,10 +2,7 @@
 //! [`samples`](super::samples). Of one finished request it costs a short lock and a few words; the sums are done once in a window.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -13,9 +10,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Class, Concurrency, Health, Mode, NoSeat, Seat,
+    Class, Concurrency, Health, Mode, Seat, Why,
     base::Base,
-    limit::{Limiter, Seen, Why},
+    limit::{Limiter, Seen},
     samples::{End, Tick, Ticking, Window},
 };
 
@@ -203,10 +200,10 @@ impl Load {
         }
         let good = sample.quality == Quality::Good;
         let timed = sample.rtt.filter(|_| good).map(|rtt| (sample.kind.0, rtt.as_secs_f32()));
-        let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), bad: !good, timed };
+        let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), bad: !good, replayed: sample.class == Class::Replay, timed };
         let mut measure = self.measure.lock();
         if let Some((kind, rtt)) = timed {
-            measure.ticking.add(sample.class == Class::Live, kind, rtt, now);
+            measure.ticking.add(sample.class != Class::Replay, kind, rtt, now);
             if let Some(base) = measure.bases.get_mut(usize::from(kind)) {
                 base.learn(rtt);
             }
@@ -335,19 +332,6 @@ impl Health {
         }
         drop(measure);
         self.set_mode(memory.mode);
-    }
-
-    pub(super) async fn live_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
-        self.load.live_asked();
-        if let Some(seat) = self.gate.try_seat() {
-            return Ok(seat);
-        }
-        self.load.live_waits();
-        let seat = self.gate.seat(self.wait()).await;
-        if matches!(seat, Err(NoSeat::Full)) {
-            self.load.rejected();
-        }
-        seat
     }
 
     fn log_change(&self, change: &Change) {

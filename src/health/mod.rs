@@ -10,6 +10,7 @@
 mod arrivals;
 mod base;
 pub mod breaker;
+mod contest;
 pub mod gate;
 mod limit;
 mod load;
@@ -18,9 +19,13 @@ mod mode;
 mod policy;
 pub mod probe;
 mod samples;
+mod seats;
 mod servers;
 mod share;
 mod signal;
+#[cfg(test)]
+pub(crate) mod sim;
+mod why;
 mod window;
 
 use std::{
@@ -40,14 +45,15 @@ use tokio::{
     time::Instant,
 };
 
-pub use gate::{Gate, Seat};
-pub use limit::Why;
+pub use gate::{Gate, Rank, Seat};
 pub use load::{Kind, LoadView, Memory, Quality, Remembered, Sample};
 pub use mode::Mode;
 pub use samples::{Slowdown, Tick};
 pub use signal::Signal;
+pub use why::Why;
 
 use crate::envelope::Name;
+use contest::Contest;
 use load::Load;
 use policy::{Event, Events, Policy};
 use share::Share;
@@ -103,8 +109,10 @@ pub enum State {
 /// Who asks for a seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// A client waits for it: it may wait for a seat, and goes before replay.
+    /// A client waits for it, and without a seat it fails: it may wait for one, and goes before all others.
     Live,
+    /// A client waits for it, and without a seat it is queued: it waits behind [`Live`](Self::Live), and not at all while these suffer.
+    Spillable,
     /// From the queue: it never waits for a seat and gets none while a live request waits.
     Replay,
 }
@@ -146,6 +154,7 @@ pub struct Health {
     /// Whether a success must be shown to the policy at once.
     suspicious: AtomicBool,
     load: Load,
+    contest: Contest,
     /// Routes that may take only a part of the seats.
     shares: Mutex<Vec<Share>>,
     wait_millis: AtomicU64,
@@ -178,6 +187,7 @@ impl Health {
             random,
             gate: Gate::new(load.limit()),
             load,
+            contest: Contest::default(),
             shares: Mutex::default(),
             policy: Mutex::new(Policy::new(servers, room, settings.check)),
             state: AtomicU8::new(State::Passing as u8),
@@ -221,11 +231,12 @@ impl Health {
         self.states.subscribe()
     }
 
-    /// Takes a seat. Never waits for [`Class::Replay`]; for [`Class::Live`] as `Settings::wait` says.
+    /// Takes a seat. Never waits for [`Class::Replay`]; for the others as `Settings::wait` says.
     pub async fn seat(self: &Arc<Self>, class: Class) -> Result<Seat, NoSeat> {
         match class {
             Class::Live => self.live_seat().await,
-            Class::Replay => self.gate.try_replay_seat().ok_or_else(|| self.gate.refusal()),
+            Class::Spillable => self.spillable_seat().await,
+            Class::Replay => self.spare_seat(),
         }
     }
 
@@ -336,6 +347,7 @@ impl Health {
             if let Event::Backend(change) = event {
                 if change.to == State::Probing {
                     self.load.restart();
+                    self.contest.begin(now);
                 }
                 self.apply(change.to);
             }

@@ -191,7 +191,7 @@ impl Policy {
         let interval = self.check.as_ref().map(|check| check.interval);
         let backoff = match self.state() {
             State::Shedding if !self.servers.any_passed() => self.breaker.gap(random),
-            State::Shedding => breaker::quick_gap(random),
+            State::Shedding => breaker::confirming_gap(random),
             State::Probing => breaker::gap(0, random),
             State::Passing if interval.is_some() => return interval,
             State::Passing if self.servers.out().next().is_some() => self.servers.gap(random),

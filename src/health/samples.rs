@@ -18,6 +18,9 @@ const STALE: Duration = Duration::from_secs(20);
 /// A window is at least so many medians long: the first to finish are the fastest.
 const MEDIANS: f64 = 1.5;
 
+/// A window of which more than one in so many is replayed is no trough.
+const MOST_REPLAYED: u32 = 4;
+
 /// What finished requests of every class took.
 #[derive(Debug, Default)]
 struct Sieve {
@@ -69,6 +72,7 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
+    replayed: u32,
     in_flight: u64,
     most_in_flight: u32,
     timed: Sieve,
@@ -82,6 +86,7 @@ pub(super) struct End {
     pub(super) epoch: u32,
     pub(super) in_flight: u32,
     pub(super) bad: bool,
+    pub(super) replayed: bool,
     /// Class and seconds of a good one that was timed.
     pub(super) timed: Option<(u16, f32)>,
 }
@@ -100,6 +105,7 @@ impl Window {
         }
         self.requests += 1;
         self.bad += u32::from(end.bad);
+        self.replayed += u32::from(end.replayed);
         self.in_flight += u64::from(end.in_flight);
         self.most_in_flight = self.most_in_flight.max(end.in_flight);
         if let Some((kind, rtt)) = end.timed {
@@ -117,7 +123,9 @@ impl Window {
         let mut slowdowns = self.timed.slowdowns(bases);
         let slowdown = (slowdowns.len() >= FEW as usize).then(|| f64::from(median(&mut slowdowns)));
         self.median_rtt = self.timed.median_rtt().unwrap_or_default().min(LONG);
-        let trough = in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
+        // Replay fills whatever room there is: while it does, half of the limit is no rest.
+        let replay = self.replayed > requests / MOST_REPLAYED;
+        let trough = !replay && in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
         self.move_bases(bases, trough);
         let seen = Seen { requests, bad: self.bad, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected };
         self.open(self.epoch, now);
@@ -127,7 +135,7 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.in_flight, self.most_in_flight) = (0, 0, 0, 0);
+        (self.requests, self.bad, self.replayed, self.in_flight, self.most_in_flight) = (0, 0, 0, 0, 0);
         self.timed.clear();
     }
 

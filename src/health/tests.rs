@@ -4,6 +4,8 @@ use futures_util::FutureExt;
 
 use super::*;
 
+mod boring;
+
 fn settings(concurrency: u32) -> Settings {
     Settings { concurrency: Concurrency::Fixed(concurrency), wait: Duration::from_millis(250), check: None }
 }
@@ -79,6 +81,66 @@ async fn live_waits_its_time_and_replay_not_at_all() {
     let before = Instant::now();
     assert_eq!(health.seat(Class::Live).await.unwrap_err(), NoSeat::Full);
     assert_eq!(before.elapsed(), Duration::from_millis(250));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_may_be_queued_waits_while_nobody_suffers_and_behind_every_read() {
+    let health = health(1, 1);
+    let seat = health.seat(Class::Live).await.unwrap();
+    let mut write = Box::pin(health.seat(Class::Spillable));
+    assert!((&mut write).now_or_never().is_none());
+    let mut read = Box::pin(health.seat(Class::Live));
+    assert!((&mut read).now_or_never().is_none());
+    drop(seat);
+    let seat = read.await.unwrap();
+    assert!((&mut write).now_or_never().is_none());
+    drop(seat);
+    assert!(write.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_reads_suffer_such_a_write_takes_what_is_to_spare_or_goes_at_once_for_two_seconds() {
+    let health = health(10, 1);
+    let mut seats = Vec::new();
+    for _ in 0..10 {
+        seats.push(health.seat(Class::Live).await.unwrap());
+    }
+    assert_eq!(health.seat(Class::Live).await.unwrap_err(), NoSeat::Full);
+    assert_eq!(health.seat(Class::Spillable).now_or_never().unwrap().unwrap_err(), NoSeat::Full, "it does not wait");
+    seats.truncate(8);
+    assert_eq!(health.seat(Class::Spillable).now_or_never().unwrap().unwrap_err(), NoSeat::Full, "two seats are for reads");
+    assert!(health.seat(Class::Live).now_or_never().unwrap().is_ok());
+    seats.truncate(7);
+    assert!(health.seat(Class::Spillable).now_or_never().unwrap().is_ok());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    seats.push(health.seat(Class::Live).await.unwrap());
+    assert!(health.seat(Class::Spillable).now_or_never().unwrap().is_ok(), "two seconds later it is as any other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_waits_less_than_half_of_the_wait_makes_no_write_go_elsewhere() {
+    let health = health(1, 1);
+    for (waits, contested) in [(124, false), (125, true)] {
+        let seat = health.seat(Class::Live).await.unwrap();
+        let read = Box::pin(health.seat(Class::Live));
+        let free = async {
+            tokio::time::sleep(Duration::from_millis(waits)).await;
+            drop(seat);
+        };
+        let (read, ()) = tokio::join!(read, free);
+        let goes = health.seat(Class::Spillable).now_or_never().is_some();
+        assert_eq!((read.is_ok(), goes), (true, contested), "{waits} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_has_just_come_back_keeps_seats_for_reads() {
+    let health = health(20, 1);
+    shed(&health);
+    probe_back(&health);
+    let writes: Vec<Seat> = std::iter::from_fn(|| health.seat(Class::Spillable).now_or_never().unwrap().ok()).collect();
+    assert_eq!((writes.len(), health.limit()), (6, 8));
+    assert!(health.seat(Class::Live).now_or_never().unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

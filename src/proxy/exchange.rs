@@ -12,7 +12,7 @@ use crate::{
         order::{self, Subject},
         verdict::{self, Evidence, Live},
     },
-    health::{Class, NoSeat},
+    health::{Class, NoSeat, Rank},
     store::{LiveTurn, QueuedTurn, Turn},
     telemetry::RequestOutcome,
 };
@@ -195,7 +195,7 @@ impl Exchange {
     /// Everything that never spills: it streams both ways.
     async fn pass(&self, route: &Route, mut head: Parts, body: RequestBody, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
-        let seats = match self.seats(route, true).await {
+        let seats = match self.seats(route, Class::Live).await {
             Ok(seats) => seats,
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
@@ -267,7 +267,8 @@ impl Exchange {
     async fn try_live(&self, route: &Route, policy: &Spill, wishes: Wishes, write: Write, turn: LiveTurn) -> Answered {
         let health = &route.upstream.health;
         let refuse = |reason| refused(answer::not_now(reason, health.retry_after(), &write.head.headers));
-        let seats = match self.seats(route, false).await {
+        let class = if wishes.never_queue { Class::Live } else { Class::Spillable };
+        let seats = match self.seats(route, class).await {
             Ok(seats) => seats,
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
@@ -301,14 +302,14 @@ impl Exchange {
     }
 
     /// Seats at the route and at the backend. A request that may be queued does not wait at the route's own limit: the queue is where it waits.
-    async fn seats(&self, route: &Route, wait_at_route: bool) -> Result<Seats, NoSeat> {
+    async fn seats(&self, route: &Route, class: Class) -> Result<Seats, NoSeat> {
         let health = &route.upstream.health;
         let of_route = match &route.gate {
             None => None,
-            Some(gate) if wait_at_route => Some(gate.seat(health.wait()).await?),
+            Some(gate) if class == Class::Live => Some(gate.seat(Rank::First, health.wait()).await?),
             Some(gate) => Some(gate.try_seat().ok_or(NoSeat::Full)?),
         };
-        let of_backend = health.seat(Class::Live).await?;
+        let of_backend = health.seat(class).await?;
         Ok(Seats { backend: Some(of_backend), route: of_route })
     }
 }

@@ -172,7 +172,7 @@ fn a_trial_without_a_verdict_starts_anew_after_a_hundred_requests() {
 fn the_gap_is_short_however_long_an_outage_lasts_and_doubles_with_each_trial_that_fails_to_thirty_seconds() {
     let mut breaker = Breaker::default();
     trip(&mut breaker, 0.0);
-    assert_eq!(breaker.gap(0.5), at(0.25));
+    assert_eq!(breaker.gap(0.5), at(0.2));
     let gaps: Vec<f64> = (1..=7)
         .map(|trial| {
             breaker.probes_passed(2, at(f64::from(trial)));
@@ -192,7 +192,7 @@ fn the_jitter_reaches_from_half_of_the_gap_to_half_more() {
 
 #[test]
 fn a_backend_that_trips_again_within_a_minute_of_passing_keeps_its_gap_and_a_later_one_does_not() {
-    for (passed_for, gap) in [(0.0, 2.0), (59.9, 2.0), (60.0, 0.25)] {
+    for (passed_for, gap) in [(0.0, 2.0), (59.9, 2.0), (60.0, 0.2)] {
         let mut breaker = probing_since(0.0);
         trip(&mut breaker, 1.0);
         breaker.probes_passed(2, at(100.0));

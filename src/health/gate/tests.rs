@@ -13,8 +13,12 @@ fn take_all(gate: &Arc<Gate>) -> Vec<Seat> {
 
 /// A waiter that stands in the queue when this returns.
 async fn waiter(gate: &Arc<Gate>, wait: Duration) -> tokio::task::JoinHandle<Result<Seat, NoSeat>> {
+    waiter_of(Rank::First, gate, wait).await
+}
+
+async fn waiter_of(rank: Rank, gate: &Arc<Gate>, wait: Duration) -> tokio::task::JoinHandle<Result<Seat, NoSeat>> {
     let (before, theirs) = (gate.waiting(), Arc::clone(gate));
-    let task = tokio::spawn(async move { theirs.seat(wait).await });
+    let task = tokio::spawn(async move { theirs.seat(rank, wait).await });
     while gate.waiting() == before {
         assert!(!task.is_finished(), "there was no place in the queue, or a seat");
         tokio::task::yield_now().await;
@@ -60,7 +64,7 @@ fn replay_gets_at_most_four_fifths_of_the_seats_and_at_least_one() {
     {
         let gate = Gate::new(limit);
         let _live: Vec<_> = (0..live).map(|_| gate.try_seat().unwrap()).collect();
-        let seats: Vec<_> = std::iter::from_fn(|| gate.try_replay_seat()).collect();
+        let seats: Vec<_> = std::iter::from_fn(|| gate.try_spare_seat()).collect();
         assert_eq!(seats.len(), replayed, "limit {limit}, {live} live");
     }
 }
@@ -70,7 +74,7 @@ async fn who_finds_no_seat_waits_as_long_as_told_and_no_longer() {
     let gate = Gate::new(1);
     let _seat = gate.try_seat().unwrap();
     let before = Instant::now();
-    assert_eq!(gate.seat(WAIT).await.unwrap_err(), NoSeat::Full);
+    assert_eq!(gate.seat(Rank::First, WAIT).await.unwrap_err(), NoSeat::Full);
     assert_eq!(before.elapsed(), WAIT);
     assert_eq!(gate.waiting(), 0);
 }
@@ -79,9 +83,9 @@ async fn who_finds_no_seat_waits_as_long_as_told_and_no_longer() {
 async fn with_no_wait_the_answer_comes_at_once() {
     let gate = Gate::new(1);
     let _seat = gate.try_seat().unwrap();
-    assert_eq!(gate.seat(Duration::ZERO).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
+    assert_eq!(gate.seat(Rank::First, Duration::ZERO).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
     gate.close();
-    assert_eq!(gate.seat(Duration::ZERO).now_or_never().unwrap().unwrap_err(), NoSeat::Shedding);
+    assert_eq!(gate.seat(Rank::First, Duration::ZERO).now_or_never().unwrap().unwrap_err(), NoSeat::Shedding);
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +109,7 @@ async fn nobody_takes_a_seat_past_one_who_waits() {
     let mut seats = take_all(&gate);
     let waiter = waiter(&gate, WAIT).await;
     seats.pop();
-    assert!(gate.try_seat().is_none() && gate.try_replay_seat().is_none(), "the free seat is the waiter's");
+    assert!(gate.try_seat().is_none() && gate.try_spare_seat().is_none(), "the free seat is the waiter's");
     drop(waiter.await.unwrap().unwrap());
 }
 
@@ -117,8 +121,39 @@ async fn at_most_twice_the_limit_wait() {
     for _ in 0..4 {
         waiters.push(waiter(&gate, WAIT).await);
     }
-    assert_eq!(gate.seat(WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
+    assert_eq!(gate.seat(Rank::First, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
     assert_eq!(gate.waiting(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_of_the_first_rank_are_served_before_those_of_the_second_whoever_came_first() {
+    let gate = Gate::new(1);
+    let seat = gate.try_seat().unwrap();
+    let mut second = waiter_of(Rank::Second, &gate, WAIT).await;
+    let first = waiter_of(Rank::First, &gate, WAIT).await;
+    drop(seat);
+    let seat = first.await.unwrap().unwrap();
+    assert!((&mut second).now_or_never().is_none());
+    drop(seat);
+    drop(second.await.unwrap().unwrap());
+    assert_eq!((gate.waiting(), gate.in_flight()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_the_second_rank_makes_room_among_those_who_wait_for_one_of_the_first() {
+    let gate = Gate::new(1);
+    let seat = gate.try_seat().unwrap();
+    let stays = waiter_of(Rank::Second, &gate, WAIT).await;
+    let goes = waiter_of(Rank::Second, &gate, WAIT).await;
+    assert_eq!(gate.seat(Rank::Second, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full, "two wait already");
+    let theirs = Arc::clone(&gate);
+    let first = tokio::spawn(async move { theirs.seat(Rank::First, WAIT).await });
+    assert_eq!(goes.await.unwrap().unwrap_err(), NoSeat::Full, "the last of them, at once");
+    assert_eq!(gate.waiting(), 2);
+    drop(seat);
+    drop(first.await.unwrap().unwrap());
+    drop(stays.await.unwrap().unwrap());
+    assert_eq!((gate.waiting(), gate.in_flight()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +194,7 @@ async fn closing_tells_waiters_at_once_and_opening_gives_seats_again() {
         assert_eq!(waiter.await.unwrap().unwrap_err(), NoSeat::Shedding);
     }
     assert_eq!(before.elapsed(), Duration::ZERO);
-    assert_eq!(gate.seat(WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Shedding);
+    assert_eq!(gate.seat(Rank::First, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Shedding);
     assert_eq!((gate.limit(), gate.in_flight(), gate.waiting()), (0, 1, 0));
     gate.set_limit(2);
     assert!(gate.try_seat().is_some());
@@ -254,9 +289,9 @@ async fn who_waits_without_a_place_does_not_hear_of_a_seat_that_goes_to_one_with
 #[test]
 fn a_seat_that_has_just_come_free_is_for_those_who_wait_not_for_newcomers_or_replay() {
     let word = Word(0).with_limit(2);
-    assert!(word.has_room_for_newcomers() && word.has_room_for_replay());
+    assert!(word.has_room_for_newcomers() && word.has_spare_room());
     let awaited = Word(word.0 + ONE_WAITER);
-    assert!(awaited.has_room() && !awaited.has_room_for_newcomers() && !awaited.has_room_for_replay());
+    assert!(awaited.has_room() && !awaited.has_room_for_newcomers() && !awaited.has_spare_room());
 }
 
 /// Two threads and one seat: had one been freed unseen by a thread that is about to wait, both would wait for it.
@@ -269,7 +304,7 @@ fn no_wake_up_is_lost_between_looking_for_a_seat_and_waiting_for_one() {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(async {
                     for _ in 0..50_000 {
-                        drop(gate.seat(Duration::from_secs(10)).await.unwrap());
+                        drop(gate.seat(Rank::First, Duration::from_secs(10)).await.unwrap());
                     }
                 });
             });
@@ -305,10 +340,10 @@ fn under_many_threads_seats_never_exceed_the_limit_and_none_is_lost() {
                     for round in 0..ROUNDS {
                         match (thread + round) % 6 {
                             0 => gate.try_seat().into_iter().for_each(hold),
-                            1 => gate.try_replay_seat().into_iter().for_each(hold),
+                            1 => gate.try_spare_seat().into_iter().for_each(hold),
                             2 => {
                                 // Asks, and is gone at once if it must wait.
-                                if let Some(Ok(seat)) = gate.seat(Duration::from_secs(60)).now_or_never() {
+                                if let Some(Ok(seat)) = gate.seat(Rank::First, Duration::from_secs(60)).now_or_never() {
                                     hold(seat);
                                 }
                             }
@@ -316,7 +351,7 @@ fn under_many_threads_seats_never_exceed_the_limit_and_none_is_lost() {
                             // Somebody who holds a seat will free it: this ends, or a wake-up was lost.
                             4 => gate.freed().await,
                             // A wait that ended here would be a lost wake-up: nobody holds a seat for longer than an instant.
-                            _ => hold(gate.seat(Duration::from_secs(60)).await.unwrap()),
+                            _ => hold(gate.seat(Rank::First, Duration::from_secs(60)).await.unwrap()),
                         }
                     }
                 });

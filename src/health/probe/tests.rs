@@ -76,12 +76,12 @@ async fn a_backend_that_dies_and_returns_is_passing_again_without_any_traffic() 
     tokio::time::sleep(Duration::from_secs(100)).await;
     stage.set(0, false);
     stage.fail_connects(0);
-    // Asked after a quarter of a second, and 5 s for an answer; the same twice more.
+    // Asked after a fifth of a second, and 5 s for an answer; the same twice more.
     tokio::time::sleep(Duration::from_secs(15)).await;
     stage.set(0, true);
-    assert_eq!(stage.reaches(State::Probing).await, 116.25);
-    assert_eq!(stage.reaches(State::Passing).await, 136.25);
-    assert_eq!(stage.asked()[..5], [(100.25, 0), (105.5, 0), (110.75, 0), (116.0, 0), (116.25, 0)]);
+    assert_eq!(stage.reaches(State::Probing).await, 115.85);
+    assert_eq!(stage.reaches(State::Passing).await, 135.85);
+    assert_eq!(stage.asked()[..5], [(100.2, 0), (105.4, 0), (110.6, 0), (115.8, 0), (115.85, 0)]);
     assert_eq!(stage.asked().len(), 25);
 }
 

@@ -4,7 +4,7 @@ const MS: Duration = Duration::from_millis(1);
 const EPOCH: u32 = 7;
 
 fn good(rtt: f32) -> End {
-    End { epoch: EPOCH, in_flight: 10, bad: false, timed: Some((0, rtt)) }
+    End { epoch: EPOCH, in_flight: 10, bad: false, replayed: false, timed: Some((0, rtt)) }
 }
 
 fn open() -> (Window, Vec<Base>) {
@@ -96,6 +96,17 @@ fn a_base_rises_only_when_little_is_in_flight_and_nothing_is_slow() {
         add(&mut window, 20, End { in_flight, ..good(rtt) }, 250 * MS);
         window.close(&mut bases, 20.0, false, 250 * MS);
         assert!((bases[0].seconds().unwrap() - expected).abs() < 1e-5, "{in_flight} {rtt}: {bases:?}");
+    }
+}
+
+#[test]
+fn a_window_of_which_more_than_a_quarter_is_replayed_is_no_trough() {
+    for (replayed, expected) in [(5, 0.105), (6, 0.1)] {
+        let (mut window, mut bases) = open();
+        add(&mut window, 20 - replayed, good(0.15), 250 * MS);
+        add(&mut window, replayed, End { replayed: true, ..good(0.15) }, 250 * MS);
+        window.close(&mut bases, 20.0, false, 250 * MS);
+        assert!((bases[0].seconds().unwrap() - expected).abs() < 1e-5, "{replayed}: {bases:?}");
     }
 }
 

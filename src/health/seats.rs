@@ -1,0 +1,52 @@
+//! Who gets a seat, and how long he waits for it: by what is lost when he gets none.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Health, NoSeat, Rank, Seat};
+
+impl Health {
+    /// For one who fails without.
+    pub(super) async fn live_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
+        self.load.live_asked();
+        if let Some(seat) = self.gate.try_seat() {
+            return Ok(seat);
+        }
+        self.load.live_waits();
+        let (began, wait) = (Instant::now(), self.wait());
+        let seat = self.gate.seat(Rank::First, wait).await;
+        let full = matches!(seat, Err(NoSeat::Full));
+        if full {
+            self.load.rejected();
+        }
+        if !matches!(seat, Err(NoSeat::Shedding)) {
+            self.contest.waited(began.elapsed(), wait, full, self.now());
+        }
+        seat
+    }
+
+    /// For one who is queued without: while others suffer he takes what is to spare, or nothing.
+    pub(super) async fn spillable_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
+        self.load.live_asked();
+        let contested = self.contest.is_on(|| self.now());
+        let at_once = if contested { self.gate.try_spare_seat() } else { self.gate.try_seat() };
+        if let Some(seat) = at_once {
+            return Ok(seat);
+        }
+        self.load.live_waits();
+        if contested {
+            return Err(self.gate.refusal());
+        }
+        let seat = self.gate.seat(Rank::Second, self.wait()).await;
+        if matches!(seat, Err(NoSeat::Full)) {
+            self.load.rejected();
+        }
+        seat
+    }
+
+    /// For replay.
+    pub(super) fn spare_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
+        self.gate.try_spare_seat().ok_or_else(|| self.gate.refusal())
+    }
+}
