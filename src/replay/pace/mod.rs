@@ -32,7 +32,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// After so much of a drain, replay pauses to see how fast the backend is without it.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// For so long.
-const MEASURE_FOR: Duration = Duration::from_secs(1);
+const MEASURE_FOR: Duration = Duration::from_millis(500);
 /// After a rest of this length, what the window has learnt is no longer taken for true.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 

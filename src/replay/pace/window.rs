@@ -9,10 +9,11 @@
 //! 3 replayed ones failed, or more than 5%  w /= 2, stands still for 5 s, slow start is over
 //! nobody knows how slow the backend is     used up: w += 0.5
 //! slower by more than tau                  w *= max(0.5, 1 - 0.5 * (x - 1 - tau) / tau), slow start is over
-//! used up, slow start, x < 1 + 0.75 * tau  w *= 1.5
-//! used up                                  w += max(0.5, 0.1 * w) * (1 + tau - x) / tau, slow start is over
+//! used up, slow start, x < 1 + 0.75 * tau  w += max(1, 0.5 * w)
+//! used up, x < 1 + 0.5 * tau, third time   w += max(1, 0.25 * w): the backend has more to give than it had
+//! used up                                  w += max(1, 0.1 * w) * (1 + tau - x) / tau, slow start is over
 //! ```
-//! `x` is how many times slower than at rest the backend answers, taken from live requests where there are enough of them. tau is 0.3, and 1.0 while
+//! `x` is how many times slower than at rest the backend answers, taken from live requests where there are enough of them. tau is 0.25, and 1.0 while
 //! hardly anybody is there to notice. Whatever comes out, w is at least 1, at most what is configured, and at most 80% of the backend's limit.
 //! The third line acts as soon as the third one has failed, and does not wait for the tick to end.
 
@@ -28,6 +29,8 @@ const CUT_HOLD: Duration = Duration::from_secs(5);
 const BAD_COUNT: u32 = 3;
 /// One in so many (5%): bad attempts past it cut the window, and so do live requests that waited.
 const ONE_IN: u32 = 20;
+/// Ticks in a row that leave the backend nearly at rest after which the window grows faster.
+const CALM_TICKS: u32 = 3;
 /// Live samples from which on they alone say how slow the backend is.
 const LIVE_SAMPLES: u32 = 10;
 /// Fewer live samples than this in a tick: nobody is there to notice.
@@ -35,7 +38,7 @@ const FEW_SAMPLES: u32 = 5;
 /// Samples without which nothing is known.
 const LEAST_SAMPLES: u32 = 3;
 /// How much slower replay may make the backend.
-const TAU: f64 = 0.3;
+const TAU: f64 = 0.25;
 /// The same while hardly anybody is there.
 const TAU_ALONE: f64 = 1.0;
 /// The part of the backend's limit that live and replayed requests may fill together before replay has to stop.
@@ -90,9 +93,9 @@ pub enum Ramp {
     /// Nothing: it was not used up, or nothing is under way.
     #[default]
     Steady,
-    /// It grows by half in each tick.
+    /// It grows by half in each tick, and by one at least.
     SlowStart,
-    /// It grows by a tenth, less the nearer the backend is to what it may be slowed down to.
+    /// It grows by a tenth, less the nearer the backend is to what it may be slowed down to; by a quarter once it has been nearly at rest for some ticks.
     Growing,
     /// It grows by a half of one: nothing is known of how slow the backend is.
     Feeling,
@@ -133,6 +136,8 @@ pub(super) struct Window {
     size: f64,
     slow_start: bool,
     still_until: Option<Instant>,
+    /// In a row, since the last cut.
+    calm_ticks: u32,
     ended: u32,
     bad: u32,
     /// Whether all of it was in use at some time in this tick.
@@ -142,7 +147,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(profile: Profile, most: Option<u32>) -> Self {
         let most = most.unwrap_or(u32::MAX).max(1);
-        Self { profile, most, size: 1.0, slow_start: true, still_until: None, ended: 0, bad: 0, used_up: false }
+        Self { profile, most, size: 1.0, slow_start: true, still_until: None, calm_ticks: 0, ended: 0, bad: 0, used_up: false }
     }
 
     /// Takes other settings over and keeps what was learnt.
@@ -223,11 +228,13 @@ impl Window {
             _ if !self.used_up => Ramp::Steady,
             (Profile::Gentle, Some(x)) if !self.slow_start || x >= 1.0 + 0.75 * tau => {
                 self.slow_start = false;
+                self.calm_ticks = if x < 1.0 + 0.5 * tau { self.calm_ticks + 1 } else { 0 };
                 // A backend that answers faster than at rest makes nothing grow faster.
-                self.grow((0.1 * self.size).max(0.5) * ((1.0 + tau - x) / tau).min(1.0), Ramp::Growing)
+                let (part, room) = if self.calm_ticks >= CALM_TICKS { (0.25, 1.0) } else { (0.1, ((1.0 + tau - x) / tau).min(1.0)) };
+                self.grow((part * self.size).max(1.0) * room, Ramp::Growing)
             }
-            _ if self.slow_start => self.grow(0.5 * self.size, Ramp::SlowStart),
-            _ => self.grow((0.1 * self.size).max(0.5), Ramp::Growing),
+            _ if self.slow_start => self.grow((0.5 * self.size).max(1.0), Ramp::SlowStart),
+            _ => self.grow((0.1 * self.size).max(1.0), Ramp::Growing),
         }
     }
 
@@ -238,6 +245,7 @@ impl Window {
     }
 
     fn cut(&mut self, factor: f64, ramp: Ramp) -> Ramp {
+        self.calm_ticks = 0;
         self.slow_start = false;
         self.size = (self.size * factor).max(1.0);
         ramp

@@ -3,6 +3,7 @@
 mod bench;
 mod flaky;
 mod governed;
+mod outage;
 mod script;
 
 use std::num::NonZeroU32;

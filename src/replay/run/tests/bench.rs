@@ -60,6 +60,10 @@ pub(super) fn new(path: &str) -> New {
 }
 
 impl New {
+    pub(super) fn into_envelope(self) -> Envelope {
+        self.0
+    }
+
     pub(super) fn attempts(self, max_attempts: u32) -> Self {
         Self(Envelope { max_attempts, ..self.0 })
     }
