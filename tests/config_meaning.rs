@@ -113,7 +113,7 @@ fn what_is_not_written_is_as_the_contract_says() {
     assert_eq!((store.keep_delivered, store.keep_dead), (3600 * second, 14 * 86_400 * second));
     assert_eq!((config.log.level, config.log.access), (LevelFilter::INFO, AccessTarget::Off));
     let app = &config.backends[0];
-    assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (second, 30 * second));
+    assert_eq!((app.backend.connect_timeout, app.backend.response_timeout), (2 * second, 30 * second));
     assert_eq!(app.backend.idle_timeout, 45 * second);
     assert_eq!(
         (app.health.concurrency, app.health.wait, app.health.check.is_none()),

@@ -232,3 +232,27 @@ async fn an_idle_connection_is_told_goodbye() {
     assert_eq!(client.exchange(get("/"), "").await.unwrap().status, 200);
     within("the end of the connection", client.connection).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn who_is_refused_while_it_sends_gets_its_answer_and_may_send_the_rest() {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).clients("max_body = \"1KiB\"").to_string()).await;
+    let client = Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await;
+    let mut sender = within("room for a stream", client.sender.clone().ready()).await.unwrap();
+    let request = http::Request::post("http://test/").header("content-length", "1000000").body(()).unwrap();
+    let (response, mut stream) = sender.send_request(request, false).unwrap();
+    let answer = whole(within("an answer", response).await.unwrap()).await.unwrap();
+    assert_eq!((answer.status, answer.field("content-type")), (413, Some("application/problem+json")));
+    // More than any window has room for, so that it must be read.
+    for piece in 0..10 {
+        stream.reserve_capacity(100_000);
+        let mut sent = 0;
+        while sent < 100_000 {
+            let room =
+                within("room", std::future::poll_fn(|cx| stream.poll_capacity(cx))).await.expect("a stream that is not reset").unwrap();
+            stream.send_data(vec![0; room].into(), piece == 9 && sent + room == 100_000).unwrap();
+            sent += room;
+        }
+    }
+    assert_eq!(backend.requests().len(), 0);
+}

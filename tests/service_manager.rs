@@ -90,7 +90,7 @@ async fn a_connection_that_has_not_spoken_yet_is_heard_after_the_order_to_stop()
     program.signal(Signal::TERM);
     program.logged("that the stop begins", |line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))).await;
     // Were it ended at once, it would be by now.
-    for _ in 0..50 {
+    for _ in 0..5 {
         assert_eq!(client::fetch(program.admin(), client::get("/readyz")).await.status, 503);
     }
     late.send(client::request("POST", "/late", &[], "body")).await;

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     envelope::{Clock, Timestamp},
-    proxy::{CertificateFiles, Door, ListenerSettings, Refreshed},
+    proxy::{CertificateFiles, Door, ListenAddress, ListenerSettings, Refreshed, Shape, Sockets},
     telemetry::{CertificateGauges, Metrics},
 };
 
-use super::StartError;
+use super::{StartError, workers::Workers};
 
 /// How often the files of certificates are looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -17,34 +19,129 @@ const SOON: Duration = Duration::from_secs(7 * 86_400);
 
 /// All listeners.
 pub(super) struct Doors {
-    doors: Vec<Arc<Door>>,
+    doors: Vec<Entry>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
 
+/// One listener.
+struct Entry {
+    /// Where it is by the configuration.
+    address: ListenAddress,
+    door: Arc<Door>,
+    /// Its sockets, until it listens.
+    sockets: Option<Sockets>,
+    stop: watch::Sender<bool>,
+}
+
+impl Entry {
+    fn open(listener: &ListenerSettings, passed: Option<socket2::Socket>, workers: usize) -> Result<Self, StartError> {
+        let door = Arc::new(Door::open(listener)?);
+        let sockets = Sockets::open(&listener.address, passed, workers)?;
+        Ok(Self { address: listener.address.clone(), door, sockets: Some(sockets), stop: watch::channel(false).0 })
+    }
+}
+
+/// Other listeners, with everything done that could fail.
+pub(super) struct Change(Vec<Changed>);
+
+enum Changed {
+    /// One that there is already, by its place, and what its connections will begin with, where that is something else.
+    Kept(usize, Option<Shape>),
+    New(Entry),
+}
+
 impl Doors {
-    /// Reads the certificates of all listeners.
-    pub(super) fn open(listeners: &[ListenerSettings], metrics: Arc<Metrics>, clock: Clock) -> Result<Self, StartError> {
-        let doors = listeners.iter().map(|listener| Ok(Arc::new(Door::open(listener)?))).collect::<Result<_, StartError>>()?;
-        let doors = Self { doors, metrics, clock };
-        for state in doors.doors.iter().flat_map(|door| door.certificates()) {
-            doors.warn_of_end(&state.files, state.expires_at);
-        }
-        doors.count();
+    /// Reads the certificates of all listeners and binds their sockets, but for those that were `inherited`.
+    pub(super) fn open(
+        listeners: &[ListenerSettings],
+        mut inherited: impl FnMut(&ListenAddress) -> Option<socket2::Socket>,
+        workers: usize,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let open = |listener: &ListenerSettings| Entry::open(listener, inherited(&listener.address), workers);
+        let doors = Self { doors: listeners.iter().map(open).collect::<Result<_, _>>()?, metrics, clock };
+        doors.look_at_ends();
         Ok(doors)
     }
 
-    /// In the order of the configuration.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Door>> {
-        self.doors.iter()
+    /// Where those listen that do not take connections yet, with the ports that the system chose.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.doors.iter().filter_map(|entry| Some(&entry.sockets.as_ref()?.address))
+    }
+
+    /// Lets those take connections that do not yet.
+    pub(super) async fn listen(&mut self, workers: &Workers) {
+        for entry in &mut self.doors {
+            if let Some(sockets) = entry.sockets.take() {
+                tracing::info!(address = %sockets.address, role = "proxy", "listening");
+                workers.listen(&entry.door, sockets, &entry.stop).await;
+            }
+        }
+    }
+
+    /// Takes no more connections anywhere.
+    pub(super) fn close(&self) {
+        for entry in &self.doors {
+            entry.stop.send_replace(true);
+        }
+    }
+
+    /// Gets ready for other listeners: those at an address that there is already stay, others are bound.
+    pub(super) fn prepare(&self, listeners: &[ListenerSettings], workers: usize) -> Result<Change, StartError> {
+        let mut left: Vec<_> = self.doors.iter().enumerate().collect();
+        let changed = listeners.iter().map(|listener| {
+            let there = left.iter().position(|(_, entry)| entry.address == listener.address);
+            Ok(match there.map(|place| left.remove(place)) {
+                Some((place, entry)) => Changed::Kept(place, entry.door.prepare(listener)?),
+                None => Changed::New(Entry::open(listener, None, workers)?),
+            })
+        });
+        changed.collect::<Result<_, StartError>>().map(Change)
+    }
+
+    /// Takes them over. Those that are gone take no more connections; what they have taken goes on.
+    pub(super) async fn replace(&mut self, Change(changed): Change, workers: &Workers) {
+        let mut old: Vec<_> = std::mem::take(&mut self.doors).into_iter().map(Some).collect();
+        for changed in changed {
+            match changed {
+                Changed::New(entry) => self.doors.push(entry),
+                Changed::Kept(place, shape) => {
+                    let Some(entry) = old.get_mut(place).and_then(Option::take) else { continue };
+                    if let Some(shape) = shape {
+                        entry.door.change(shape);
+                    }
+                    self.doors.push(entry);
+                }
+            }
+        }
+        for entry in old.into_iter().flatten() {
+            entry.stop.send_replace(true);
+            tracing::info!(address = %entry.address, "no longer listening: the configuration has dropped the listener");
+            if let ListenAddress::Unix(path) = &entry.address {
+                // Nobody answers there any more.
+                let _removed = std::fs::remove_file(path);
+            }
+        }
+        self.listen(workers).await;
+        self.look_at_ends();
+    }
+
+    /// Warns of certificates that end soon, and counts all.
+    fn look_at_ends(&self) {
+        for state in self.doors.iter().flat_map(|entry| entry.door.certificates()) {
+            self.warn_of_end(&state.files, state.expires_at);
+        }
+        self.count();
     }
 
     /// Looks at the files of the certificates; with `now`, also at those that were in vain before.
     pub(super) async fn refresh(&self, now: bool) {
-        if self.doors.iter().all(|door| door.certificates().is_empty()) {
+        let doors: Vec<_> = self.doors.iter().map(|entry| entry.door.clone()).collect();
+        if doors.iter().all(|door| door.certificates().is_empty()) {
             return;
         }
-        let doors = self.doors.clone();
         let looked = tokio::task::spawn_blocking(move || doors.iter().flat_map(|door| door.refresh(now)).collect::<Vec<_>>());
         let Ok(refreshed) = looked.await else { return };
         if refreshed.is_empty() {
@@ -65,7 +162,7 @@ impl Doors {
     }
 
     fn count(&self) {
-        let gauges = self.doors.iter().flat_map(|door| door.certificates()).map(|state| CertificateGauges {
+        let gauges = self.doors.iter().flat_map(|entry| entry.door.certificates()).map(|state| CertificateGauges {
             file: state.files.cert_file.to_string_lossy().as_ref().into(),
             expires_at: state.expires_at,
             current: state.current,

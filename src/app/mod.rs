@@ -23,7 +23,7 @@ use crate::{
     admin::{self, AdminState, Operated, Phase},
     config::Config,
     envelope::Clock,
-    proxy::{BindError, CertificateError, ListenAddress, ListenerSettings, Shared, Sockets},
+    proxy::{BindError, CertificateError, ListenAddress, Shared},
     store::{
         OpenError, OpeningStore,
         redb::{LockedStore, RedbStore},
@@ -104,7 +104,6 @@ pub struct App {
     fleet: Fleet,
     keeper: Keeper,
     doors: Doors,
-    sockets: Vec<Sockets>,
     admin_listener: std::net::TcpListener,
     admin_address: SocketAddr,
 }
@@ -124,9 +123,8 @@ impl App {
         let locked = RedbStore::lock(config.store.clone())?;
         let store = OpeningStore::new(&config.store);
         let metrics = Arc::new(Metrics::new());
-        let doors = Doors::open(&config.proxy.listeners, metrics.clone(), clock.clone())?;
-        let listen = |listener: &ListenerSettings| Sockets::open(&listener.address, inherited.take(&listener.address), config.workers);
-        let sockets = config.proxy.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let take = |address: &ListenAddress| inherited.take(address);
+        let doors = Doors::open(&config.proxy.listeners, take, config.workers, metrics.clone(), clock.clone())?;
         let passed = inherited.take(&ListenAddress::Tcp(config.admin.address));
         let (admin_listener, admin_address) =
             bind_admin(config.admin.address, passed).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
@@ -138,12 +136,12 @@ impl App {
         fleet.remember(&known);
         let site = Arc::new(ArcSwap::from_pointee(fleet.site(&config, None)));
         let shared = Shared { site, store: store.clone(), clock, access_log };
-        Ok(Self { config, locked, open, store, shared, metrics, fleet, keeper, doors, sockets, admin_listener, admin_address })
+        Ok(Self { config, locked, open, store, shared, metrics, fleet, keeper, doors, admin_listener, admin_address })
     }
 
     /// Where the proxy listens, with the ports that the system chose.
     pub fn proxy_addresses(&self) -> Vec<&ListenAddress> {
-        self.sockets.iter().map(|sockets| &sockets.address).collect()
+        self.doors.addresses().collect()
     }
 
     /// Where the admin listener is.
@@ -161,12 +159,10 @@ impl App {
             Ok(store)
         })?;
         runtime.block_on(opening.at_once())?;
-        for address in self.sockets.iter().map(|sockets| &sockets.address) {
-            tracing::info!(%address, role = "proxy", "listening");
-        }
         tracing::info!(address = %self.admin_address, role = "admin", "listening");
-        let sockets = self.doors.iter().cloned().zip(self.sockets).collect();
-        let workers = Workers::start(&self.shared, sockets, self.config.workers, self.metrics.clients())?;
+        let workers = Workers::start(&self.shared, self.config.workers, self.metrics.clients())?;
+        let mut doors = self.doors;
+        runtime.block_on(doors.listen(&workers));
         let view = self.fleet.view(&self.config);
         let (operated, operations) = mpsc::channel(1);
         let admin = AdminState::new(self.shared.store.clone(), self.metrics.clone(), self.shared.clock.clone(), view, operated);
@@ -176,7 +172,7 @@ impl App {
             metrics: self.metrics,
             fleet: self.fleet,
             keeper: self.keeper,
-            doors: self.doors,
+            doors,
             admin,
             workers,
             orders,
@@ -226,8 +222,11 @@ impl Control {
                 order = self.orders.recv() => match order {
                     Some(Order::Reload(config)) => {
                         manager.reloading();
-                        self.reload(*config).await;
-                        manager.reloaded();
+                        if self.reload(*config).await {
+                            manager.reloaded();
+                        } else {
+                            manager.kept();
+                        }
                     }
                     Some(Order::ReloadFailed) => {
                         manager.reloading();
@@ -281,10 +280,18 @@ impl Control {
         self.keeper.keep(self.fleet.memories()).await
     }
 
-    /// Takes over what may change while we run, and says what may not.
-    async fn reload(&mut self, config: Config) {
+    /// Takes over what may change while we run, and says what may not; false when nothing could be taken over.
+    async fn reload(&mut self, config: Config) -> bool {
+        // What may fail comes first: then nothing has changed.
+        let listeners = match self.doors.prepare(&config.proxy.listeners, self.config.workers) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::error!("the configuration has not been reloaded, the old one stays in force: {error}");
+                self.metrics.reloaded(false);
+                return false;
+            }
+        };
         for (changed, what) in [
-            (config.proxy.listeners != self.config.proxy.listeners, "listeners"),
             (config.workers != self.config.workers, "workers"),
             (config.admin.address != self.config.admin.address, "admin.address"),
             (config.store != self.config.store, "store"),
@@ -299,16 +306,18 @@ impl Control {
         let site = self.fleet.site(&config, Some(&self.shared.site.load()));
         self.shared.site.store(Arc::new(site));
         self.admin.set_view(self.fleet.view(&config));
+        // Last, so that a new listener finds the routes that go with it.
+        self.doors.replace(listeners, &self.workers).await;
         // What cannot change stays as it was started, so that the next reload compares with the truth.
-        let (workers, listeners) = (self.config.workers, self.config.proxy.listeners.clone());
+        let workers = self.config.workers;
         let (store, log, address) = (self.config.store.clone(), self.config.log.clone(), self.config.admin.address);
         self.config = config;
         self.config.workers = workers;
-        self.config.proxy.listeners = listeners;
         (self.config.store, self.config.log, self.config.admin.address) = (store, log, address);
         self.shared.access_log.reopen();
         self.metrics.reloaded(true);
         tracing::info!("the configuration has been reloaded");
+        true
     }
 
     /// Finishes what is in flight, within the deadline or until a second order to stop.
@@ -316,6 +325,7 @@ impl Control {
         let deadline = self.config.drain_timeout;
         tracing::info!(in_flight_connections = self.workers.connections(), "stopping: finishing what is in flight");
         self.admin.set_phase(Phase::Draining);
+        self.doors.close();
         // Replay keeps the deadline itself, and then writes down what it cut off: that is worth a moment more.
         let drained = async {
             let traffic = tokio::time::timeout(deadline, self.workers.drain());

@@ -1,54 +1,61 @@
 //! The threads that carry traffic.
 
 use std::{
-    io,
     sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     backend::SWEEP,
-    proxy::{Connections, Door, Listener, Shared, Sockets, Worker},
+    proxy::{Connections, Door, Shared, Socket, Sockets, Worker},
     telemetry::ClientMetrics,
 };
 
 use super::StartError;
 
+/// Listeners that may be on their way to a thread at a time.
+const POST: usize = 16;
+
 /// All worker threads.
 pub(super) struct Workers {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<(mpsc::Sender<Task>, JoinHandle<()>)>,
     connections: Arc<Connections>,
-    stop: watch::Sender<bool>,
     end: watch::Sender<bool>,
 }
 
+/// What a thread is to listen on, until it is told to stop.
+struct Task {
+    door: Arc<Door>,
+    socket: Socket,
+    stop: watch::Receiver<bool>,
+}
+
 impl Workers {
-    /// Starts `count` threads, each with a socket of every listener.
-    pub(super) fn start(
-        shared: &Shared,
-        mut sockets: Vec<(Arc<Door>, Sockets)>,
-        count: usize,
-        metrics: ClientMetrics,
-    ) -> Result<Self, StartError> {
+    /// Starts `count` threads, which have nothing to do yet.
+    pub(super) fn start(shared: &Shared, count: usize, metrics: ClientMetrics) -> Result<Self, StartError> {
         let connections = Arc::new(Connections::new(metrics));
-        let (stop, stops) = watch::channel(false);
         let (end, ends) = watch::channel(false);
-        let mut workers = Self { threads: Vec::with_capacity(count), connections, stop, end };
+        let mut workers = Self { threads: Vec::with_capacity(count), connections, end };
         for number in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-            let listeners = {
-                // A tokio listener belongs to the runtime within which it is made.
-                let _within = runtime.enter();
-                let taken = sockets.iter_mut().filter_map(|(door, sockets)| Some(sockets.take()?.map(|listener| (door.clone(), listener))));
-                taken.collect::<io::Result<Vec<_>>>().map_err(StartError::Thread)?
-            };
-            let traffic = carry(Worker::new(shared.clone()), listeners, workers.connections.clone(), stops.clone(), ends.clone());
+            let (post, tasks) = mpsc::channel(POST);
+            let traffic = carry(Worker::new(shared.clone()), tasks, workers.connections.clone(), ends.clone());
             let named = thread::Builder::new().name(format!("worker-{number}"));
-            workers.threads.push(named.spawn(move || runtime.block_on(traffic)).map_err(StartError::Thread)?);
+            let thread = named.spawn(move || runtime.block_on(traffic)).map_err(StartError::Thread)?;
+            workers.threads.push((post, thread));
         }
         Ok(workers)
+    }
+
+    /// Each thread takes connections from a socket of its own, until `stop` says so.
+    pub(super) async fn listen(&self, door: &Arc<Door>, mut sockets: Sockets, stop: &watch::Sender<bool>) {
+        for (post, _) in &self.threads {
+            let Some(socket) = sockets.take() else { return };
+            // A thread that has ended has panicked, which is told when it is joined.
+            let _sent = post.send(Task { door: door.clone(), socket, stop: stop.subscribe() }).await;
+        }
     }
 
     /// Connections that are open.
@@ -56,18 +63,16 @@ impl Workers {
         self.connections.open()
     }
 
-    /// Takes no more connections and resolves when all have ended.
+    /// Tells all connections to end after what they are doing, and resolves when they have.
     pub(super) async fn drain(&self) {
-        self.stop.send_replace(true);
         self.connections.drain();
         self.connections.all_closed().await;
     }
 
     /// Ends all threads, whatever they are doing.
     pub(super) fn end(&mut self) {
-        self.stop.send_replace(true);
         self.end.send_replace(true);
-        for thread in self.threads.drain(..) {
+        for (_, thread) in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker thread had panicked");
             }
@@ -76,19 +81,13 @@ impl Workers {
 }
 
 /// One thread's work, until `end`.
-async fn carry(
-    worker: Arc<Worker>,
-    listeners: Vec<(Arc<Door>, Listener)>,
-    connections: Arc<Connections>,
-    stop: watch::Receiver<bool>,
-    mut end: watch::Receiver<bool>,
-) {
-    for (door, listener) in listeners {
-        tokio::spawn(worker.clone().listen(listener, door, connections.clone(), stop.clone()));
-    }
+async fn carry(worker: Arc<Worker>, mut tasks: mpsc::Receiver<Task>, connections: Arc<Connections>, mut end: watch::Receiver<bool>) {
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
+            Some(Task { door, socket, stop }) = tasks.recv() => {
+                tokio::spawn(worker.clone().listen(socket, door, connections.clone(), stop));
+            }
             _ = sweep.tick() => worker.sweep(),
             _ = end.changed() => return,
         }

@@ -368,7 +368,7 @@ impl Service<Request<hyper::body::Incoming>> for Requests {
         futures_util::future::Map<Committed<Response<ClientBody>>, fn(Response<ClientBody>) -> Result<Response<ClientBody>, Infallible>>;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
-        self.answer(request.map(Incoming::Http2)).map(Ok)
+        self.answer(request.map(Incoming::from)).map(Ok)
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     rates::network,
     refusals::Refusals,
     settings::{Clients, ListenerSettings, ProxyProtocol},
-    sockets::Listener,
+    sockets::Socket,
     stream::Stream,
     tls::{CertificateError, CertificateState, Refreshed, Tls},
 };
@@ -35,15 +35,31 @@ use super::{
 pub struct Door(ArcSwap<Shape>);
 
 /// See [`Door`].
-pub(super) struct Shape {
-    pub(super) tls: Option<Tls>,
+pub struct Shape {
+    settings: ListenerSettings,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Door {
     /// Reads the certificates of a listener.
     pub fn open(settings: &ListenerSettings) -> Result<Self, CertificateError> {
-        Ok(Self(ArcSwap::from_pointee(Shape::of(settings)?)))
+        Ok(Self(ArcSwap::from_pointee(Shape::with(settings, None)?)))
+    }
+
+    /// What its connections would begin with by other settings; none when that is what they begin with now. Certificates that stay are not read again.
+    pub fn prepare(&self, settings: &ListenerSettings) -> Result<Option<Shape>, CertificateError> {
+        let now = self.0.load();
+        if now.settings == *settings {
+            return Ok(None);
+        }
+        let kept = now.tls.clone().filter(|_| now.settings.tls == settings.tls);
+        Shape::with(settings, kept).map(Some)
+    }
+
+    /// From now on connections begin so; those that have begun go on.
+    pub fn change(&self, shape: Shape) {
+        self.0.store(Arc::new(shape));
     }
 
     /// Looks at the files of the certificates and takes over those that have changed; with `now` also those that were in vain before. Blocks.
@@ -53,14 +69,17 @@ impl Door {
 
     /// All certificates.
     pub fn certificates(&self) -> Vec<CertificateState> {
-        self.0.load().tls.as_ref().map_or_else(Vec::new, Tls::states)
+        self.0.load().tls.as_ref().map_or_else(Vec::new, |tls| tls.states())
     }
 }
 
 impl Shape {
-    fn of(settings: &ListenerSettings) -> Result<Self, CertificateError> {
-        let tls = if settings.tls.is_empty() { None } else { Some(Tls::load(&settings.tls)?) };
-        Ok(Self { tls, proxy_protocol: settings.proxy_protocol.clone() })
+    fn with(settings: &ListenerSettings, kept: Option<Arc<Tls>>) -> Result<Self, CertificateError> {
+        let tls = match kept {
+            None if !settings.tls.is_empty() => Some(Arc::new(Tls::load(&settings.tls)?)),
+            kept => kept,
+        };
+        Ok(Self { settings: settings.clone(), tls, proxy_protocol: settings.proxy_protocol.clone() })
     }
 }
 
@@ -165,14 +184,12 @@ impl Drop for Counted {
 }
 
 impl Worker {
-    /// Accepts connections until `stop` changes.
-    pub async fn listen(
-        self: Arc<Self>,
-        listener: Listener,
-        door: Arc<Door>,
-        connections: Arc<Connections>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Accepts connections until `stop` changes or nobody is left to change it.
+    pub async fn listen(self: Arc<Self>, socket: Socket, door: Arc<Door>, connections: Arc<Connections>, mut stop: watch::Receiver<bool>) {
+        let listener = match socket.listen() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a worker cannot listen"),
+        };
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

@@ -41,7 +41,7 @@ use arc_swap::ArcSwap;
 
 use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
-pub use listener::{Connections, Door};
+pub use listener::{Connections, Door, Shape};
 pub use rates::Rates;
 pub(crate) use route::path::can_be_matched;
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
@@ -49,7 +49,7 @@ pub use settings::{
     Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, ProxyProtocol, RateLimit,
     Rewrite, RouteSettings, Scheme, Settings, Spill, Strangers, Target, When,
 };
-pub use sockets::{BindError, Listener, Sockets};
+pub use sockets::{BindError, Socket, Sockets};
 pub use tls::{CertificateError, CertificateFiles, CertificateState, Refreshed, check as check_certificate};
 
 /// What is configured and may change while we run.

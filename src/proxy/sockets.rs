@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{sending::Sending, settings::ListenAddress, stream::Stream};
@@ -25,12 +25,12 @@ pub struct BindError {
 pub struct Sockets {
     /// Where it listens; with the port that the system chose, where it was asked to.
     pub address: ListenAddress,
-    sockets: Vec<Socket>,
+    sockets: Vec<socket2::Socket>,
 }
 
 impl Sockets {
     /// Listens on an address with so many workers: on the socket that was `passed` for it, already listening, or else on new ones.
-    pub fn open(address: &ListenAddress, passed: Option<Socket>, workers: usize) -> Result<Self, BindError> {
+    pub fn open(address: &ListenAddress, passed: Option<socket2::Socket>, workers: usize) -> Result<Self, BindError> {
         let bound = match (passed, address) {
             (Some(socket), _) => share(address, &socket, workers),
             (None, ListenAddress::Tcp(address)) => bind_tcp(*address, workers),
@@ -39,18 +39,32 @@ impl Sockets {
         bound.map_err(|source| BindError { address: address.clone(), source })
     }
 
-    /// The socket of one worker, for its runtime. Each may be taken once.
-    pub fn take(&mut self) -> Option<io::Result<Listener>> {
-        let socket = self.sockets.pop()?;
-        Some(match &self.address {
-            ListenAddress::Tcp(_) => TcpListener::from_std(socket.into()).map(Listener::Tcp),
-            ListenAddress::Unix(_) => UnixListener::from_std(socket.into()).map(Listener::Unix),
-        })
+    /// The socket of one worker. Each may be taken once.
+    pub fn take(&mut self) -> Option<Socket> {
+        Some(Socket { socket: self.sockets.pop()?, is_tcp: matches!(self.address, ListenAddress::Tcp(_)) })
+    }
+}
+
+/// One worker's socket, on its way there.
+#[derive(Debug)]
+pub struct Socket {
+    socket: socket2::Socket,
+    is_tcp: bool,
+}
+
+impl Socket {
+    /// Listens within the runtime that this is called in.
+    pub(super) fn listen(self) -> io::Result<Listener> {
+        if self.is_tcp {
+            TcpListener::from_std(self.socket.into()).map(Listener::Tcp)
+        } else {
+            UnixListener::from_std(self.socket.into()).map(Listener::Unix)
+        }
     }
 }
 
 /// One socket for all workers: whichever is awake takes the next connection.
-fn share(address: &ListenAddress, socket: &Socket, workers: usize) -> io::Result<Sockets> {
+fn share(address: &ListenAddress, socket: &socket2::Socket, workers: usize) -> io::Result<Sockets> {
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
     Ok(Sockets { address: address.clone(), sockets })
 }
@@ -59,7 +73,7 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
     let mut bound = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if workers > 1 {
             socket.set_reuse_port(true)?;
@@ -82,7 +96,7 @@ fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
         }
         std::fs::remove_file(path)?;
     }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
@@ -91,7 +105,7 @@ fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
 
 /// One worker's listener.
 #[derive(Debug)]
-pub enum Listener {
+pub(super) enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
