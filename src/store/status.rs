@@ -17,7 +17,7 @@ pub struct StoreStatus {
     pub refusals: Refusals,
     /// What reaches an age next.
     pub ages: Ages,
-    /// Records set aside since the start because their bytes did not match their checksum.
+    /// Records set aside since the start because their bytes did not match their checksum, and frames of the journal that were lost.
     pub damaged: u64,
     /// Commits since the start, and requests, settlements and claims that rode in them.
     pub commits: u64,

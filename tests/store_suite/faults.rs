@@ -87,6 +87,12 @@ impl Bench {
         self.store.prune(self.now()).await.unwrap();
     }
 
+    /// The writer has nothing left to do, also not of what follows its answers.
+    pub(crate) async fn idle(&self) {
+        let nothing = Claim { backend: "none", full_routes: &[], max: 1, now: self.now() };
+        assert!(self.store.claim(nothing).await.unwrap().is_empty());
+    }
+
     pub(crate) async fn state(&self, id: RequestId) -> Option<State> {
         match self.store.get(id).await {
             Ok(record) => Some(record.state),

@@ -57,7 +57,7 @@ impl ClosedStore {
         let lock = lock(path, &folder)?;
         let disk: Arc<dyn Disk> = Arc::new(ReadDisk { path: path.to_owned(), folder });
         let (database, format, secret, redone) = guarded(path, || {
-            let (database, _) = open_database(&*disk, &Tuning::default(), path)?;
+            let (database, _) = open_database(&*disk, &Tuning::default(), path, false)?;
             let unreadable = |error| open_error(path, error);
             let none = || OpenError::Unreadable { path: path.to_owned(), why: "it has no format".to_owned() };
             let found = format::found(&database).map_err(unreadable)?.ok_or_else(none)?;

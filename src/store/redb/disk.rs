@@ -9,14 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use ::redb::StorageBackend;
+use ::redb::{StorageBackend, backends::FileBackend};
 use parking_lot::Mutex;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
 };
 
-use super::ahead::AheadFile;
 use crate::store::{BodyFile, OpenError, Settings, TEMPORARY_PREFIX};
 
 /// Where the engine keeps its bytes: one database, and a folder of segments and body files.
@@ -151,7 +150,7 @@ impl Disk for FileDisk {
         if !existed {
             sync_parent(&self.path)?;
         }
-        Ok(Box::new(AheadFile::new(file)?))
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
     fn database_len(&self) -> io::Result<u64> {

@@ -12,7 +12,6 @@
 //! checksums, syncing large bodies, reading bodies.
 
 mod ages;
-mod ahead;
 mod checkpoint;
 mod closed;
 mod command;

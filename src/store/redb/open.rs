@@ -45,7 +45,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     let path = settings.path.clone();
     let unreadable = |error: ::redb::Error| open_error(&path, error);
     let (database, file, secret, redone) = guarded(&path, || {
-        let (database, file) = open_database(&*disk, &tuning, &path)?;
+        let (database, file) = open_database(&*disk, &tuning, &path, true)?;
         format::prepare(&database, &path, clock.now())?;
         let secret = format::secret(&database).map_err(unreadable)?;
         let redone = redo(&database, &*disk, secret, u64::MAX).map_err(unreadable)?;
@@ -134,7 +134,7 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
             rewrite(&*shared.disk).map_err(|source| OpenError::Io { path: path.clone(), source })?;
             writer.unsure = false;
         }
-        let (database, file) = open_database(&*shared.disk, &shared.tuning, &path)?;
+        let (database, file) = open_database(&*shared.disk, &shared.tuning, &path, true)?;
         let database = Arc::new(database);
         format::prepare(&database, &path, shared.clock.now())?;
         let secret = format::secret(&database).map_err(unreadable)?;
@@ -276,10 +276,18 @@ impl Loaded {
     }
 }
 
-pub(super) fn open_database(disk: &dyn Disk, tuning: &Tuning, path: &Path) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
+/// Opens redb's file. With `check`, every page of it is looked at, also where it was closed in order; one that somebody else has changed is refused.
+pub(super) fn open_database(
+    disk: &dyn Disk,
+    tuning: &Tuning,
+    path: &Path,
+    check: bool,
+) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let file: Arc<dyn StorageBackend> = disk.database().map_err(io)?.into();
-    match Builder::new().set_cache_size(tuning.cache_bytes).create_with_backend(AnyBackend(Arc::clone(&file))) {
+    let mut builder = Builder::new();
+    builder.set_cache_size(tuning.cache_bytes).set_check_integrity_on_open(check);
+    match builder.create_with_backend(AnyBackend(Arc::clone(&file))) {
         Ok(database) => Ok((database, file)),
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.to_owned())),
         Err(DatabaseError::Storage(StorageError::Io(source))) if source.kind() != io::ErrorKind::InvalidData => Err(io(source)),
