@@ -204,3 +204,27 @@ async fn an_old_client_is_never_switched_to_another_protocol() {
     let response = client::fetch(program.proxy(), "GET / HTTP/1.0\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
     assert_eq!((response.status, backend.requests()[0].field("upgrade")), (200, None));
 }
+
+#[tokio::test]
+async fn what_is_asked_for_by_https_is_not_served_without_tls() {
+    let backend = Backend::start().await;
+    let trusted = Site::passing(backend.url()).clients("trusted_proxies = [\"127.0.0.1\"]");
+    for (site, forwarded, status) in [
+        (Site::passing(backend.url()), "", 421),
+        (Site::passing(backend.url()), "X-Forwarded-Proto: https\r\n", 421),
+        (trusted.clone(), "", 421),
+        (trusted, "X-Forwarded-Proto: https\r\n", 200),
+    ] {
+        let program = Program::start(&site.to_string()).await;
+        let by_https = format!("GET https://test/a HTTP/1.1\r\nHost: test\r\n{forwarded}\r\n");
+        assert_eq!(client::fetch(program.proxy(), by_https).await.status, status, "{forwarded}");
+        let by_http = format!("GET http://test/a HTTP/1.1\r\nHost: test\r\n{forwarded}\r\n");
+        assert_eq!(client::fetch(program.proxy(), by_http).await.status, 200, "{forwarded}");
+        let mut http2 = common::h2::Http2::over(tokio::net::TcpStream::connect(program.proxy()).await.unwrap()).await;
+        let mut request = http::Request::get("https://test/a");
+        if !forwarded.is_empty() {
+            request = request.header("x-forwarded-proto", "https");
+        }
+        assert_eq!(http2.exchange(request, "").await.unwrap().status, status, "{forwarded}");
+    }
+}

@@ -9,6 +9,8 @@
 mod check;
 mod fault;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod read;
 mod schema;
 mod source;

@@ -6,7 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{EXPECT, FORWARDED, HOST, MAX_FORWARDS, VIA},
     request::Parts,
-    uri::PathAndQuery,
+    uri::{PathAndQuery, Scheme},
 };
 use ipnet::IpNet;
 
@@ -69,6 +69,11 @@ impl Client {
             Some(proto) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
             None => self.secure,
         }
+    }
+
+    /// Whether a request names an `https` resource and has come without TLS (RFC 9110 section 7.4).
+    pub(super) fn is_insecure(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        uri.scheme() == Some(&Scheme::HTTPS) && !self.is_https(headers)
     }
 
     /// Makes the head of a client's request that of the request to the backend. `seen` is what [`inspect`](super::inspect::inspect) saw in it.

@@ -27,6 +27,7 @@ use super::{
     client::Client,
     exchange::Exchange,
     h2,
+    inspect::Malformed,
     listener::{Connections, Counted, Shape},
     settings::Clients,
     stream::{Stream, Watched},
@@ -341,7 +342,11 @@ impl Requests {
     /// Answers one.
     fn answer(&self, mut request: Request<Incoming>) -> Committed<Response<ClientBody>> {
         let answering = Answering::begin(&self.watch);
-        let settled = if request.version() == Version::HTTP_2 { h2::settle(&mut request) } else { Ok(()) };
+        let settled = match request.version() {
+            _ if self.client.is_insecure(request.uri(), request.headers()) => Err(Malformed::Insecure),
+            Version::HTTP_2 => h2::settle(&mut request),
+            _ => Ok(()),
+        };
         let commitment = Commitment::default();
         let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
         let connections = self.connections.clone();

@@ -39,6 +39,8 @@ pub(super) enum Malformed {
     MaxForwards,
     /// RFC 9110 section 9.3.8: a `TRACE` would show the client what proxies have added.
     Trace,
+    /// RFC 9110 section 7.4: it is for an `https` resource, and has come without TLS.
+    Insecure,
     /// RFC 9110 section 7.6.3: it has come through here before.
     Loop,
 }
@@ -59,6 +61,7 @@ impl Malformed {
             Self::Expectation => "the only expectation that can be met here is 100-continue",
             Self::MaxForwards => "Max-Forwards must be a number",
             Self::Trace => "TRACE is not served here",
+            Self::Insecure => "what is asked for by https is not served without TLS",
             Self::Loop => "the request goes round in circles: a backend of this proxy leads back to it",
         }
     }
@@ -68,6 +71,7 @@ impl Malformed {
         match self {
             Self::Coding | Self::Trace => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Insecure => StatusCode::MISDIRECTED_REQUEST,
             Self::Loop => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         }

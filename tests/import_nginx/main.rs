@@ -183,3 +183,49 @@ fn a_file_that_is_there_is_left_alone() {
     assert_eq!((run.code, run.err.as_str()), (1, "forebay: config.toml: File exists (os error 17)\n"));
     assert_eq!(fs::read_to_string(folder.path().join("config.toml")).unwrap(), "mine");
 }
+
+#[test]
+fn limits_of_clients_hold_where_they_held() {
+    let config = imported(
+        "limit_req_zone $binary_remote_addr zone=all:10m rate=20r/s;
+         limit_req_zone $binary_remote_addr zone=login:10m rate=6r/m;
+         limit_req_zone $server_name zone=server:10m rate=1000r/s;
+         limit_conn_zone $binary_remote_addr zone=addr:10m;
+         limit_req zone=all burst=40 nodelay;
+         server { limit_conn addr 10;
+           location / { proxy_pass http://10.0.0.1; limit_conn addr 1; }
+           location /login { proxy_pass http://10.0.0.1; limit_req zone=login; }
+           location /server { proxy_pass http://10.0.0.1; limit_req zone=server; } }",
+    );
+    let clients = config[config.find("[clients]").unwrap()..].split("\n\n").next().unwrap();
+    for line in ["rate = \"20/s\"", "burst = 41", "max_connections_per_client = 10"] {
+        assert!(clients.lines().any(|written| written == line), "{line}: {config}");
+    }
+    assert!(route(&config, "/login").ends_with("rate = \"6/min\"\nburst = 1"), "{config}");
+    assert!(!route(&config, "/").contains("rate"), "{config}");
+    assert!(
+        config.contains("`limit_req zone=server` not carried over") && config.contains("`limit_conn addr 1` not carried over"),
+        "{config}"
+    );
+}
+
+#[test]
+fn who_names_clients_before_us_is_carried_over() {
+    let config = imported(
+        "set_real_ip_from 10.0.0.0/8; real_ip_header proxy_protocol;
+         server { listen 8080 proxy_protocol; location / { proxy_pass http://10.0.0.1; } }",
+    );
+    assert!(config.contains("proxy_protocol = { from = [\"10.0.0.0/8\"] }") && !config.contains("trusted_proxies ="), "{config}");
+    let unnamed = imported("server { listen 8080 proxy_protocol; location / { proxy_pass http://10.0.0.1; } }");
+    assert!(unnamed.contains("CAUTION: only who is named in `proxy_protocol.from`") && unnamed.contains("\"192.168.0.0/16\""), "{unnamed}");
+}
+
+#[test]
+fn what_a_server_behind_tls_is_checked_against_is_carried_over_where_it_can_be_read() {
+    let config = imported(
+        "server { location / { proxy_pass https://10.0.0.1:8443; proxy_ssl_verify on; proxy_ssl_name shop.internal; }
+         location /b { proxy_pass https://10.0.0.2; proxy_ssl_trusted_certificate /nowhere/ca.pem; } }",
+    );
+    assert!(config.contains("servers = [\"https://10.0.0.1:8443\"]\ntls = { server_name = \"shop.internal\" }"), "{config}");
+    assert!(config.contains("`proxy_ssl_trusted_certificate /nowhere/ca.pem` not carried over"), "{config}");
+}

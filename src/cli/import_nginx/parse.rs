@@ -255,6 +255,25 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn fuzz_any_text_is_directives_or_an_error_at_its_place() {
+        let seeds: [&[u8]; 2] = [
+            b"http { server { listen 80 proxy_protocol; location ~ \"a b\" { return 301 https://${host}$uri; } } # c\n}",
+            b"map $a $b { default 'x'; ~*^/y z; }\nif ($a != x) { set $x \"\\\"\"; }",
+        ];
+        let words: [&[u8]; 8] = [b"{", b"}", b";", b"\"", b"'", b"\\", b"_by_lua_block {", b"\xef\xbb\xbf"];
+        crate::fuzz::run(&seeds, &words, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            match parsed(&text) {
+                Ok(directives) => directives.iter().all(|directive| !directive.to_string().is_empty()),
+                Err(error) => {
+                    assert!(error.starts_with("x.conf:"), "{error}");
+                    false
+                }
+            }
+        });
+    }
+
     fn parsed(text: &str) -> Result<Vec<Directive>, String> {
         parse(&"x.conf".into(), text).map_err(|error| error.to_string())
     }

@@ -113,7 +113,7 @@ const REASONS: &[(&[&str], &str)] = &[
         &["auth_basic*", "auth_request*", "auth_jwt*", "allow", "deny", "satisfy", "valid_referers", "secure_link*", "auth_delay"],
         "CAUTION: forebay does not control access: let the backend do it",
     ),
-    (&["limit_conn*"], "a client's connections are not counted; `clients.max_connections` bounds all of them"),
+    (&["limit_conn*"], "connections of a client are counted over all routes: see `clients.max_connections_per_client`"),
     (&["limit_rate*"], "the speed of an answer is not limited"),
     (&["limit_req_status", "limit_req_log_level", "limit_req_dry_run", "limit_conn_status"], "past the rate a client gets 429"),
     (

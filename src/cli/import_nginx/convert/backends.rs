@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Importer, fault_of};
+use super::{Importer, Scope, fault_of, values::Url};
 use crate::{
     cli::import_nginx::{
         parse::Directive,
@@ -28,6 +28,8 @@ struct Backend {
     name: String,
     servers: Vec<String>,
     comments: Vec<String>,
+    /// The line about TLS to them.
+    tls: Option<String>,
     connect_timeout: Option<Duration>,
 }
 
@@ -38,14 +40,9 @@ impl Backends {
 }
 
 impl Importer {
-    /// The name of the backend for `scheme://authority`. Errors: why there can be none.
-    pub(super) fn backend(
-        &mut self,
-        scheme: &str,
-        authority: &str,
-        http: &[Directive],
-        connect: Option<Duration>,
-    ) -> Result<String, String> {
+    /// The name of the backend that a `proxy_pass` leads to. Errors: why there can be none.
+    pub(super) fn backend(&mut self, to: &Url, http: &[Directive], connect: Option<Duration>, scope: &Scope<'_>) -> Result<String, String> {
+        let (scheme, authority) = (to.scheme.as_str(), to.authority.as_str());
         let url = format!("{scheme}://{authority}");
         if let Some(known) = self.backends.list.iter_mut().find(|known| known.url == url) {
             known.connect_timeout = known.connect_timeout.max(connect);
@@ -68,6 +65,7 @@ impl Importer {
             self.orphans.append(&mut comments);
             return Err(why);
         }
+        let tls = if scheme == "https" { self.tls_of(scope, &servers, &mut comments) } else { None };
         let wish = match upstream {
             Some(upstream) => upstream.arg(0).to_owned(),
             None => {
@@ -75,8 +73,31 @@ impl Importer {
             }
         };
         let name = name(&wish, &mut self.backends.names);
-        self.backends.list.push(Backend { url, name: name.clone(), servers, comments, connect_timeout: connect });
+        self.backends.list.push(Backend { url, name: name.clone(), servers, comments, tls, connect_timeout: connect });
         Ok(name)
+    }
+
+    /// What the certificate of https servers is checked against, and what they are shown.
+    fn tls_of(&mut self, scope: &Scope<'_>, servers: &[String], comments: &mut Vec<String>) -> Option<String> {
+        let keys = [
+            ("proxy_ssl_trusted_certificate", "ca_file"),
+            ("proxy_ssl_name", "server_name"),
+            ("proxy_ssl_certificate", "cert_file"),
+            ("proxy_ssl_certificate_key", "key_file"),
+        ];
+        let said: Vec<_> = keys.into_iter().filter_map(|(name, key)| Some((scope.last(name)?, key))).collect();
+        let parts: Vec<_> = said.iter().map(|(directive, key)| format!("{key} = {}", quoted(directive.arg(0)))).collect();
+        let (first, _) = said.first()?;
+        let line = format!("tls = {{ {} }}", parts.join(", "));
+        let variable = said.iter().any(|(directive, _)| directive.arg(0).contains('$'));
+        let fault = fault_of(&format!("[backends.a]\nservers = {}\n{line}\n", list(servers)));
+        match fault.or_else(|| variable.then(|| "names and files are not made of variables".to_owned())) {
+            None => Some(line),
+            Some(why) => {
+                comments.push(self.notes.dropped(first, why));
+                None
+            }
+        }
     }
 
     fn servers_of(&mut self, scheme: &str, upstream: &Directive, comments: &mut Vec<String>) -> Vec<String> {
@@ -139,6 +160,7 @@ impl Importer {
             lines.extend(backend.comments.iter().cloned());
             lines.push(format!("[backends.{}]", key(&backend.name)));
             lines.push(format!("servers = {}", list(&backend.servers)));
+            lines.extend(backend.tls.clone());
             if let Some(time) = backend.connect_timeout {
                 let time = time.clamp(Duration::from_millis(1), Duration::from_secs(60));
                 lines.push(format!("connect_timeout = {}", quoted(&show_duration(time))));

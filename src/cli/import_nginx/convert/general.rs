@@ -14,7 +14,7 @@ pub(super) const MAX_BODY: u64 = 1 << 20;
 pub(super) const UNLIMITED: u64 = 16 << 40;
 
 /// Directives of `http` that are carried over, here or where they hold.
-const OF_HTTP: [&str; 36] = [
+const OF_HTTP: [&str; 43] = [
     "server",
     "upstream",
     "access_log",
@@ -29,6 +29,13 @@ const OF_HTTP: [&str; 36] = [
     "real_ip_header",
     "limit_req_zone",
     "limit_req",
+    "limit_conn_zone",
+    "limit_conn",
+    "proxy_ssl_verify",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_name",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
     "proxy_set_header",
     "proxy_hide_header",
     "proxy_redirect",
@@ -157,7 +164,7 @@ impl Importer {
             let bytes = number.saturating_mul(size).clamp(8 << 10, 1 << 20);
             lines.push(format!("max_header_bytes = {}", quoted(&show_size(bytes))));
         }
-        self.rate(http, &mut lines);
+        self.limits(http, &mut lines);
         self.draft.clients.push("[clients]".into());
         for line in lines {
             let with_it = format!("{}\n{line}", self.draft.clients.join("\n"));
@@ -189,40 +196,6 @@ impl Importer {
             }
             if key == "idle_timeout" {
                 idle.get_or_insert(time);
-            }
-        }
-    }
-
-    /// `limit_req` with a zone by client address, where it holds for all of `http` or of a server, is the rate of each client.
-    fn rate(&mut self, http: &[Directive], lines: &mut Vec<String>) {
-        let zones: Vec<_> = http.iter().filter(|directive| directive.name == "limit_req_zone").collect();
-        let servers = http.iter().filter(|one| one.name == "server").flat_map(Directive::children);
-        let uses: Vec<_> = http.iter().chain(servers).filter(|directive| directive.name == "limit_req").collect();
-        let option = |directive: &Directive, name: &str| directive.args.iter().find_map(|arg| arg.strip_prefix(name)).map(str::to_owned);
-        let mut found = false;
-        for zone in &zones {
-            let by_client = ["$binary_remote_addr", "$remote_addr"].contains(&zone.arg(0));
-            let zone_name = option(zone, "zone=").and_then(|zone| zone.split(':').next().map(str::to_owned)).unwrap_or_default();
-            let limit = uses.iter().find(|limit| option(limit, "zone=").is_some_and(|name| name == zone_name));
-            let rate = option(zone, "rate=").and_then(|rate| units::rate(&rate));
-            match (rate, limit) {
-                (Some(rate), Some(limit)) if by_client && self.able.rate && !found => {
-                    found = true;
-                    lines.push(format!("rate = {}", quoted(&rate)));
-                    if let Some(burst) = option(limit, "burst=").and_then(|burst| burst.parse::<u32>().ok()).filter(|burst| *burst > 0) {
-                        lines.push(format!("burst = {burst}"));
-                    }
-                    if http.iter().all(|directive| directive.name != "limit_req") {
-                        lines.push(self.notes.changed(limit, "it holds for the requests of all servers together"));
-                    }
-                }
-                (Some(_), _) if by_client && !self.able.rate => lines.push(self.notes.dropped(zone, "this version limits no rates")),
-                (_, None) if by_client => {
-                    lines.push(
-                        self.notes.dropped(zone, "it holds in some locations only: `clients.rate` would hold for all requests of a client"),
-                    );
-                }
-                _ => lines.push(self.notes.dropped(zone, "a rate is that of one client address, and there is one of it")),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Directives of a location that are carried over.
-const OF_LOCATION: [&str; 20] = [
+const OF_LOCATION: [&str; 25] = [
     "location",
     "proxy_pass",
     "return",
@@ -28,6 +28,11 @@ const OF_LOCATION: [&str; 20] = [
     "internal",
     "default_type",
     "limit_req",
+    "proxy_ssl_verify",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_name",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
     "access_log",
     "try_files",
     "rewrite",
@@ -238,7 +243,7 @@ impl Importer {
             self.draft.routes.push(comment);
             return self.answer(server, path, &[], Answer::status(502), directive);
         };
-        let backend = match self.backend(&url.scheme, &url.authority, http, connect) {
+        let backend = match self.backend(&url, http, connect, scope) {
             Ok(backend) => backend,
             Err(why) => {
                 let comment = self.notes.dropped(directive, why);
@@ -267,6 +272,7 @@ impl Importer {
             let time = time.clamp(std::time::Duration::from_millis(1), std::time::Duration::from_secs(86_400));
             lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));
         }
+        lines.extend(self.rate_of(scope));
         let max_body = general::max_body(scope);
         if max_body != self.max_body {
             lines.push(format!("max_body = {}", quoted(&show_size(max_body))));

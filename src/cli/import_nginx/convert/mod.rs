@@ -6,6 +6,7 @@
 mod backends;
 mod fields;
 mod general;
+mod limits;
 mod listen;
 mod location;
 mod server;
@@ -89,6 +90,8 @@ struct Importer {
     listening: Vec<String>,
     /// Ports of servers on this machine.
     upstream_ports: Vec<u16>,
+    /// Zones of `limit_req`.
+    zones: Vec<limits::Zone>,
     /// Networks whose word about the client counts.
     trusted: Vec<String>,
     /// Comments about backends that there are none of.
@@ -113,6 +116,7 @@ pub(super) fn convert(tree: Vec<Directive>, from: &str) -> Option<Converted> {
         routes: Vec::new(),
         listening: Vec::new(),
         upstream_ports: ports(&http),
+        zones: Vec::new(),
         trusted: Vec::new(),
         orphans: Vec::new(),
         max_body: general::MAX_BODY,

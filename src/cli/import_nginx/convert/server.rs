@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Directives of a server that are carried over, here or with its locations.
-const OF_SERVER: [&str; 27] = [
+const OF_SERVER: [&str; 33] = [
     "listen",
     "server_name",
     "location",
@@ -34,6 +34,12 @@ const OF_SERVER: [&str; 27] = [
     "set_real_ip_from",
     "real_ip_header",
     "limit_req",
+    "limit_conn",
+    "proxy_ssl_verify",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_name",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
     "proxy_set_header",
     "proxy_hide_header",
     "proxy_redirect",
