@@ -193,6 +193,18 @@ impl Program {
         assert!(within("the reload", reloaded).await.is_some(), "the program ended in place of a reload; it wrote:\n{}", self.stderr());
     }
 
+    /// The most memory that it has had resident since [`forget_peak`](Self::forget_peak), in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Forgets the most that it has been, but for what it is (`clear_refs` of proc(5)).
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid().as_raw_pid()), "5").unwrap();
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();

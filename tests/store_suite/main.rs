@@ -16,3 +16,4 @@ mod order;
 mod rig;
 mod space;
 mod spoil;
+mod upkeep;

@@ -72,6 +72,11 @@ impl Rig {
     }
 
     pub(crate) fn new(engine: Engine, change: impl Fn(&mut Settings)) -> Self {
+        Self::tuned(engine, tuning(), change)
+    }
+
+    /// With other sizes, until it is opened again.
+    pub(crate) fn tuned(engine: Engine, tuning: Tuning, change: impl Fn(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings(&folder);
         change(&mut settings);
@@ -79,7 +84,7 @@ impl Rig {
         let memory = (engine == Engine::Memory).then(|| MemoryStore::new(settings.clone(), clock(&now)));
         let store: Arc<dyn Store> = match &memory {
             Some(memory) => Arc::clone(memory) as _,
-            None => RedbStore::open_tuned(settings.clone(), clock(&now), tuning()).unwrap(),
+            None => RedbStore::open_tuned(settings.clone(), clock(&now), tuning).unwrap(),
         };
         Self { store, memory, settings, now, _folder: folder }
     }

@@ -24,8 +24,8 @@ pub use file::BodyFile;
 pub(super) use file::TEMPORARY_PREFIX;
 pub use spool::{Spool, Spooler};
 
-/// Most bytes that one piece of a body in a file has: large enough that a thread hop per piece costs little, small enough to hold many.
-const PIECE: usize = 256 * 1024;
+/// Most bytes that one piece of a body in a file has: large enough that a thread hop per piece costs little, small enough to hold many, since a body on its way has one or two of them in memory.
+const PIECE: usize = 64 * 1024;
 
 /// A whole body. Clones share the bytes.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ impl From<Bytes> for Payload {
     }
 }
 
-/// Reads a payload: one in memory as one piece, one in a file in pieces of up to 256 KiB, off the calling thread.
+/// Reads a payload: one in memory as one piece, one in a file in pieces of up to 64 KiB, off the calling thread.
 #[derive(Debug)]
 pub struct PayloadReader {
     source: Source,
@@ -142,7 +142,9 @@ impl PayloadReader {
             Source::File(body) => Arc::clone(body),
         };
         let (offset, crc) = (self.offset, self.crc);
-        let (piece, crc) = match off_thread(move || read_piece(&body, offset, crc)).await {
+        // Made here, where it will be let go: an allocator that keeps memory for each thread would otherwise keep some for each thread that reads.
+        let piece = vec![0; usize::try_from(body.len - offset).unwrap_or(usize::MAX).min(PIECE)];
+        let (piece, crc) = match off_thread(move || read_piece(&body, offset, crc, piece)).await {
             Ok(read) => read,
             Err(error) => return Some(Err(error)),
         };
@@ -165,9 +167,8 @@ impl PayloadReader {
     }
 }
 
-fn read_piece(body: &FileBody, offset: u64, crc: u32) -> Result<(Bytes, u32), StoreError> {
+fn read_piece(body: &FileBody, offset: u64, crc: u32, mut piece: Vec<u8>) -> Result<(Bytes, u32), StoreError> {
     let left = body.len - offset;
-    let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(PIECE)];
     let damaged = || match body.owner {
         Some(id) => StoreError::Damaged(id),
         None => StoreError::failed("a spooled body changed on the disk"),

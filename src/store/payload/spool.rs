@@ -129,14 +129,15 @@ impl Spool {
             return Ok(());
         }
         self.join_first();
-        if bytes.len() >= PIECE {
+        // One piece stays in memory, and never grows beyond its size.
+        if self.file.is_none() || self.joined.len() + bytes.len() > PIECE {
             self.write_joined().await?;
-            return self.write(bytes).await;
         }
+        if bytes.len() > PIECE {
+            return self.write(bytes).await.map(drop);
+        }
+        self.joined.reserve(PIECE.saturating_sub(self.joined.len()));
         self.joined.extend_from_slice(&bytes);
-        if self.file.is_none() || self.joined.len() >= PIECE {
-            self.write_joined().await?;
-        }
         Ok(())
     }
 
@@ -191,11 +192,17 @@ impl Spool {
     }
 
     async fn write_joined(&mut self) -> Result<(), StoreError> {
-        let joined = std::mem::take(&mut self.joined).freeze();
-        self.write(joined).await
+        let joined = std::mem::take(&mut self.joined);
+        let mut written = self.write(joined).await?;
+        written.clear();
+        if written.capacity() <= PIECE {
+            self.joined = written;
+        }
+        Ok(())
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    /// Writes bytes behind those in the file, and gives them back: their memory serves for the next.
+    async fn write<B: AsRef<[u8]> + Send + 'static>(&mut self, bytes: B) -> Result<B, StoreError> {
         let (file, folder) = (self.file.take(), self.spooler.folder.clone());
         // What is in the file takes no memory.
         self.share = Share { budget: Arc::clone(&self.spooler.budget), bytes: 0 };
@@ -204,12 +211,14 @@ impl Spool {
                 Some(writing) => writing,
                 None => Writing { file: BodyFile::create(&folder).map_err(StoreError::failed)?, written: 0, crc: 0 },
             };
-            writing.file.write_all_at(&bytes, writing.written).map_err(StoreError::failed)?;
-            writing.written += bytes.len() as u64;
-            writing.crc = extend_crc(writing.crc, &bytes);
-            Ok(writing)
+            let piece = bytes.as_ref();
+            writing.file.write_all_at(piece, writing.written).map_err(StoreError::failed)?;
+            writing.written += piece.len() as u64;
+            writing.crc = extend_crc(writing.crc, piece);
+            Ok((writing, bytes))
         });
-        self.file = Some(writing.await?);
-        Ok(())
+        let (writing, bytes) = writing.await?;
+        self.file = Some(writing);
+        Ok(bytes)
     }
 }

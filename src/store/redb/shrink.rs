@@ -3,7 +3,7 @@
 //! redb uses the pages of rows that are gone for others, but a row that lies near the end of the file keeps it long. So when the file is
 //! much longer than its rows can need, and few rows are left to be moved, the writer has redb compact it. Readers wait meanwhile.
 
-use std::{mem::ManuallyDrop, sync::Arc, time::Instant};
+use std::{mem::ManuallyDrop, sync::Arc};
 
 use ::redb::{CompactionError, Database, ReadableDatabase, ReadableTableMetadata};
 
@@ -18,7 +18,7 @@ const MOST_ROWS: u64 = 20_000;
 impl Writer {
     /// Compacts the database if it is worth it.
     pub(super) fn shrink(&mut self) {
-        if self.shrunk.is_some_and(|(at, _)| at.elapsed() < self.shared.tuning.shrink_every) || !self.is_too_long().unwrap_or(false) {
+        if self.has_just_been_shrunk() || !self.is_too_long().unwrap_or(false) {
             return;
         }
         // What redb commits as it compacts is then where the journal goes on.
@@ -42,7 +42,7 @@ impl Writer {
         match result {
             Ok(_) | Err(CompactionError::TransactionInProgress) => {
                 if result.is_ok() {
-                    self.shrunk = shared.disk.database_len().ok().map(|len| (Instant::now(), len));
+                    self.shrunk = shared.disk.database_len().ok().map(|len| (shared.clock.now(), len));
                 }
                 *readers = Some(Arc::clone(&database));
                 self.database = Some(database);
@@ -58,6 +58,12 @@ impl Writer {
                 self.fail(format!("the database could not be compacted: {error}").into());
             }
         }
+    }
+
+    fn has_just_been_shrunk(&self) -> bool {
+        let (now, every) = (self.shared.clock.now(), self.shared.tuning.shrink_every);
+        // A clock that has been set back says nothing of how long ago it was.
+        self.shrunk.is_some_and(|(at, _)| at <= now && now.since(at) < every)
     }
 
     fn is_too_long(&self) -> Result<bool, ::redb::Error> {

@@ -25,7 +25,7 @@ use super::{
     waiting::{Waiting, refuse},
     work::{After, Work},
 };
-use crate::store::Position;
+use crate::{envelope::Timestamp, store::Position};
 
 /// Most commands of one batch: a bound on what a failure can take with it, and on the memory of a batch.
 const BATCH: usize = 1024;
@@ -53,7 +53,7 @@ pub(super) struct Writer {
     /// Databases that panicked, whose memory is lost.
     pub(super) abandoned: u32,
     /// When the database was last compacted, and to how many bytes.
-    pub(super) shrunk: Option<(Instant, u64)>,
+    pub(super) shrunk: Option<(Timestamp, u64)>,
 }
 
 /// What makes a transaction last.
