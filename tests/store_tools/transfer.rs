@@ -105,6 +105,44 @@ fn a_wrong_line_is_named_by_its_number_and_costs_nothing_else() {
     assert_eq!(export(to.path(), &[]), export(from.path(), &[]));
 }
 
+/// `forebay store …` of the store of a program that does not run.
+fn cli(program: &Program, arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.args(["store"]).args(arguments).args(["-c", "config.toml"]).current_dir(program.directory()).output().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_imported_is_replayed_in_order_and_once_also_where_an_import_was_cut_short() {
+    let mut backend = Backend::start().await;
+    let site = Site::of(&[backend.url()]).route("all", "/", "[routes.spill]\norder_by = [\"path\"]\n").to_string();
+    backend.stop().await;
+    let mut program = Program::start(&site).await;
+    let bodies: Vec<Vec<u8>> = (0..6).map(|number| vec![b'0' + number; if number == 3 { 900_000 } else { 10 }]).collect();
+    let mut ids = Vec::new();
+    for body in &bodies {
+        ids.push(client::fetch(program.proxy(), client::request("POST", "/a", &[], body)).await.id());
+    }
+    program.kill().await;
+    let lines = stdout(&cli(&program, &["export"]));
+
+    let mut other = Program::prepare(&site, &["run", "-c", "config.toml"]);
+    // It ends in the middle of the long body.
+    std::fs::write(other.path("lines"), &lines[..lines.len() / 2]).unwrap();
+    assert_eq!(cli(&other, &["import", "lines"]).status.code(), Some(1));
+    std::fs::write(other.path("lines"), &lines).unwrap();
+    let imported = cli(&other, &["import", "lines"]);
+    assert_eq!(stdout(&imported), "imported 3 requests; skipped 3 requests that were there already\n", "{}", stderr(&imported));
+    backend.start_again().await;
+    other.run().await;
+    for id in &ids {
+        other.becomes(id, "delivered").await;
+    }
+    let arrived = backend.requests();
+    assert!(arrived.iter().map(|request| &request.body.content).eq(&bodies), "in order, whole, and once");
+    assert!(arrived.iter().map(|request| request.field("forebay-id")).eq(ids.iter().map(|id| Some(id.as_str()))));
+    assert_eq!(other.status().await["totals"]["accepted"], 6);
+}
+
 #[tokio::test]
 async fn long_bodies_follow_in_lines_of_their_own_and_one_that_is_not_whole_is_left_out() {
     let mut backend = Backend::start().await;
@@ -120,10 +158,6 @@ async fn long_bodies_follow_in_lines_of_their_own_and_one_that_is_not_whole_is_l
         assert_eq!(answer.status, 202);
     }
     program.kill().await;
-    let cli = |program: &Program, arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_forebay"));
-        command.args(["store"]).args(arguments).args(["-c", "config.toml"]).current_dir(program.directory()).output().unwrap()
-    };
     let exported = cli(&program, &["export"]);
     assert!(exported.status.success(), "{}", stderr(&exported));
     let lines = stdout(&exported);
