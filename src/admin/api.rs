@@ -5,6 +5,8 @@
 mod clients;
 mod history;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -68,6 +70,9 @@ pub struct Backend {
     pub mode: health::Mode,
     /// Requests at it, live and replayed.
     pub in_flight: u32,
+    /// Live requests that wait for a place.
+    #[serde(default)]
+    pub waiting: u32,
     /// The most that may be at it.
     pub concurrency_limit: u32,
     /// Whether that is found by itself.
@@ -80,6 +85,9 @@ pub struct Backend {
     pub base_latencies: Vec<health::Remembered>,
     /// Its servers.
     pub servers: Vec<Server>,
+    /// Writes that were acknowledged from the queue since the start, by reason.
+    #[serde(default)]
+    pub spilled: BTreeMap<Reason, u64>,
     /// What waits for it.
     pub queue: Queue,
 }

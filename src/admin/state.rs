@@ -31,6 +31,8 @@ pub trait HealthView: Send + Sync {
     fn set_mode(&self, mode: health::Mode);
     /// Requests at it now.
     fn in_flight(&self) -> u32;
+    /// Live requests that wait for a place at it.
+    fn waiting(&self) -> u32;
     /// The most that may be at it now.
     fn limit(&self) -> u32;
     /// The weight of each server.
@@ -54,6 +56,10 @@ impl HealthView for Health {
 
     fn in_flight(&self) -> u32 {
         self.in_flight()
+    }
+
+    fn waiting(&self) -> u32 {
+        self.waiting()
     }
 
     fn limit(&self) -> u32 {

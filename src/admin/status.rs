@@ -1,7 +1,7 @@
 //! How everything is: for people, for Prometheus, and for load balancers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -22,7 +22,8 @@ use crate::{
     health,
     store::{self, Counts, StoreStatus},
     telemetry::{
-        AgeGauges, BackendGauges, CONTENT_TYPE as OPENMETRICS, ClientMetrics, Gauges, Refusal, RefusalGauges, ReplayGauges, StoreGauges,
+        AgeGauges, BackendGauges, CONTENT_TYPE as OPENMETRICS, ClientMetrics, Gauges, Metrics, Refusal, RefusalGauges, ReplayGauges,
+        StoreGauges, Word,
     },
 };
 
@@ -62,7 +63,8 @@ pub(super) fn look(state: &AdminState) -> Status {
     }
     let known: BTreeSet<&str> = view.backends.iter().map(|backend| &*backend.name).collect();
     let gone: BTreeSet<&Name> = counts.routes.iter().map(|route| &route.backend).filter(|name| !known.contains(&***name)).collect();
-    let configured = view.backends.iter().map(|backend| configured(backend, queue(&backend.name, Some(backend), &counts, now)));
+    let configured =
+        view.backends.iter().map(|backend| configured(backend, &state.metrics, queue(&backend.name, Some(backend), &counts, now)));
     let backends: Vec<Backend> =
         configured.chain(gone.into_iter().map(|name| unconfigured(name, queue(name, None, &counts, now)))).collect();
     let routes = routes(&view.backends, &counts);
@@ -87,7 +89,7 @@ fn clients(metrics: &ClientMetrics, max_connections: usize) -> Clients {
     }
 }
 
-fn configured(backend: &BackendView, queue: Queue) -> Backend {
+fn configured(backend: &BackendView, metrics: &Metrics, queue: Queue) -> Backend {
     let weights = backend.health.weights();
     let servers = (backend.servers)().into_iter().zip(weights.iter()).filter_map(|(address, weight)| {
         let weight = weight.load(Ordering::Relaxed);
@@ -100,12 +102,14 @@ fn configured(backend: &BackendView, queue: Queue) -> Backend {
         state: Some(backend.health.state()),
         mode: backend.health.mode(),
         in_flight: backend.health.in_flight(),
+        waiting: backend.health.waiting(),
         concurrency_limit: backend.health.limit(),
         concurrency_adaptive: load.adaptive,
         concurrency_why: Some(load.why),
         slowdown: load.slowdown,
         base_latencies: load.bases,
         servers: servers.collect(),
+        spilled: metrics.spills(&backend.name, &backend.routes),
         queue,
     }
 }
@@ -117,12 +121,14 @@ fn unconfigured(name: &Name, queue: Queue) -> Backend {
         state: None,
         mode: health::Mode::Auto,
         in_flight: 0,
+        waiting: 0,
         concurrency_limit: 0,
         concurrency_adaptive: false,
         concurrency_why: None,
         slowdown: None,
         base_latencies: Vec::new(),
         servers: Vec::new(),
+        spilled: BTreeMap::new(),
         queue,
     }
 }
@@ -230,6 +236,16 @@ fn sum<'a>(all: impl Iterator<Item = &'a store::Totals>) -> Totals {
     })
 }
 
+/// What is one word out of several.
+fn words(backend: &Backend) -> Vec<(Word, Name)> {
+    let why = backend.concurrency_why.and_then(|why| serde_json::to_value(why).ok()).and_then(|why| Some(Name::from(why.as_str()?)));
+    let mode = backend.configured.then(|| backend.mode.as_str().into());
+    let replay = backend.queue.replay.as_ref();
+    let (ramp, hold) = (replay.map(|replay| replay.ramp.as_str().into()), replay.map(|replay| replay.hold.as_str().into()));
+    let words = [(Word::Mode, mode), (Word::LimitWhy, why), (Word::Ramp, ramp), (Word::Hold, hold)];
+    words.into_iter().filter_map(|(word, value)| Some((word, value?))).collect()
+}
+
 /// The same look, as gauges.
 fn gauges(status: &Status) -> Gauges {
     let states = [(health::State::Passing, "passing"), (health::State::Shedding, "shedding"), (health::State::Probing, "probing")];
@@ -243,6 +259,8 @@ fn gauges(status: &Status) -> Gauges {
         breaker: backend.state.map(|current| states.map(|(state, name)| (name, state == current)).to_vec()).unwrap_or_default(),
         concurrency_limit: backend.configured.then_some(backend.concurrency_limit),
         in_flight: backend.configured.then_some(backend.in_flight),
+        waiting: backend.configured.then_some(backend.waiting),
+        words: words(backend),
         slowdown: backend.slowdown,
         base_latencies: backend
             .base_latencies
@@ -258,6 +276,10 @@ fn gauges(status: &Status) -> Gauges {
             growing_keys: replay.growing_keys,
             auth_expired: replay.auth_expired,
             drained_in: backend.queue.drained_in_seconds,
+            slowdown: replay.slowdown,
+            paused: backend.queue.paused,
+            rate: backend.queue.replay_rate,
+            estimate_ratio: replay.estimate_ratio,
         }),
     });
     let store = StoreGauges {

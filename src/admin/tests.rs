@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use self::scripted::{Scripted, backend};
 use super::{api::*, *};
 use crate::{
-    envelope::{Clock, DeadReason, Timestamp},
+    envelope::{Clock, DeadReason, Reason, Timestamp},
     store,
     telemetry::Metrics,
 };
@@ -88,15 +88,20 @@ async fn every_count_of_a_status_balances_and_adds_up() {
 async fn a_status_has_the_names_of_the_contract() {
     let store = Scripted::new();
     store.count("admin", "order-upload", [3, 1, 0, 2, 0, 0]);
-    let (_, status): (_, Value) = get(&state_of(&store, None), "/api/v1/status").await;
+    let state = state_of(&store, None);
+    for route in ["order-upload", "reports", "of-another-backend"] {
+        state.metrics.route("admin", route).spilled(Reason::Overload);
+    }
+    let (_, status): (_, Value) = get(&state, "/api/v1/status").await;
     let backend = json!({
-        "name": "admin", "configured": true, "state": "shedding", "mode": "auto", "in_flight": 2, "concurrency_limit": 20,
+        "name": "admin", "configured": true, "state": "shedding", "mode": "auto", "in_flight": 2, "waiting": 3, "concurrency_limit": 20,
         "concurrency_adaptive": true, "concurrency_why": "slow", "slowdown": 2.25,
         "base_latencies": [{ "route": "order-upload", "safe": false, "seconds": 2.5 }],
         "servers": [
             {"address": "http://127.0.0.1:9001", "up": false, "weight": 0},
             {"address": "http://127.0.0.1:9002", "up": true, "weight": 40},
         ],
+        "spilled": {"down": 0, "overload": 2, "order": 0, "rescued": 0, "asked": 0, "mode": 0, "always": 0},
         "queue": {
             "queued": 3, "delivering": 1, "dead": 2, "bytes": 4096, "oldest_age_seconds": 2.5, "replay_rate": 2.5,
             "drained_in_seconds": 90.0, "paused": false,

@@ -1,6 +1,7 @@
 //! What is counted as it happens, and the exposition of it all.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -237,6 +238,13 @@ impl Metrics {
             attempt_duration: AttemptOutcome::ALL.map(|outcome| histogram(&self.attempt_duration, outcome.as_str())),
             dead: std::array::from_fn(|at| counter(&self.dead, "reason", DeadReason::ALL[at].as_str())),
         }))
+    }
+
+    /// Writes of these routes of a backend that were acknowledged from the queue since the start, by reason.
+    pub fn spills(&self, backend: &str, routes: &[Name]) -> BTreeMap<Reason, u64> {
+        let routes: Vec<RouteMetrics> = routes.iter().map(|route| self.route(backend, route)).collect();
+        let of = |reason: Reason| routes.iter().map(|route| route.0.spilled[reason as usize].get()).sum();
+        Reason::ALL.iter().map(|&reason| (reason, of(reason))).collect()
     }
 
     /// The handles of a route without a backend. To be called once per configuration too.

@@ -16,4 +16,4 @@ pub use clients::{ClientMetrics, RateLimited, Refusal};
 pub use histogram::Histogram;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{AnswerMetrics, AttemptOutcome, CONTENT_TYPE, Metrics, RequestOutcome, RouteMetrics, StoreMetrics};
-pub use scrape::{AgeGauges, BackendGauges, CertificateGauges, Gauges, RefusalGauges, ReplayGauges, StoreGauges};
+pub use scrape::{AgeGauges, BackendGauges, CertificateGauges, Gauges, RefusalGauges, ReplayGauges, StoreGauges, Word};

@@ -47,12 +47,43 @@ pub struct BackendGauges {
     pub concurrency_limit: Option<u32>,
     /// Requests at it; none for one that is no longer configured.
     pub in_flight: Option<u32>,
+    /// Live requests that wait for a place; none for one that is no longer configured.
+    pub waiting: Option<u32>,
+    /// What is one word out of several, as far as it can be said.
+    pub words: Vec<(Word, Name)>,
     /// How many times as slow as undisturbed it is; none while that is not known.
     pub slowdown: Option<f64>,
     /// Undisturbed latency in seconds of each route's `safe` and `unsafe` methods, as far as it is known.
     pub base_latencies: Vec<(Name, &'static str, f64)>,
     /// Its replay; none for one that is no longer configured.
     pub replay: Option<ReplayGauges>,
+}
+
+/// What is one word out of several: it is shown as a label of a gauge that is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Who decides whether the backend is sent anything.
+    Mode,
+    /// Why its limit is what it is.
+    LimitWhy,
+    /// What the window of replay did last, and why.
+    Ramp,
+    /// What keeps the next request of the queue.
+    Hold,
+}
+
+impl Word {
+    const ALL: [Self; 4] = [Self::Mode, Self::LimitWhy, Self::Ramp, Self::Hold];
+
+    /// Name of the gauge, of its label, and its help.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Mode => ("mode", "mode", "1 for the mode of the backend: auto, spill or pass"),
+            Self::LimitWhy => ("concurrency_limit_why", "why", "1 for the reason of the last move of the concurrency limit"),
+            Self::Ramp => ("replay_ramp", "ramp", "1 for what the window of replay did last, and why"),
+            Self::Hold => ("replay_hold", "hold", "1 for what keeps the next request of the queue"),
+        }
+    }
 }
 
 /// The replay of a backend's queue.
@@ -74,6 +105,14 @@ pub struct ReplayGauges {
     pub auth_expired: bool,
     /// Seconds until the queue is empty, if that can be said.
     pub drained_in: Option<f64>,
+    /// How many times slower than at rest the backend answered in the last tick, if that is known.
+    pub slowdown: Option<f64>,
+    /// Whether an operator has stopped it.
+    pub paused: bool,
+    /// Deliveries per second, of late.
+    pub rate: f64,
+    /// Estimates of the last drain as a multiple of what it took, the median; none before the first drain of 10 s.
+    pub estimate_ratio: Option<f64>,
 }
 
 /// The store and its limits.
@@ -149,6 +188,7 @@ impl Gauges {
         let mut registry = Registry::with_prefix(PREFIX);
         register_queues(&mut registry, &self.backends);
         register_health(&mut registry, &self.backends);
+        register_words(&mut registry, &self.backends);
         register_replay(&mut registry, &self.backends);
         if let Some(store) = self.store {
             register_store(&mut registry, store);
@@ -203,6 +243,7 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
     let breaker = Integers::<2>::default();
     let limit = Integers::<1>::default();
     let in_flight = Integers::<1>::default();
+    let waiting = Integers::<1>::default();
     let slowdown = Seconds::default();
     let base: Family<Labels<3>, Gauge<f64, AtomicU64>> = Family::default();
     for backend in backends {
@@ -216,6 +257,9 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
         if let Some(value) = backend.in_flight {
             in_flight.get_or_create(&[name()]).set(value.into());
         }
+        if let Some(value) = backend.waiting {
+            waiting.get_or_create(&[name()]).set(value.into());
+        }
         if let Some(value) = backend.slowdown {
             slowdown.get_or_create(&[name()]).set(value);
         }
@@ -226,9 +270,22 @@ fn register_health(registry: &mut Registry, backends: &[BackendGauges]) {
     registry.register("breaker_state", "1 for the state that the backend is in, 0 for the others", breaker);
     registry.register("concurrency_limit", "The most requests that may be at the backend at once", limit);
     registry.register("in_flight", "Requests at the backend, live and replayed together", in_flight);
+    registry.register("waiting", "Live requests that wait for a place at the backend", waiting);
     registry.register("slowdown_ratio", "Median latency of the last window, as a multiple of the undisturbed one", slowdown);
     let help = "Undisturbed latency, by route and by whether the method is safe";
     registry.register_with_unit("base_latency", help, Unit::Seconds, base);
+}
+
+fn register_words(registry: &mut Registry, backends: &[BackendGauges]) {
+    for word in Word::ALL {
+        let (name, label, help) = word.names();
+        let gauge = Integers::<2>::default();
+        for backend in backends {
+            let value = backend.words.iter().find(|(of, _)| *of == word);
+            value.inspect(|(_, value)| _ = gauge.get_or_create(&[("backend", backend.name.clone()), (label, value.clone())]).set(1));
+        }
+        registry.register(name, help, gauge);
+    }
 }
 
 fn register_replay(registry: &mut Registry, backends: &[BackendGauges]) {
@@ -248,10 +305,27 @@ fn register_replay(registry: &mut Registry, backends: &[BackendGauges]) {
     gauge("queue_growing_keys", "Alarm: ordering keys whose backlog has been growing for 60 s", |replay| replay.growing_keys);
     let help = "Alarm: many requests become dead letters because what they carry has expired (0 or 1)";
     gauge("auth_expired_flood", help, |replay| replay.auth_expired.into());
-    let drained_in = Seconds::default();
-    for (backend, seconds) in replays().filter_map(|(backend, replay)| Some((backend, replay.drained_in?))) {
-        drained_in.get_or_create(&[("backend", backend.clone())]).set(seconds);
-    }
+    gauge("replay_paused", "Whether an operator has stopped the replay (0 or 1)", |replay| replay.paused.into());
+    let known = |value: fn(ReplayGauges) -> Option<f64>| {
+        let gauge = Seconds::default();
+        for (backend, value) in replays().filter_map(|(backend, replay)| Some((backend, value(replay)?))) {
+            gauge.get_or_create(&[("backend", backend.clone())]).set(value);
+        }
+        gauge
+    };
+    let (slowdown, rate) = (known(|replay| replay.slowdown), known(|replay| Some(replay.rate)));
+    let (last_estimates, drained_in) = (known(|replay| replay.estimate_ratio), known(|replay| replay.drained_in));
+    registry.register(
+        "replay_slowdown_ratio",
+        "How many times slower than at rest the backend answered in the last tick of replay",
+        slowdown,
+    );
+    registry.register("replay_rate", "Deliveries per second over the last 60 s", rate);
+    registry.register(
+        "replay_last_estimate_ratio",
+        "Estimates of the last drain, as a multiple of the time that it took: the median",
+        last_estimates,
+    );
     registry.register_with_unit("queue_drained_in", "Time until the queue is empty, as far as it can be said", Unit::Seconds, drained_in);
 }
 

@@ -235,6 +235,10 @@ impl HealthView for Sick {
         2
     }
 
+    fn waiting(&self) -> u32 {
+        3
+    }
+
     fn limit(&self) -> u32 {
         20
     }

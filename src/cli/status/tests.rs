@@ -29,12 +29,14 @@ fn status() -> Status {
         state: Some(State::Probing),
         mode: Mode::Auto,
         in_flight: 2,
+        waiting: 0,
         concurrency_limit: 20,
         concurrency_adaptive: true,
         concurrency_why: Some(crate::health::Why::Growing),
         slowdown: Some(1.04),
         base_latencies: vec![crate::health::Remembered { route: "order-upload".into(), safe: false, seconds: 2.5 }],
         servers: vec![server(true), server(false)],
+        spilled: [(crate::envelope::Reason::Down, 7)].into(),
         queue,
     };
     let store = Store {

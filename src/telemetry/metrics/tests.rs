@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::{AgeGauges, BackendGauges, RefusalGauges, ReplayGauges, StoreGauges};
+use crate::telemetry::{AgeGauges, BackendGauges, RefusalGauges, ReplayGauges, StoreGauges, Word};
 
 fn value<'a>(text: &'a str, series: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
@@ -16,9 +16,23 @@ fn gauges() -> Gauges {
         breaker: vec![("passing", false), ("shedding", true), ("probing", false)],
         concurrency_limit: Some(20),
         in_flight: Some(1),
+        waiting: Some(3),
+        words: [(Word::Mode, "auto"), (Word::LimitWhy, "slow"), (Word::Ramp, "growing"), (Word::Hold, "window")]
+            .map(|(word, value)| (word, value.into()))
+            .to_vec(),
         slowdown: Some(2.25),
         base_latencies: vec![("order-upload".into(), "unsafe", 2.5)],
-        replay: Some(ReplayGauges { window: 7, in_flight: 1, growing_keys: 3, drained_in: Some(90.0), ..ReplayGauges::default() }),
+        replay: Some(ReplayGauges {
+            window: 7,
+            in_flight: 1,
+            growing_keys: 3,
+            drained_in: Some(90.0),
+            slowdown: Some(1.25),
+            paused: true,
+            rate: 12.5,
+            estimate_ratio: Some(0.75),
+            ..ReplayGauges::default()
+        }),
     };
     let store = StoreGauges {
         requests: 4,
@@ -65,6 +79,15 @@ fn every_name_of_the_contract_is_exposed() {
         ("forebay_breaker_state{backend=\"admin\",state=\"passing\"}", "0"),
         ("forebay_concurrency_limit{backend=\"admin\"}", "20"),
         ("forebay_in_flight{backend=\"admin\"}", "1"),
+        ("forebay_waiting{backend=\"admin\"}", "3"),
+        ("forebay_mode{backend=\"admin\",mode=\"auto\"}", "1"),
+        ("forebay_concurrency_limit_why{backend=\"admin\",why=\"slow\"}", "1"),
+        ("forebay_replay_ramp{backend=\"admin\",ramp=\"growing\"}", "1"),
+        ("forebay_replay_hold{backend=\"admin\",hold=\"window\"}", "1"),
+        ("forebay_replay_paused{backend=\"admin\"}", "1"),
+        ("forebay_replay_slowdown_ratio{backend=\"admin\"}", "1.25"),
+        ("forebay_replay_rate{backend=\"admin\"}", "12.5"),
+        ("forebay_replay_last_estimate_ratio{backend=\"admin\"}", "0.75"),
         ("forebay_slowdown_ratio{backend=\"admin\"}", "2.25"),
         ("forebay_base_latency_seconds{backend=\"admin\",route=\"order-upload\",methods=\"unsafe\"}", "2.5"),
         ("forebay_replay_window{backend=\"admin\"}", "7"),
