@@ -83,6 +83,26 @@ async fn a_bit_that_flips_in_the_first_page_before_a_kill_loses_nothing() {
     }
 }
 
+#[tokio::test]
+async fn the_journal_is_kept_as_far_as_redb_may_go_back() {
+    let bench = Bench::with(|_, tuning| tuning.database_bytes = u64::MAX);
+    // Segments that nothing needs but the journal.
+    for _ in 0..20 {
+        bench.put(b"x").await.unwrap();
+        drain(&bench).await;
+        bench.store.prune(bench.now().after(Duration::from_secs(61))).await.unwrap();
+    }
+    let last = bench.put(b"last").await.unwrap();
+    bench.idle().await;
+    let killed = bench.disk.kill();
+    let totals = Totals { accepted: 21, queued: 1, delivered: 20, ..Totals::default() };
+    let told = Told { states: vec![(last, State::Queued)], totals };
+    // One of the two commits is named at each of them.
+    for offset in [100, 211] {
+        assert!(is_opened(&killed, &told, offset, 3).await);
+    }
+}
+
 /// What a program that was stopped leaves.
 async fn stopped(bench: &Bench) -> FakeDisk {
     bench.store.close().await;

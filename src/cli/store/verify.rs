@@ -72,6 +72,7 @@ fn meaning(check: &str) -> &'static str {
         "heads" => "heads of requests: checksum, and agreement with the row",
         "bodies" => "bodies that are kept: checksum and length",
         "answers" => "answers that are kept: checksum and length",
+        "journal" => "what only the journal has, past the last checkpoint",
         "leftovers" => "payloads that nothing refers to any more",
         "counters" => "counters of each route, against its requests",
         "hours" => "hours of the history, against the counters",
