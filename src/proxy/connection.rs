@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use hyper::{server::conn::http2, service::Service};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -31,6 +31,7 @@ use super::{
     listener::{Connections, Counted, Shape},
     settings::Clients,
     stream::{Stream, Watched},
+    streams::Streams,
     tunnel::Tunnel,
     watch::{Answering, Commitment, Committed, Phase, Watch},
 };
@@ -191,7 +192,8 @@ impl Keeper {
 
     async fn serve_h2(&self, socket: Watched, requests: Requests) {
         self.watch.multiplex();
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let streams = Streams::default();
+        let connection = http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX))
@@ -206,7 +208,9 @@ impl Keeper {
             }
             connection.as_mut().poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
         });
-        self.keep(pin!(served), true).await.log();
+        let ended = self.keep(pin!(served), true).await;
+        streams.end();
+        ended.log();
     }
 
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).

@@ -30,6 +30,7 @@ mod settings;
 mod sockets;
 mod spill;
 mod stream;
+mod streams;
 mod taking;
 mod tls;
 mod tunnel;
