@@ -73,15 +73,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let read = if room <= HEAD {
             ready!(self.poll_read(cx))?
         } else {
-            self.buffer.reserve(room);
-            let Poll::Ready(read) = pin!(self.socket.read_buf(&mut self.buffer)).poll(cx) else {
-                if self.buffer.is_empty() {
-                    // Who waits for a slow one holds no memory for it.
-                    self.buffer = BytesMut::new();
-                }
-                return Poll::Pending;
-            };
-            read?
+            // What is left of the room may do; more of it is that of what has been passed on, once that is gone.
+            if self.buffer.capacity() - self.buffer.len() < room / 4 {
+                self.buffer.reserve(room);
+            }
+            ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx))?
         };
         if read >= room {
             self.room = (self.room * 4).min(BODY);
