@@ -56,11 +56,14 @@ pub struct Program {
 impl Program {
     /// Starts `forebay run` with a configuration of which `{backend}` and `{data}` are already filled in, and waits until it listens.
     pub fn start(folder: &Path, config: &str) -> Self {
+        Self::start_by(Command::new(program()), folder, config)
+    }
+
+    /// The same by a command to which the program's own arguments are only added.
+    pub fn start_by(mut command: Command, folder: &Path, config: &str) -> Self {
         let file = folder.join("config.toml");
         std::fs::write(&file, config).expect("the folder is writable");
-        // Another build of it can be measured with the same benchmark.
-        let program = std::env::var("FOREBAY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forebay").to_owned());
-        let mut child = Command::new(program)
+        let mut child = command
             .args(["run", "-c"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -85,6 +88,11 @@ impl Program {
         let theirs = log.clone();
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| keep(&theirs, line)));
         Self { child, address: address.expect("known"), admin: admin.expect("known"), log }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has logged since it listens, the last lines at least.
@@ -138,6 +146,11 @@ impl Drop for Program {
         let _killed = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// The program under test. Another build of it can be measured with the same benchmark.
+pub fn program() -> String {
+    std::env::var("FOREBAY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forebay").to_owned())
 }
 
 /// A port of the loopback on which nobody listens.
