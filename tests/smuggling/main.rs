@@ -10,6 +10,7 @@ mod bodies;
 mod fields;
 mod lines;
 mod rebuilt;
+mod streams;
 
 use common::{
     backend::Backend,
