@@ -27,9 +27,14 @@ async fn with_a_large_answer(clients: &str) -> (Backend, Program) {
     (backend, program)
 }
 
+/// Resolves when the status says so. Nothing is logged when a seat becomes free, so that it is asked for again and again.
+async fn until(program: &Program, what: &str, holds: impl Fn(&serde_json::Value) -> bool) {
+    within(what, async { while !holds(&program.status().await) {} }).await;
+}
+
 /// Resolves when nothing is at the backend any more.
 async fn the_seat_is_free(program: &Program) {
-    program.status_when("the seat to be free", |status| status["backends"][0]["in_flight"] == 0).await;
+    until(program, "the seat to be free", |status| status["backends"][0]["in_flight"] == 0).await;
 }
 
 #[tokio::test]
@@ -108,7 +113,7 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
     let refused = third.response().await;
     assert_eq!((refused.status, refused.field("proxy-status")), (429, Some("forebay; error=http_request_denied")));
     third.closed().await;
-    program.status_when("a refusal", |status| status["clients"]["refused"]["client"] == 1).await;
+    until(&program, "a refusal", |status| status["clients"]["refused"]["client"] == 1).await;
 
     // Behind a balancer, whom it names counts: each has his own.
     let listening =
@@ -124,6 +129,6 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
     }
 
     kept.clear();
-    program.status_when("an end of all", |status| status["clients"]["connections"] == 0).await;
+    until(&program, "an end of all", |status| status["clients"]["connections"] == 0).await;
     assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
 }
