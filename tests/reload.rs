@@ -13,8 +13,9 @@ use std::{
 };
 
 use common::{
-    backend::Backend,
+    backend::{Backend, Trigger, answer_when},
     client::{self, Client},
+    h2::{self, Http2},
     program::Program,
     secure::Certificate,
     site::Site,
@@ -24,6 +25,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::watch,
     task::JoinSet,
 };
@@ -121,14 +123,14 @@ async fn twenty_reloads_under_load_fail_no_request() {
     }
 }
 
-/// Where it has come to listen with its last reload.
+/// Where it listens at this host, which may have come with its last reload.
 async fn new_address(program: &Program, host: &str) -> SocketAddr {
     let at = |line: &Value| line["message"] == "listening" && line["address"].as_str().is_some_and(|at| at.starts_with(host));
     program.logged("a new listener", at).await["address"].as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
-async fn listeners_come_and_go_and_who_is_served_on_one_that_goes_stays() {
+async fn listeners_come_and_go_and_who_is_on_one_that_stays_does_not_notice() {
     let backend = Backend::start().await;
     let one = || Site::passing(backend.url());
     let program = Program::start(&one().to_string()).await;
@@ -145,10 +147,81 @@ async fn listeners_come_and_go_and_who_is_served_on_one_that_goes_stays() {
     let refused = async { while Client::try_connect(second).await.is_ok() {} };
     within("the listener to be gone", refused).await;
     assert!(!program.path("forebay.sock").exists());
-    for client in [&mut first, &mut kept] {
-        assert_eq!(client.exchange(client::get("/")).await.status, 200);
-    }
+    kept.closed().await;
+    assert_eq!(first.exchange(client::get("/")).await.status, 200);
     assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_on_a_listener_that_goes_gets_what_it_has_asked_for_and_is_told_to_go() {
+    let backend = Backend::start().await;
+    let one = || Site::passing(backend.url());
+    let program = Program::start(&one().listener("127.0.0.2:0").to_string()).await;
+    let gone = new_address(&program, "127.0.0.2:").await;
+    let trigger = Trigger::default();
+    let held = trigger.clone();
+    backend.otherwise(move |_| answer_when(&held, 200, &[], "late"));
+    let mut idle = Client::connect(gone).await;
+    let mut busy = Client::connect(gone).await;
+    busy.send(client::get("/busy")).await;
+    let mut second = Http2::over(TcpStream::connect(gone).await.unwrap()).await;
+    let streamed = second.send(h2::get("/streamed"), "").await;
+    let mut elsewhere = Client::connect(program.proxy()).await;
+    elsewhere.send(client::get("/elsewhere")).await;
+    backend.received(3).await;
+
+    program.reload(&one().to_string()).await;
+    idle.closed().await;
+    let taken = async { while second.sender.clone().ready().await.is_ok() {} };
+    within("a GOAWAY", taken).await;
+    trigger.release();
+    let last = busy.response().await;
+    assert_eq!((last.status, last.text(), last.field("connection")), (200, "late", Some("close")));
+    busy.closed().await;
+    let last = h2::whole(within("the answer", streamed).await.unwrap()).await.unwrap();
+    assert_eq!((last.status, last.text()), (200, "late"));
+    within("the end of the connection", second.connection).await.unwrap().unwrap();
+    let other = elsewhere.response().await;
+    assert_eq!((other.status, other.field("connection")), (200, None), "what came by another listener goes on");
+    assert_eq!(elsewhere.exchange(client::get("/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_listener_moves_to_an_address_that_overlaps_with_its_own_and_back() {
+    for workers in [1, 2] {
+        let backend = Backend::start().await;
+        let program = Program::start(&Site::passing(backend.url()).top(&format!("workers = {workers}")).to_string()).await;
+        let at = |address: SocketAddr| {
+            Site::passing(backend.url())
+                .top(&format!("workers = {workers}"))
+                .to_string()
+                .replace("127.0.0.1:0\"\n\n", &format!("{address}\"\n\n"))
+        };
+        let narrow = program.proxy();
+        let wide: SocketAddr = ([0, 0, 0, 0], narrow.port()).into();
+        for (address, elsewhere) in [(wide, true), (narrow, false), (wide, true)] {
+            program.reload(&at(address)).await;
+            assert_eq!(client::fetch(narrow, client::get("/")).await.status, 200, "{address}");
+            let other = SocketAddr::from(([127, 0, 0, 2], narrow.port()));
+            let settled = async { while Client::try_connect(other).await.is_ok() != elsewhere {} };
+            within("the old listener to be gone", settled).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_on_which_another_forebay_listens_is_refused() {
+    let backend = Backend::start().await;
+    for workers in [1, 2] {
+        let site = Site::passing(backend.url()).top(&format!("workers = {workers}")).to_string();
+        let first = Program::start(&site).await;
+        let taken = site.replace("127.0.0.1:0\"\n\n", &format!("{}\"\n\n", first.proxy()));
+        assert_ne!(taken, site);
+        let mut second = Program::prepare(&taken, &["run", "-c", "config.toml"]);
+        second.launch().await;
+        assert_eq!(second.ended().await.code(), Some(1));
+        assert!(second.stderr().contains(&format!("cannot listen on {}", first.proxy())), "{}", second.stderr());
+    }
 }
 
 #[tokio::test]

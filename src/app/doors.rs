@@ -31,14 +31,32 @@ struct Entry {
     door: Arc<Door>,
     /// Its sockets, until it listens.
     sockets: Option<Sockets>,
+    /// Where they are bound to a port.
+    port: Option<u16>,
     stop: watch::Sender<bool>,
 }
 
 impl Entry {
-    fn open(listener: &ListenerSettings, passed: Option<socket2::Socket>, workers: usize) -> Result<Self, StartError> {
+    /// `beside`: those that there are already.
+    fn open(listener: &ListenerSettings, passed: Option<socket2::Socket>, workers: usize, beside: &[Self]) -> Result<Self, StartError> {
         let door = Arc::new(Door::open(listener)?);
-        let sockets = Sockets::open(&listener.address, passed, workers)?;
-        Ok(Self { address: listener.address.clone(), door, sockets: Some(sockets), stop: watch::channel(false).0 })
+        let shared = port(&listener.address).is_some_and(|port| beside.iter().any(|other| other.port == Some(port)));
+        let sockets = Sockets::open(&listener.address, passed, workers, shared)?;
+        let port = port(&sockets.address);
+        Ok(Self { address: listener.address.clone(), door, sockets: Some(sockets), port, stop: watch::channel(false).0 })
+    }
+
+    /// Takes no more connections, and has those that it has taken end after what they are doing.
+    fn close(&self) {
+        self.stop.send_replace(true);
+        self.door.drain();
+    }
+}
+
+fn port(address: &ListenAddress) -> Option<u16> {
+    match address {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        ListenAddress::Unix(_) => None,
     }
 }
 
@@ -60,7 +78,7 @@ impl Doors {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let open = |listener: &ListenerSettings| Entry::open(listener, inherited(&listener.address), workers);
+        let open = |listener: &ListenerSettings| Entry::open(listener, inherited(&listener.address), workers, &[]);
         let doors = Self { doors: listeners.iter().map(open).collect::<Result<_, _>>()?, metrics, clock };
         doors.look_at_ends();
         Ok(doors)
@@ -81,11 +99,9 @@ impl Doors {
         }
     }
 
-    /// Takes no more connections anywhere.
+    /// Takes no more connections anywhere, and has all end after what they are doing.
     pub(super) fn close(&self) {
-        for entry in &self.doors {
-            entry.stop.send_replace(true);
-        }
+        self.doors.iter().for_each(Entry::close);
     }
 
     /// Gets ready for other listeners: those at an address that there is already stay, others are bound.
@@ -95,13 +111,13 @@ impl Doors {
             let there = left.iter().position(|(_, entry)| entry.address == listener.address);
             Ok(match there.map(|place| left.remove(place)) {
                 Some((place, entry)) => Changed::Kept(place, entry.door.prepare(listener)?),
-                None => Changed::New(Entry::open(listener, None, workers)?),
+                None => Changed::New(Entry::open(listener, None, workers, &self.doors)?),
             })
         });
         changed.collect::<Result<_, StartError>>().map(Change)
     }
 
-    /// Takes them over. Those that are gone take no more connections; what they have taken goes on.
+    /// Takes them over. Those that are gone take no more connections, and what they have taken ends in peace.
     pub(super) async fn replace(&mut self, Change(changed): Change, workers: &Workers) {
         let mut old: Vec<_> = std::mem::take(&mut self.doors).into_iter().map(Some).collect();
         for changed in changed {
@@ -117,7 +133,7 @@ impl Doors {
             }
         }
         for entry in old.into_iter().flatten() {
-            entry.stop.send_replace(true);
+            entry.close();
             tracing::info!(address = %entry.address, "no longer listening: the configuration has dropped the listener");
             if let ListenAddress::Unix(path) = &entry.address {
                 // Nobody answers there any more.

@@ -328,7 +328,7 @@ impl Control {
         self.doors.close();
         // Replay keeps the deadline itself, and then writes down what it cut off: that is worth a moment more.
         let drained = async {
-            let traffic = tokio::time::timeout(deadline, self.workers.drain());
+            let traffic = tokio::time::timeout(deadline, self.workers.all_closed());
             let (traffic, replay) = tokio::join!(traffic, tokio::time::timeout(deadline + SETTLE_GRACE, self.fleet.stop(deadline)));
             traffic.is_ok() && replay.is_ok()
         };

@@ -63,9 +63,8 @@ impl Workers {
         self.connections.open()
     }
 
-    /// Tells all connections to end after what they are doing, and resolves when they have.
-    pub(super) async fn drain(&self) {
-        self.connections.drain();
+    /// Resolves when no connection is open.
+    pub(super) async fn all_closed(&self) {
         self.connections.all_closed().await;
     }
 

@@ -28,7 +28,7 @@ use super::{
     exchange::Exchange,
     h2,
     inspect::Malformed,
-    listener::{Connections, Counted, Shape},
+    listener::{Counted, Door, Shape},
     settings::Clients,
     stream::{Stream, Watched},
     streams::Streams,
@@ -54,7 +54,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// What the ALPN of HTTP/2 is (RFC 9113 section 3.1).
 const ALPN_H2: &[u8] = b"h2";
 
-/// While stopping, how long a connection without a request is kept for one that is already on its way: who sends another request in this time gets its
+/// While draining, how long a connection without a request is kept for one that is already on its way: who sends another request in this time gets its
 /// answer, and with it the word that the connection closes. HTTP/1.1 has no other way to close without a race (RFC 9112 section 9.6).
 const LAST_ORDERS: Duration = Duration::from_secs(1);
 /// How long an idle client of HTTP/2 has to answer our farewell.
@@ -72,6 +72,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub(super) struct Terms {
     pub(super) worker: Arc<Worker>,
     pub(super) limits: Clients,
+    pub(super) door: Arc<Door>,
     pub(super) shape: Arc<Shape>,
     pub(super) peer: Option<SocketAddr>,
     /// Whether the client came by TLS to the one that passes its connection on.
@@ -103,15 +104,14 @@ async fn tell(stream: &mut Stream, answer: &[u8], told: impl FnOnce()) {
 
 /// One connection, to its end.
 pub(super) async fn serve(stream: Stream, terms: Terms) {
-    let Terms { worker, limits, shape, peer, secure, counted } = terms;
+    let Terms { worker, limits, door, shape, peer, secure, counted } = terms;
     let Some(stream) = begin(stream, &shape, limits.header_timeout).await else { return };
     let client = Client::new(peer, &limits.trusted_proxies, secure || shape.tls.is_some());
     let http2 = stream.protocol() == Some(ALPN_H2);
     let watch = Watch::begin();
-    let connections = counted.0.clone();
-    let requests = Requests { worker, client, watch: watch.clone(), connections: connections.clone() };
+    let requests = Requests { worker, client, watch: watch.clone(), door: door.clone() };
     let socket = Watched::new(stream, watch.clone());
-    let keeper = Keeper { watch, connections, limits };
+    let keeper = Keeper { watch, door, limits };
     if http2 {
         keeper.serve_h2(socket, requests).await;
     } else {
@@ -143,7 +143,7 @@ async fn begin(mut stream: Stream, shape: &Shape, patience: Duration) -> Option<
 /// Keeps the time of one connection.
 struct Keeper {
     watch: Arc<Watch>,
-    connections: Arc<Connections>,
+    door: Arc<Door>,
     limits: Clients,
 }
 
@@ -215,9 +215,9 @@ impl Keeper {
 
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).
     async fn keep(&self, mut connection: Pin<&mut impl Future<Output = Ended>>, graceful: bool) -> Ended {
-        let Self { watch, connections, limits } = self;
+        let Self { watch, door, limits } = self;
         let mut timer = pin!(tokio::time::sleep(limits.header_timeout));
-        let mut drain = pin!(connections.drained());
+        let mut drain = pin!(door.drained());
         drain.as_mut().enable();
         let mut first = true;
         let mut last_orders: Option<Instant> = None;
@@ -235,7 +235,7 @@ impl Keeper {
                 let _registered = drain.as_mut().poll(cx).is_ready();
                 let _registered = timer.as_mut().poll(cx).is_ready();
             }
-            if !farewell && connections.is_draining() {
+            if !farewell && door.is_draining() {
                 let until = *last_orders.get_or_insert_with(|| Instant::now() + LAST_ORDERS);
                 if graceful || (until <= Instant::now() && matches!(watch.phase(), Phase::Idle | Phase::Fresh)) {
                     farewell = true;
@@ -339,7 +339,7 @@ struct Requests {
     worker: Arc<Worker>,
     client: Client,
     watch: Arc<Watch>,
-    connections: Arc<Connections>,
+    door: Arc<Door>,
 }
 
 impl Requests {
@@ -353,7 +353,7 @@ impl Requests {
         };
         let commitment = Commitment::default();
         let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
-        let connections = self.connections.clone();
+        let door = self.door.clone();
         Committed::new(commitment, async move {
             let response = match settled {
                 Ok(()) => exchange.answer(request).await,
@@ -362,7 +362,7 @@ impl Requests {
             // What ends with the connection needs no word that it will.
             let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| body.ends(answering));
-            if connections.is_draining() && !is_tunnel {
+            if door.is_draining() && !is_tunnel {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response

@@ -31,8 +31,12 @@ use super::{
     tls::{CertificateError, CertificateState, Refreshed, Tls},
 };
 
-/// How the connections of one listener begin. Shared by all threads; a reload may change it, for those that come later.
-pub struct Door(ArcSwap<Shape>);
+/// How the connections of one listener begin, and how they are told to end. Shared by all threads; a reload may change it, for those that come later.
+pub struct Door {
+    shape: ArcSwap<Shape>,
+    draining: AtomicBool,
+    drain: Notify,
+}
 
 /// See [`Door`].
 pub struct Shape {
@@ -44,12 +48,13 @@ pub struct Shape {
 impl Door {
     /// Reads the certificates of a listener.
     pub fn open(settings: &ListenerSettings) -> Result<Self, CertificateError> {
-        Ok(Self(ArcSwap::from_pointee(Shape::with(settings, None)?)))
+        let shape = ArcSwap::from_pointee(Shape::with(settings, None)?);
+        Ok(Self { shape, draining: AtomicBool::new(false), drain: Notify::new() })
     }
 
     /// What its connections would begin with by other settings; none when that is what they begin with now. Certificates that stay are not read again.
     pub fn prepare(&self, settings: &ListenerSettings) -> Result<Option<Shape>, CertificateError> {
-        let now = self.0.load();
+        let now = self.shape.load();
         if now.settings == *settings {
             return Ok(None);
         }
@@ -59,17 +64,33 @@ impl Door {
 
     /// From now on connections begin so; those that have begun go on.
     pub fn change(&self, shape: Shape) {
-        self.0.store(Arc::new(shape));
+        self.shape.store(Arc::new(shape));
+    }
+
+    /// Tells every connection that came through it to end after the request that it is answering.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+        self.drain.notify_waiters();
+    }
+
+    /// Whether they have been told.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Resolves when they are told, from its first poll on.
+    pub(super) fn drained(&self) -> Notified<'_> {
+        self.drain.notified()
     }
 
     /// Looks at the files of the certificates and takes over those that have changed; with `now` also those that were in vain before. Blocks.
     pub fn refresh(&self, now: bool) -> Vec<Refreshed> {
-        self.0.load().tls.as_ref().map_or_else(Vec::new, |tls| tls.refresh(now))
+        self.shape.load().tls.as_ref().map_or_else(Vec::new, |tls| tls.refresh(now))
     }
 
     /// All certificates.
     pub fn certificates(&self) -> Vec<CertificateState> {
-        self.0.load().tls.as_ref().map_or_else(Vec::new, |tls| tls.states())
+        self.shape.load().tls.as_ref().map_or_else(Vec::new, |tls| tls.states())
     }
 }
 
@@ -88,15 +109,13 @@ const LAST_TAKEN: usize = 4096;
 /// Connections too many at a time that are told so; more are closed without a word.
 const TOLD: usize = 256;
 
-/// The connections of all workers: how many there are, which were turned away, and how they are told to end.
+/// The connections of all workers: how many there are, and which were turned away.
 #[derive(Debug)]
 pub struct Connections {
     metrics: ClientMetrics,
     pub(super) refusals: Refusals,
     crowd: Crowd,
     open: AtomicUsize,
-    draining: AtomicBool,
-    drain: Notify,
     closed: Notify,
 }
 
@@ -104,9 +123,7 @@ impl Connections {
     /// None yet.
     pub fn new(metrics: ClientMetrics) -> Self {
         let refusals = Refusals::new(metrics.clone());
-        let (drain, closed) = (Notify::new(), Notify::new());
-        let (open, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { metrics, refusals, crowd: Crowd::default(), open, draining, drain, closed }
+        Self { metrics, refusals, crowd: Crowd::default(), open: AtomicUsize::new(0), closed: Notify::new() }
     }
 
     /// One more, and how many there were.
@@ -114,22 +131,6 @@ impl Connections {
         self.metrics.opened(1);
         let before = self.open.fetch_add(1, Relaxed);
         (Counted(self.clone(), None), before)
-    }
-
-    /// Tells every connection to end after the request that it is answering.
-    pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
-        self.drain.notify_waiters();
-    }
-
-    /// Whether they have been told.
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Relaxed)
-    }
-
-    /// Resolves when they are told, from its first poll on.
-    pub(super) fn drained(&self) -> Notified<'_> {
-        self.drain.notified()
     }
 
     /// Connections that are open.
@@ -212,9 +213,9 @@ impl Worker {
         }
     }
 
-    fn admit(self: Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, door: &Door, connections: &Arc<Connections>) {
+    fn admit(self: Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, door: &Arc<Door>, connections: &Arc<Connections>) {
         let site = self.shared.site.load();
-        let shape = door.0.load_full();
+        let shape = door.shape.load_full();
         let limits = site.clients.clone();
         let (mut counted, others) = connections.enter();
         if others >= limits.max_connections {
@@ -232,7 +233,7 @@ impl Worker {
             tokio::spawn(turn_away(stream, shape, Refusal::Client, counted));
             return;
         }
-        let terms = Terms { worker: self.clone(), limits, shape, peer, secure: false, counted };
+        let terms = Terms { worker: self.clone(), limits, door: door.clone(), shape, peer, secure: false, counted };
         if waits {
             tokio::spawn(arrive(stream, terms));
         } else {

@@ -29,11 +29,12 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Listens on an address with so many workers: on the socket that was `passed` for it, already listening, or else on new ones.
-    pub fn open(address: &ListenAddress, passed: Option<socket2::Socket>, workers: usize) -> Result<Self, BindError> {
+    /// Listens on an address with so many workers: on the socket that was `passed` for it, already listening, or else on new ones. `shared`: we may be listening
+    /// on its port already.
+    pub fn open(address: &ListenAddress, passed: Option<socket2::Socket>, workers: usize, shared: bool) -> Result<Self, BindError> {
         let bound = match (passed, address) {
             (Some(socket), _) => share(address, &socket, workers),
-            (None, ListenAddress::Tcp(address)) => bind_tcp(*address, workers),
+            (None, ListenAddress::Tcp(address)) => bind_tcp(*address, workers, shared),
             (None, ListenAddress::Unix(path)) => bind_unix(path, workers),
         };
         bound.map_err(|source| BindError { address: address.clone(), source })
@@ -69,17 +70,19 @@ fn share(address: &ListenAddress, socket: &socket2::Socket, workers: usize) -> i
     Ok(Sockets { address: address.clone(), sockets })
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
+/// The kernel lets sockets share a port when all of them say so (`SO_REUSEPORT`), also those of another process. Unless the port is to be `shared`, the first one says it
+/// only once it is bound: then nobody else listens there, such as another forebay with another store, which would get a part of our connections. Said it is in any
+/// case: a reload may move the listener to an address that overlaps with its own, and binds the new one before it leaves the old one.
+fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Sockets> {
     let mut bound = address;
     let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
+    for number in 0..workers {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        if workers > 1 {
-            socket.set_reuse_port(true)?;
-        }
+        socket.set_reuse_port(shared || number > 0)?;
         socket.set_nonblocking(true)?;
         socket.bind(&bound.into())?;
+        socket.set_reuse_port(true)?;
         socket.listen(BACKLOG)?;
         // Port 0 lets the system choose once, for all workers.
         bound = socket.local_addr()?.as_socket().unwrap_or(bound);
