@@ -172,8 +172,12 @@ async fn who_is_on_a_listener_that_goes_gets_what_it_has_asked_for_and_is_told_t
 
     program.reload(&one().to_string()).await;
     idle.closed().await;
-    let taken = async { while second.sender.clone().ready().await.is_ok() {} };
-    within("a GOAWAY", taken).await;
+    let farewell = async {
+        while second.sender.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a GOAWAY", farewell).await;
     trigger.release();
     let last = busy.response().await;
     assert_eq!((last.status, last.text(), last.field("connection")), (200, "late", Some("close")));
