@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Bench {
     pub(crate) store: Arc<RedbStore>,
     pub(crate) disk: FakeDisk,
-    settings: Settings,
+    pub(crate) settings: Settings,
     tuning: Tuning,
     now: Arc<AtomicU64>,
     _folder: tempfile::TempDir,

@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod formats;
 mod history;
+mod importing;
 mod index_flips;
 mod journal;
 mod limits;

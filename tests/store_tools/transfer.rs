@@ -1,6 +1,10 @@
 //! `store export` and `store import`: what goes out comes in, whole, once, and in order.
 
-use std::path::Path;
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -141,6 +145,58 @@ async fn what_was_imported_is_replayed_in_order_and_once_also_where_an_import_wa
     assert!(arrived.iter().map(|request| &request.body.content).eq(&bodies), "in order, whole, and once");
     assert!(arrived.iter().map(|request| request.field("forebay-id")).eq(ids.iter().map(|id| Some(id.as_str()))));
     assert_eq!(other.status().await["totals"]["accepted"], 6);
+}
+
+/// `forebay store import` into the store in a folder, killed when it has been given these lines and waits for more.
+fn import_killed(folder: &Path, lines: &[u8]) {
+    let mut import = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    import.args(["store", "import", "--data"]).arg(folder).env_remove("FOREBAY_CONFIG").stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut import = import.spawn().unwrap();
+    import.stdin.as_mut().unwrap().write_all(lines).unwrap();
+    import.kill().unwrap();
+    import.wait().unwrap();
+}
+
+#[test]
+fn an_import_that_is_killed_anywhere_can_be_done_again() {
+    let from = fixture(2);
+    let some: Vec<Value> = requests(&export(from.path(), &["--state", "queued"]));
+    // Many times what a pipe holds, so that much of it has been read by the time all has been written.
+    let lines: Vec<String> = (0..400u32)
+        .map(|number| {
+            let mut line = some[0].clone();
+            let body = format!("{number} ").repeat(600);
+            line["id"] = format!("018bcfe5-687b-7000-8000-{number:012x}").into();
+            line["order_key"] = if number % 4 == 0 { Value::Null } else { format!("{:016x}", number % 40).into() };
+            (line["body_bytes"], line["body"]) = (body.len().into(), serde_json::json!({ "text": body }));
+            line.to_string() + "\n"
+        })
+        .collect();
+    let mut begun = 0;
+    for end in (20..=400).step_by(76) {
+        let to = tempfile::tempdir().unwrap();
+        import_killed(to.path(), lines[..end].concat().as_bytes());
+        let before = if to.path().join(crate::DATABASE).exists() { requests(&export(to.path(), &[])).len() } else { 0 };
+        begun += usize::from(before > 0);
+        let imported = store(to.path(), &["import"], lines.concat().as_bytes());
+        let skipped = if before > 0 {
+            format!("; skipped {before} request{} that were there already", if before == 1 { "" } else { "s" })
+        } else {
+            String::new()
+        };
+        assert_eq!(stdout(&imported), format!("imported {} requests{skipped}\n", lines.len() - before), "{}", stderr(&imported));
+        assert!(whole(to.path()));
+        let (mut there, mut given) = (requests(&export(to.path(), &[])), requests(&lines.concat()));
+        // Of each key they are in order; others may have overtaken one another.
+        let by_key = |line: &Value| line["order_key"].to_string();
+        [&mut there, &mut given].map(|lines| lines.sort_by_key(by_key));
+        let keyed = |lines: &[Value]| lines.iter().filter(|line| !line["order_key"].is_null()).cloned().collect::<Vec<_>>();
+        assert!(keyed(&there) == keyed(&given), "killed after {end} lines");
+        let by_id = |line: &Value| line["id"].to_string();
+        [&mut there, &mut given].map(|lines| lines.sort_by_key(by_id));
+        assert!(there == given, "killed after {end} lines");
+    }
+    assert!(begun > 0, "each was killed before it had begun");
 }
 
 #[tokio::test]

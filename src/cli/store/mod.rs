@@ -27,7 +27,8 @@ pub enum StoreCommand {
     Export(ExportArgs),
     /// Read requests from lines of JSON, as `store export` writes them, into a store
     ///
-    /// Each keeps its identity, its state and its ages. One whose identity is there already is skipped, so that an import that was cut short can be done again. A wrong line is named by
+    /// Each keeps its identity, its state and its ages. One whose identity is there already is skipped, so that an import that was cut short, by a kill or by a
+    /// full disk, can be done again, before a forebay runs the store: what it has delivered it forgets after store.keep_delivered. A wrong line is named by
     /// its number and costs nothing but itself; the exit code is then 1. No forebay may run the store.
     Import(ImportArgs),
 }

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{AnswerLine, Data, Line, Part, RequestLine, Whole};
 use crate::{
-    envelope::RequestId,
+    envelope::{OrderKey, RequestId},
     store::{Payload, Store, StoreError, redb::RedbStore},
 };
 
@@ -51,8 +51,21 @@ pub enum ImportError {
 
 /// Reads requests into `store`, in the order of the lines. Each wrong line is told to `wrong` with its number, from 1, and costs nothing but itself.
 pub async fn import(store: &RedbStore, input: impl BufRead, mut wrong: impl FnMut(u64, &str)) -> Result<Imported, ImportError> {
-    let mut lines = Lines { input, number: 0, back: None };
-    let mut flights = Flights { store, waiting: FuturesUnordered::new(), ids: HashSet::new(), done: Imported::default() };
+    let mut flights = Flights::new(store);
+    let read = launch_all(&mut flights, Lines { input, number: 0, back: None }, &mut wrong).await;
+    // Also after an error: what is on its way may get there.
+    let landed = flights.land_all().await;
+    let wrong = read?;
+    landed?;
+    Ok(Imported { wrong, ..flights.done })
+}
+
+/// Sends off what the lines say. How many of them were wrong.
+async fn launch_all(
+    flights: &mut Flights<'_>,
+    mut lines: Lines<impl BufRead>,
+    wrong: &mut impl FnMut(u64, &str),
+) -> Result<u64, ImportError> {
     let mut count = 0;
     // Pieces after a request that was left out go with it.
     let mut left_out = false;
@@ -61,14 +74,14 @@ pub async fn import(store: &RedbStore, input: impl BufRead, mut wrong: impl FnMu
             Err(why) => Some((number, why)),
             Ok(Line::Piece(_)) if left_out => None,
             Ok(Line::Piece(_)) => Some((number, "a piece without its request before it".to_owned())),
-            Ok(Line::Request(request)) => match begin(&flights, &request).await.map_err(|why| at(number, why))? {
+            Ok(Line::Request(request)) => match begin(flights, &request).await.map_err(|why| at(number, why))? {
                 Begun::Wrong(why) => Some((number, why)),
                 Begun::Known => {
                     flights.done.skipped += 1;
                     left_out = true;
                     continue;
                 }
-                Begun::New(whole) => match gather(store, *request, *whole, &mut lines).await? {
+                Begun::New(whole) => match gather(flights.store, *request, *whole, &mut lines).await? {
                     Ok(whole) => {
                         left_out = false;
                         flights.launch(number, whole).await?;
@@ -84,10 +97,7 @@ pub async fn import(store: &RedbStore, input: impl BufRead, mut wrong: impl FnMu
             wrong(number, &why);
         }
     }
-    while !flights.waiting.is_empty() {
-        flights.land().await?;
-    }
-    Ok(Imported { wrong: count, ..flights.done })
+    Ok(count)
 }
 
 fn at(line: u64, why: StoreError) -> ImportError {
@@ -172,34 +182,62 @@ async fn collect<R: BufRead>(
     spool.finish().await.map(Ok).map_err(|why| at(lines.number, why))
 }
 
-/// Number of its line, identity, and whether it is new.
-type Landed = (u64, RequestId, Result<bool, StoreError>);
+/// A request that is on the disk, or could not get there.
+struct Landed {
+    /// Number of its line.
+    number: u64,
+    id: RequestId,
+    key: Option<OrderKey>,
+    /// Whether it is new.
+    stored: Result<bool, StoreError>,
+}
 
-/// Requests on their way to the disk.
+/// Requests on their way to the disk. Of one ordering key one at a time: were a later one there when an import is cut short, the earlier one would come behind it when
+/// the import is done again.
 struct Flights<'a> {
     store: &'a RedbStore,
     waiting: FuturesUnordered<BoxFuture<'a, Landed>>,
     ids: HashSet<RequestId>,
+    keys: HashSet<OrderKey>,
     done: Imported,
 }
 
-impl Flights<'_> {
+impl<'a> Flights<'a> {
+    fn new(store: &'a RedbStore) -> Self {
+        Self { store, waiting: FuturesUnordered::new(), ids: HashSet::new(), keys: HashSet::new(), done: Imported::default() }
+    }
+
     async fn launch(&mut self, number: u64, whole: Whole) -> Result<(), ImportError> {
+        let key = whole.envelope.order_key;
+        while self.waiting.len() >= AT_ONCE || key.is_some_and(|key| self.keys.contains(&key)) {
+            self.land().await?;
+        }
         let (id, storing) = (whole.envelope.id, self.store.import(whole));
         self.ids.insert(id);
-        self.waiting.push(Box::pin(async move { (number, id, storing.await) }));
-        if self.waiting.len() >= AT_ONCE { self.land().await } else { Ok(()) }
+        self.keys.extend(key);
+        self.waiting.push(Box::pin(async move { Landed { number, id, key, stored: storing.await } }));
+        Ok(())
     }
 
     async fn land(&mut self) -> Result<(), ImportError> {
-        let Some((number, id, stored)) = self.waiting.next().await else { return Ok(()) };
+        let Some(Landed { number, id, key, stored }) = self.waiting.next().await else { return Ok(()) };
         self.ids.remove(&id);
+        key.map(|key| self.keys.remove(&key));
         if stored.map_err(|why| at(number, why))? {
             self.done.requests += 1;
         } else {
             self.done.skipped += 1;
         }
         Ok(())
+    }
+
+    /// Waits for all. The first error.
+    async fn land_all(&mut self) -> Result<(), ImportError> {
+        let mut landed = Ok(());
+        while !self.waiting.is_empty() {
+            landed = landed.and(self.land().await);
+        }
+        landed
     }
 }
 
