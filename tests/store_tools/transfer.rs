@@ -189,11 +189,13 @@ fn an_import_that_is_killed_anywhere_can_be_done_again() {
         let (mut there, mut given) = (requests(&export(to.path(), &[])), requests(&lines.concat()));
         // Of each key they are in order; others may have overtaken one another.
         let by_key = |line: &Value| line["order_key"].to_string();
-        [&mut there, &mut given].map(|lines| lines.sort_by_key(by_key));
+        there.sort_by_key(by_key);
+        given.sort_by_key(by_key);
         let keyed = |lines: &[Value]| lines.iter().filter(|line| !line["order_key"].is_null()).cloned().collect::<Vec<_>>();
         assert!(keyed(&there) == keyed(&given), "killed after {end} lines");
         let by_id = |line: &Value| line["id"].to_string();
-        [&mut there, &mut given].map(|lines| lines.sort_by_key(by_id));
+        there.sort_by_key(by_id);
+        given.sort_by_key(by_id);
         assert!(there == given, "killed after {end} lines");
     }
     assert!(begun > 0, "each was killed before it had begun");
