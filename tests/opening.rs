@@ -96,24 +96,29 @@ fn write(target: &str, body: &str) -> Vec<u8> {
     client::request("POST", target, &[], body)
 }
 
-/// Leaves one write to `/ordered` in the queue of a store that is closed.
-async fn with_one_queued(folder: &Path, site: &Site) -> String {
-    let forebay = Forebay::start(folder, site);
+/// A forebay whose store does not open yet, with its backend.
+async fn opening() -> (Backend, tempfile::TempDir, Forebay) {
+    let (backend, folder) = (Backend::start().await, tempfile::tempdir().unwrap());
+    let forebay = Forebay::start(folder.path(), &site(&backend));
+    (backend, folder, forebay)
+}
+
+/// The same, where one write to `/ordered` lies in the store; and its identity.
+async fn opening_with_one_queued() -> (Backend, tempfile::TempDir, Forebay, String) {
+    let (mut backend, folder, forebay) = opening().await;
+    backend.stop().await;
     forebay.open.send(()).unwrap();
     forebay.becomes_ready().await;
     let id = client::fetch(forebay.proxy, write("/ordered", "first")).await.id();
     forebay.stop().await.unwrap();
-    id
+    backend.start_again().await;
+    let forebay = Forebay::start(folder.path(), &site(&backend));
+    (backend, folder, forebay, id)
 }
 
 #[tokio::test]
 async fn what_needs_no_store_passes_while_it_opens_and_the_rest_is_refused_and_nothing_is_lost() {
-    let mut backend = Backend::start().await;
-    let (folder, site) = (tempfile::tempdir().unwrap(), site(&backend));
-    backend.stop().await;
-    let id = with_one_queued(folder.path(), &site).await;
-    backend.start_again().await;
-    let forebay = Forebay::start(folder.path(), &site);
+    let (backend, _folder, forebay, id) = opening_with_one_queued().await;
 
     for live in [client::get("/"), write("/any", "x"), client::request("POST", "/any", &[], "x".repeat(200_000)), write("/", "x")] {
         assert_eq!(client::fetch(forebay.proxy, live).await.status, 200);
@@ -126,13 +131,21 @@ async fn what_needs_no_store_passes_while_it_opens_and_the_rest_is_refused_and_n
     let status = client::ask(forebay.admin, "/api/v1/status").await;
     assert_eq!((&status["phase"], &status["store"]["failing"]), (&"opening".into(), &"it is still being opened".into()));
     let metrics = forebay.ask_admin("/metrics").await;
-    assert!(metrics.text().contains("forebay_in_flight") && !metrics.text().contains("forebay_store_requests"));
+    let text = metrics.text();
+    assert!(text.contains("forebay_in_flight") && text.contains("forebay_store_opening 1\n"), "{text}");
+    let unknown = ["forebay_store_requests", "forebay_queue_", "forebay_replay_window"];
+    let said = text.lines().find(|line| unknown.iter().any(|name| line.starts_with(name)));
+    assert_eq!(said, None, "what is not known is not said");
+    assert_eq!(status["backends"][0]["queue"]["drained_in_seconds"], serde_json::Value::Null);
     assert!(backend.requests().iter().all(|request| request.target != "/ordered"), "nothing goes before its turn");
 
     forebay.open.send(()).unwrap();
     forebay.becomes_ready().await;
     let delivered = async { while client::ask(forebay.admin, "/api/v1/status").await["totals"]["delivered"] != 1 {} };
     within("what was queued to be delivered", delivered).await;
+    let metrics = forebay.ask_admin("/metrics").await;
+    let text = metrics.text();
+    assert!(text.contains("forebay_store_opening 0\n") && text.contains("forebay_queue_requests{"), "{text}");
     assert_eq!(client::fetch(forebay.proxy, write("/ordered", "second")).await.status, 200);
     let ordered: Vec<_> = backend.requests().into_iter().filter(|request| request.target == "/ordered").map(|r| r.body.content).collect();
     assert_eq!(ordered, [b"first".to_vec(), b"second".to_vec()]);
@@ -141,12 +154,7 @@ async fn what_needs_no_store_passes_while_it_opens_and_the_rest_is_refused_and_n
 
 #[tokio::test]
 async fn a_write_that_fails_live_is_queued_behind_what_the_store_held_if_it_has_opened_by_then() {
-    let mut backend = Backend::start().await;
-    let (folder, site) = (tempfile::tempdir().unwrap(), site(&backend));
-    backend.stop().await;
-    let id = with_one_queued(folder.path(), &site).await;
-    backend.start_again().await;
-    let forebay = Forebay::start(folder.path(), &site);
+    let (backend, _folder, forebay, id) = opening_with_one_queued().await;
     let trigger = Trigger::default();
     backend.next(backend::answer_when(&trigger, 503, &[], ""));
     let mut late = Client::connect(forebay.proxy).await;
@@ -175,9 +183,7 @@ async fn a_write_that_fails_live_is_queued_behind_what_the_store_held_if_it_has_
 
 #[tokio::test]
 async fn a_write_that_fails_live_before_the_store_has_opened_is_refused() {
-    let backend = Backend::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let forebay = Forebay::start(folder.path(), &site(&backend));
+    let (backend, _folder, forebay) = opening().await;
     backend.next(backend::answer(503, &[], ""));
     refused_for_the_store(&client::fetch(forebay.proxy, write("/any", "x")).await);
     forebay.stop().await.unwrap();
@@ -205,9 +211,8 @@ async fn a_store_that_turns_out_unreadable_ends_the_program_with_the_reason_and_
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_store_that_is_still_being_opened() {
-    let backend = Backend::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let Forebay { proxy, orders, open, thread, .. } = Forebay::start(folder.path(), &site(&backend));
+    let (_backend, _folder, forebay) = opening().await;
+    let Forebay { proxy, orders, open, thread, .. } = forebay;
     assert_eq!(client::fetch(proxy, client::get("/")).await.status, 200);
     orders.send(Order::Stop).await.unwrap();
     within("its end", tokio::task::spawn_blocking(|| thread.join())).await.unwrap().unwrap().unwrap();

@@ -65,13 +65,18 @@ pub(super) fn look(state: &AdminState) -> Status {
     let gone: BTreeSet<&Name> = counts.routes.iter().map(|route| &route.backend).filter(|name| !known.contains(&***name)).collect();
     let configured =
         view.backends.iter().map(|backend| configured(backend, &state.metrics, queue(&backend.name, Some(backend), &counts, now)));
-    let backends: Vec<Backend> =
+    let mut backends: Vec<Backend> =
         configured.chain(gone.into_iter().map(|name| unconfigured(name, queue(name, None, &counts, now)))).collect();
+    let phase = state.phase();
+    if phase == Phase::Opening {
+        // Nothing is known of what is queued.
+        backends.iter_mut().for_each(|backend| backend.queue.drained_in_seconds = None);
+    }
     let routes = routes(&view.backends, &counts);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: now.to_string(),
-        phase: state.phase(),
+        phase,
         totals: sum(counts.routes.iter().map(|route| &route.totals)),
         store: store(&view.store, state.store.status(), &backends, now),
         clients: clients(&state.metrics.clients(), view.max_connections),
@@ -248,6 +253,7 @@ fn words(backend: &Backend) -> Vec<(Word, Name)> {
 
 /// The same look, as gauges.
 fn gauges(status: &Status) -> Gauges {
+    let opening = status.phase == Phase::Opening;
     let states = [(health::State::Passing, "passing"), (health::State::Shedding, "shedding"), (health::State::Probing, "probing")];
     let backends = status.backends.iter().map(|backend| BackendGauges {
         name: backend.name.as_str().into(),
@@ -267,7 +273,7 @@ fn gauges(status: &Status) -> Gauges {
             .iter()
             .map(|base| (base.route.as_str().into(), if base.safe { "safe" } else { "unsafe" }, f64::from(base.seconds)))
             .collect(),
-        replay: backend.queue.replay.as_ref().map(|replay| ReplayGauges {
+        replay: backend.queue.replay.as_ref().filter(|_| !opening).map(|replay| ReplayGauges {
             window: replay.window,
             in_flight: replay.in_flight,
             slow_start: replay.slow_start,
@@ -308,5 +314,5 @@ fn gauges(status: &Status) -> Gauges {
         commits: status.store.commits,
         committed_operations: status.store.committed_operations,
     };
-    Gauges { backends: backends.collect(), store: (status.phase != Phase::Opening).then_some(store) }
+    Gauges { backends: backends.collect(), store: (!opening).then_some(store) }
 }

@@ -109,9 +109,16 @@ fn page(status: &Status, colours: bool) -> String {
         Phase::Accepting => "accepting",
         Phase::Draining => "draining",
     };
-    let backends = render::table(&BACKENDS, status.backends.iter().map(|backend| backend_row(backend, colours)));
-    let routes = render::table(&ROUTES, status.routes.iter().map(route_row));
-    let (books, store) = (books(&status.totals), store_line(&status.store));
+    let known = status.phase != Phase::Opening;
+    let backends = status.backends.iter().map(|backend| as_known(backend_row(backend, colours), 5, known));
+    let backends = render::table(&BACKENDS, backends);
+    let routes = render::table(&ROUTES, status.routes.iter().map(|route| as_known(route_row(route), 2, known)));
+    let (books, store) = match known {
+        true => (books(&status.totals), store_line(&status.store)),
+        false => {
+            ("what is queued is not known until the store is open".to_owned(), "store: being opened; what needs it gets 503".to_owned())
+        }
+    };
     let clients = clients_line(&status.clients);
     let lines: String = status.backends.iter().flat_map(|backend| [limit_line(backend), replay_line(backend)]).flatten().collect();
     let (refusals, ages) = (refusal_lines(&status.store), age_line(&status.store).unwrap_or_default());
@@ -119,6 +126,12 @@ fn page(status: &Status, colours: bool) -> String {
         "forebay {} is {phase} ({})\n\n{backends}{lines}\n{routes}\n{books}\n{store}\n{refusals}{ages}{clients}\n",
         status.version, status.at
     )
+}
+
+/// A row of which, until the store is open, only the first cells are known.
+fn as_known(row: Vec<Cell>, first: usize, known: bool) -> Vec<Cell> {
+    let cells = row.into_iter().enumerate();
+    cells.map(|(number, one)| if known || number < first { one } else { cell("?") }).collect()
 }
 
 fn backend_row(backend: &Backend, colours: bool) -> Vec<Cell> {

@@ -22,7 +22,7 @@ use crate::envelope::Name;
 pub struct Gauges {
     /// Every backend that is configured or has anything queued.
     pub backends: Vec<BackendGauges>,
-    /// The store, once it is open.
+    /// The store, once it is open. Until then nothing is said of queues.
     pub store: Option<StoreGauges>,
 }
 
@@ -186,11 +186,13 @@ impl Gauges {
     /// These gauges, ready to be encoded.
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
-        register_queues(&mut registry, &self.backends);
         register_health(&mut registry, &self.backends);
         register_words(&mut registry, &self.backends);
         register_replay(&mut registry, &self.backends);
+        let help = "Whether the store is still being opened, so that nothing is known of the queues (0 or 1)";
+        registry.register("store_opening", help, ConstGauge::new(i64::from(self.store.is_none())));
         if let Some(store) = self.store {
+            register_queues(&mut registry, &self.backends);
             register_store(&mut registry, store);
         }
         registry

@@ -101,6 +101,15 @@ clients: 7 of 100 connections, 2 turned away (full), 5 requests past their rate
 }
 
 #[test]
+fn what_is_not_known_until_the_store_is_open_is_not_shown_as_nothing() {
+    let opening = Status { phase: Phase::Opening, totals: Totals::default(), ..status() };
+    let page = page(&opening, false);
+    assert!(page.starts_with("forebay 0.1.0 is passing live traffic while its store is being opened"), "{page}");
+    assert_eq!(page.matches('?').count(), 6 + 7, "{page}");
+    assert!(page.contains("what is queued is not known") && page.contains("store: being opened") && !page.contains("accepted "), "{page}");
+}
+
+#[test]
 fn what_keeps_a_queue_from_emptying_is_said() {
     let base = status().backends[0].clone();
     let said = |change: &dyn Fn(&mut Backend)| {
