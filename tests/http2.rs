@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    backend::{Backend, Trigger, answer, answer_when},
+    backend::{Backend, Trigger, answer, answer_when, bytes},
     client::{self, Client},
     h2::{Answer, Http2, get, whole},
     program::Program,
@@ -255,4 +255,15 @@ async fn who_is_refused_while_it_sends_gets_its_answer_and_may_send_the_rest() {
         }
     }
     assert_eq!(backend.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_client_gets_the_final_answer_whatever_came_before_it() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let mut client = connect(&program).await;
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(3);
+    backend.next(bytes(early + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+    let answer = client.exchange(get("/"), "").await.unwrap();
+    assert_eq!((answer.status, answer.text(), answer.field("link")), (200, "hi", None));
 }

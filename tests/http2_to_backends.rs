@@ -40,6 +40,8 @@ enum Deed {
     Break,
     /// Answers, and says farewell to the connection.
     Farewell,
+    /// Answers, after two interim answers.
+    Early,
 }
 
 #[derive(Clone)]
@@ -135,6 +137,12 @@ impl Server {
         match deed {
             Deed::Break => return respond.send_reset(Reason::INTERNAL_ERROR),
             Deed::Answer(Some(trigger)) => trigger.wait().await,
+            Deed::Early => {
+                for status in [103, 102] {
+                    let early = Response::builder().status(status).header("link", "</a.css>").body(()).unwrap();
+                    respond.send_informational(early).unwrap();
+                }
+            }
             _ => {}
         }
         let head = Response::builder().header("trailer", "grpc-status").header("x-from", "h2").body(()).unwrap();
@@ -263,4 +271,13 @@ async fn what_is_spoken_is_agreed_on_within_tls_and_an_upgrade_gets_a_connection
     program.configure(&Site::passing(door.url()).backend("protocol = \"http/1.1\"\ntls = { ca_file = \"ca.pem\" }").to_string());
     program.crash_and_restart().await;
     assert_eq!(client::fetch(program.proxy(), client::get("/")).await.field("x-from"), None);
+}
+
+#[tokio::test]
+async fn interim_answers_of_a_server_do_not_hide_its_final_one() {
+    let (server, program) = started(100, Site::passing).await;
+    server.next(Deed::Early);
+    let response = client::fetch(program.proxy(), client::get("/")).await;
+    assert_eq!((response.status, response.text(), response.field("link")), (200, "ok", None));
+    assert!(response.complete);
 }
