@@ -223,6 +223,7 @@ mod tests {
             b"+1\r\nx\r\n",
             b"1\r\nxy\r\n0\r\n",
             b"1\r\nx\n0\r\n",
+            b"1\r\nx\rX0\r\n\r\n",
             b"0\r\n\n",
             b"0\r\nX: a\nY: b\r\n\r\n",
             b"0\r\nX : a\r\n\r\n",

@@ -85,6 +85,8 @@ async fn a_chunk_is_what_it_says_and_a_body_of_chunks_ends_once() {
         b";a\r\nx\r\n0\r\n\r\n",
         b"1\nx\r\n0\r\n\r\n",
         b"1\r\nx\n0\r\n\r\n",
+        b"1\r\nx\rX0\r\n\r\n",
+        b"1\r\nx\r\r\n0\r\n\r\n",
         b"1\rx\r\n0\r\n\r\n",
         b"1\r\nxy\r\n0\r\n\r\n",
         b"1\r\nx0\r\n\r\n",
