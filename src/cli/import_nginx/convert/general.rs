@@ -13,13 +13,18 @@ pub(super) const MAX_BODY: u64 = 1 << 20;
 /// forebay's largest limit on a body, which stands for none.
 pub(super) const UNLIMITED: u64 = 16 << 40;
 
-/// Directives of `http` that are carried over, here or where they hold.
-const OF_HTTP: [&str; 43] = [
-    "server",
-    "upstream",
+/// Directives of `http` and of a server that are carried over, here or where they hold.
+pub(super) const ANYWHERE: [&str; 30] = [
+    "listen",
+    "server_name",
+    "location",
+    "return",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl",
     "access_log",
-    "log_format",
     "error_log",
+    "default_type",
     "client_max_body_size",
     "client_header_timeout",
     "client_body_timeout",
@@ -27,9 +32,7 @@ const OF_HTTP: [&str; 43] = [
     "large_client_header_buffers",
     "set_real_ip_from",
     "real_ip_header",
-    "limit_req_zone",
     "limit_req",
-    "limit_conn_zone",
     "limit_conn",
     "proxy_ssl_verify",
     "proxy_ssl_trusted_certificate",
@@ -42,17 +45,18 @@ const OF_HTTP: [&str; 43] = [
     "proxy_connect_timeout",
     "proxy_read_timeout",
     "add_header",
-    "ssl_certificate",
-    "ssl_certificate_key",
-    "location",
-    "server_name",
-    "listen",
-    "return",
+];
+
+/// Those that stand in `http` alone.
+const OF_HTTP: [&str; 13] = [
+    "server",
+    "upstream",
+    "log_format",
+    "limit_req_zone",
+    "limit_conn_zone",
     "proxy_pass",
     "internal",
-    "default_type",
     "map",
-    "ssl",
     "limit_except",
     "try_files",
     "root",
@@ -108,7 +112,7 @@ impl Importer {
                 self.draft.top.extend(comment);
             }
         }
-        let comments = self.notes.rest(http, &OF_HTTP);
+        let comments = self.notes.rest(http, &[&ANYWHERE[..], &OF_HTTP].concat());
         self.draft.top.extend(comments);
         for unused in http.iter().filter(|directive| ["root", "index", "try_files", "default_type"].contains(&directive.name.as_str())) {
             let comment = self.notes.dropped(unused, "forebay serves no files");

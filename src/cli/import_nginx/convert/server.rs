@@ -1,7 +1,7 @@
 //! `server` blocks: hosts, and what answers before any location is looked at.
 
 use super::{
-    Importer, Scope, fault_of,
+    Importer, Scope, fault_of, general,
     listen::{self, Listen},
     location::{self, Answer},
 };
@@ -13,42 +13,8 @@ use crate::{
     config::units::show_size,
 };
 
-/// Directives of a server that are carried over, here or with its locations.
-const OF_SERVER: [&str; 33] = [
-    "listen",
-    "server_name",
-    "location",
-    "return",
-    "if",
-    "ssl_certificate",
-    "ssl_certificate_key",
-    "ssl",
-    "access_log",
-    "error_log",
-    "default_type",
-    "client_max_body_size",
-    "client_header_timeout",
-    "client_body_timeout",
-    "keepalive_timeout",
-    "large_client_header_buffers",
-    "set_real_ip_from",
-    "real_ip_header",
-    "limit_req",
-    "limit_conn",
-    "proxy_ssl_verify",
-    "proxy_ssl_trusted_certificate",
-    "proxy_ssl_name",
-    "proxy_ssl_certificate",
-    "proxy_ssl_certificate_key",
-    "proxy_set_header",
-    "proxy_hide_header",
-    "proxy_redirect",
-    "proxy_connect_timeout",
-    "proxy_read_timeout",
-    "add_header",
-    "allow",
-    "deny",
-];
+/// Directives that stand in a server alone, and are carried over.
+const OF_SERVER: [&str; 3] = ["if", "allow", "deny"];
 
 /// A server block, with what it needs of the others.
 pub(super) struct Server<'a> {
@@ -149,7 +115,7 @@ impl Importer {
         let scope = http.within(block);
         let mut comments = vec![format!("# --- server of {}:{}", server.directive.place.file, server.directive.place.line)];
         comments.extend(server.comments.iter().cloned());
-        comments.extend(self.notes.rest(block, &OF_SERVER));
+        comments.extend(self.notes.rest(block, &[&general::ANYWHERE[..], &OF_SERVER].concat()));
         self.draft.routes.extend([String::new()].into_iter().filter(|_| !self.routes.is_empty()).chain(comments));
         if !server.is_default && server.hosts.is_empty() {
             let comment =
