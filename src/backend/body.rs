@@ -1,15 +1,12 @@
-//! Bodies to and from a backend, and the response timeout that starts when a body has been sent.
+//! Bodies to and from a backend.
 
 use std::{
     error::Error,
     fmt,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,14 +14,14 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
 
 use super::{
     ErrorKind,
     balance::Load,
     floor::{Floor, Meter},
     incoming::Incoming,
-    pool::{Shelf, Stream},
+    patience::{Pace, with_response_timeout},
+    pool::{Http1, Kept, Shelf, Stream},
     socket::Socket,
 };
 use crate::http1::client::{Answer, Left};
@@ -181,69 +178,6 @@ impl Body for RequestBody {
     }
 }
 
-/// When a streaming body last moved, so that a slow upload is not taken for a slow backend.
-#[derive(Debug)]
-pub(super) struct Pace {
-    began: Instant,
-    /// Milliseconds after `began`.
-    last: AtomicU64,
-    done: AtomicBool,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0), done: AtomicBool::new(false) }
-    }
-}
-
-impl Pace {
-    fn moved(&self, done: bool) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
-        if done {
-            self.done.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-}
-
-/// Nothing moved for the whole timeout.
-#[derive(Debug)]
-pub(super) struct TimedOut {
-    /// The request had been sent: it is the backend that is slow, not the client.
-    pub(super) body_done: bool,
-}
-
-/// Waits for `attempt` for at most `timeout` since the body last moved.
-pub(super) async fn with_response_timeout<F: Future>(
-    attempt: F,
-    timeout: Duration,
-    pace: Option<Arc<Pace>>,
-) -> Result<F::Output, TimedOut> {
-    let mut attempt = std::pin::pin!(attempt);
-    let Some(pace) = pace else {
-        return tokio::time::timeout(timeout, attempt).await.map_err(|_| TimedOut { body_done: true });
-    };
-    let mut sleep = std::pin::pin!(tokio::time::sleep(timeout));
-    poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(output) = attempt.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            ready!(sleep.as_mut().poll(cx));
-            let deadline = pace.last() + timeout;
-            if deadline <= Instant::now() {
-                return Poll::Ready(Err(TimedOut { body_done: pace.done.load(Ordering::Relaxed) }));
-            }
-            sleep.as_mut().reset(deadline);
-        }
-    })
-    .await
-}
-
 /// What the failure of a request's body was.
 pub(super) fn kind_of(error: &BodyError) -> ErrorKind {
     match error {
@@ -278,8 +212,7 @@ pub(super) enum Source {
 pub(super) struct Lease {
     pub(super) answer: Answer<Socket, RequestBody>,
     pub(super) shelf: Arc<Shelf>,
-    /// Time that it may lie idle.
-    pub(super) keep: Duration,
+    pub(super) kept: Kept,
     /// For what is left to be sent of the request when its answer has ended.
     pub(super) timeout: Duration,
     pub(super) pace: Option<Arc<Pace>>,
@@ -288,17 +221,17 @@ pub(super) struct Lease {
 impl Lease {
     /// The answer has been read.
     fn end(self) {
-        let Self { answer, shelf, keep, timeout, pace } = self;
+        let Self { answer, shelf, mut kept, timeout, pace } = self;
         match answer.left() {
-            Left::Connection(connection) => shelf.give_back(connection, keep),
+            Left::Connection(connection) => shelf.give_back(Http1 { connection, kept }),
             Left::Request(mut answer) => {
                 // The answer came early, and the server may still want the rest.
                 tokio::spawn(async move {
-                    let rest = with_response_timeout(poll_fn(|cx| answer.poll_rest(cx)), timeout, pace).await;
+                    let rest = with_response_timeout(poll_fn(|cx| answer.poll_rest(cx)), timeout, pace, &mut kept.alarm).await;
                     if rest.is_ok()
                         && let Left::Connection(connection) = answer.left()
                     {
-                        shelf.give_back(connection, keep);
+                        shelf.give_back(Http1 { connection, kept });
                     }
                 });
             }

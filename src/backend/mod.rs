@@ -14,6 +14,7 @@ pub mod gather;
 mod h2;
 pub mod headers;
 mod incoming;
+mod patience;
 mod pool;
 mod send;
 mod slots;
@@ -269,7 +270,7 @@ impl Backend {
             match connect::open(&server, &settings, false).await.ok()? {
                 connect::Opened::Http1(connection) => {
                     let how = send::How { timeout, reused: false, shelf: Arc::default() };
-                    match send::on_whole(connection, request, how).await {
+                    match send::on_whole(connection, Box::new(request), how).await {
                         send::Sent::Answered(response) => Some(response.status()),
                         _ => None,
                     }

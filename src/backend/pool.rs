@@ -14,7 +14,7 @@ use hyper::client::conn::http2;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{RequestBody, socket::Socket};
+use super::{RequestBody, patience::Alarm, socket::Socket};
 use crate::http1::client;
 
 /// Idle connections of one server that one thread keeps at most: as many as a thread is likely to use at once.
@@ -59,12 +59,20 @@ pub(super) enum Connection {
     Stream(Stream),
 }
 
-/// A connection of HTTP/1.1 that is open, and what is known of it.
+/// A connection of HTTP/1.1 that is open.
 #[derive(Debug)]
 pub(super) struct Http1 {
     pub(super) connection: client::Connection<Socket>,
+    pub(super) kept: Kept,
+}
+
+/// What stays with a connection from one request to the next.
+#[derive(Debug)]
+pub(super) struct Kept {
     /// For how long it may lie idle.
-    pub(super) keep: Duration,
+    time: Duration,
+    /// Rings when an answer is late.
+    pub(super) alarm: Alarm,
 }
 
 /// A connection of HTTP/2.
@@ -174,18 +182,18 @@ impl Shelf {
         first
     }
 
-    /// An answer has ended, and its connection, that may lie idle for so long, takes another request.
-    pub(super) fn give_back(&self, connection: client::Connection<Socket>, keep: Duration) {
+    /// An answer has ended, and its connection takes another request.
+    pub(super) fn give_back(&self, connection: Http1) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { connection: Http1 { connection, keep }, since: self.now.load(Relaxed) });
+            idle.push(Idle { connection, since: self.now.load(Relaxed) });
         }
     }
 }
 
 impl Idle {
     fn is_fresh(&self, now: u64) -> bool {
-        is_fresh(self.since, now, self.connection.keep)
+        is_fresh(self.since, now, self.connection.kept.time)
     }
 }
 
@@ -247,7 +255,8 @@ impl Connection {
 impl Http1 {
     /// A new connection, that may lie idle for so long.
     pub(super) fn new(socket: Socket, idle_timeout: Duration) -> Self {
-        Self { connection: client::Connection::new(socket), keep: idle_timeout.saturating_sub(SWEEP) }
+        let kept = Kept { time: idle_timeout.saturating_sub(SWEEP), alarm: Alarm::default() };
+        Self { connection: client::Connection::new(socket), kept }
     }
 
     /// Whether it has not ended, as far as has been heard.
@@ -263,7 +272,7 @@ impl Http1 {
     /// and others send): it is used only until a second before. Servers say the same with each answer, so that one look is enough.
     pub(super) fn heed(&mut self, headers: &HeaderMap) {
         if let Some(kept) = headers.get("keep-alive").and_then(|value| timeout_of(value.to_str().ok()?)) {
-            self.keep = self.keep.min(kept.saturating_sub(2 * SWEEP));
+            self.kept.time = self.kept.time.min(kept.saturating_sub(2 * SWEEP));
         }
     }
 }
@@ -296,7 +305,7 @@ mod tests {
             let pool = Pool::default();
             let shelf = pool.shelf(0, 0);
             let (connection, _far) = connection(idle_timeout, keep_alive).await;
-            shelf.give_back(connection.connection, connection.keep);
+            shelf.give_back(connection);
             for _ in 0..seconds {
                 tokio::time::advance(SWEEP).await;
                 pool.sweep();
@@ -331,7 +340,7 @@ mod tests {
         let (first, _open) = connection(45, None).await;
         let (second, gone) = connection(45, None).await;
         for connection in [first, second] {
-            shelf.give_back(connection.connection, connection.keep);
+            shelf.give_back(connection);
         }
         drop(gone);
         // To yield is to look.

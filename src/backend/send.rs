@@ -9,13 +9,14 @@ use tokio::time::timeout;
 use super::{
     Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
     again::{self, Spare},
-    body::{self, Lease, Pace, Source, TimedOut},
+    body::{self, Lease, Source},
     connect::{self, Opened},
     h2, headers,
+    patience::{Alarm, Pace, TimedOut, with_response_timeout},
     pool::{Connection, Http1, Shelf, Stream},
 };
 use crate::http1::{
-    Error, Origin,
+    self, Error, Origin,
     client::{Answer, Ending, Exchange, NoAnswer, Unsent},
 };
 
@@ -29,11 +30,11 @@ pub(super) enum Sent {
     /// The connection speaks another protocol.
     Switched(Response<()>, Switched),
     /// It came back unsent, and why: from a kept connection, because that has died idle, or because its server said that it did not process it.
-    Unsent(Request<RequestBody>, String),
+    Unsent(Box<Request<RequestBody>>, String),
     /// It was not processed, but its body is gone.
     Refused(String),
     /// It may be sent once more: the kept connection died with it, and executing it twice does no harm.
-    Again(Request<RequestBody>),
+    Again(Box<Request<RequestBody>>),
     Failed(ErrorKind, String),
 }
 
@@ -53,14 +54,14 @@ impl Backend {
     /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A kept connection
     /// that had died idle costs no request: what comes back unsent, and what is idempotent and may be executed twice, goes out on another one.
     pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
-        self.send_avoiding(0, pool, request).await
+        self.send_avoiding(0, pool, Box::new(request)).await
     }
 
     /// As [`send`](Self::send), but not to the servers that `avoid` names: its bit `n` stands for server number `n`.
-    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: Request<RequestBody>) -> Result<Reply, SendError> {
+    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: Box<Request<RequestBody>>) -> Result<Reply, SendError> {
         let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
+            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(request) });
         };
         let server = load.server();
         if !request.headers().contains_key(HOST)
@@ -76,9 +77,9 @@ impl Backend {
         let mut sent_before = false;
         let mut refusals = 0;
         let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
-        let not_sent = |sent_before, kind, detail, request: Option<Request<_>>| SendError {
+        let not_sent = |sent_before, kind, detail, request: Option<Box<Request<_>>>| SendError {
             maybe_sent: sent_before,
-            unsent: request.filter(|_| !sent_before).map(Box::new),
+            unsent: request.filter(|_| !sent_before),
             ..failed(kind, detail)
         };
         loop {
@@ -157,11 +158,11 @@ impl Backend {
 }
 
 /// Sends a request on a connection of HTTP/1.1.
-pub(super) async fn on_whole(mut connection: Http1, request: Request<RequestBody>, how: How) -> Sent {
-    let (head, body) = request.into_parts();
+pub(super) async fn on_whole(mut connection: Http1, mut request: Box<Request<RequestBody>>, how: How) -> Sent {
+    let body = std::mem::replace(request.body_mut(), RequestBody::empty());
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
-    let mut exchange = connection.connection.begin(&head, body);
-    let origin = head.extensions.get::<Origin>();
+    let mut exchange = connection.connection.begin(&request, body);
+    let origin = request.extensions().get::<Origin>();
     let mut heard = |mut interim: Response<()>| {
         headers::remove_hop_by_hop(interim.headers_mut());
         if let Some(origin) = origin {
@@ -169,7 +170,7 @@ pub(super) async fn on_whole(mut connection: Http1, request: Request<RequestBody
         }
     };
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
-    let (response, ending) = match body::with_response_timeout(answered, how.timeout, pace.clone()).await {
+    let (response, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(NoAnswer::Body(unsent))) => {
             let kind = match &unsent {
@@ -182,18 +183,19 @@ pub(super) async fn on_whole(mut connection: Http1, request: Request<RequestBody
         Ok(Err(NoAnswer::Connection(error))) if exchange.is_untouched(&connection.connection) => {
             let body = spare.body().or_else(|| exchange.into_whole_body());
             return match body {
-                Some(body) => Sent::Unsent(Request::from_parts(head, body), error.to_string()),
+                Some(body) => Sent::Unsent(with_body(request, body), error.to_string()),
                 None => Sent::Refused(error.to_string()),
             };
         }
         Ok(Err(NoAnswer::Connection(error))) => {
-            return match spare.again(&head.method).filter(|_| how.reused) {
-                Some(body) => Sent::Again(Request::from_parts(head, body)),
+            return match spare.again(request.method()).filter(|_| how.reused) {
+                Some(body) => Sent::Again(with_body(request, body)),
                 None => Sent::Failed(ErrorKind::Reset, error.to_string()),
             };
         }
         Err(timed_out) => return out_of_time(timed_out, how.timeout),
     };
+    http1::recycle(*request);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match headers::fault_of(&response, asked.as_ref()) {
             None => Sent::Switched(response, Switched::new(connection.connection.into_parts())),
@@ -206,20 +208,25 @@ pub(super) async fn on_whole(mut connection: Http1, request: Request<RequestBody
     Sent::Answered(response.map(|()| leased(connection, exchange, ending, how, pace)))
 }
 
+fn with_body(mut request: Box<Request<RequestBody>>, body: RequestBody) -> Box<Request<RequestBody>> {
+    *request.body_mut() = body;
+    request
+}
+
 fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, how: How, pace: Option<Arc<Pace>>) -> Source {
-    let Http1 { connection, keep } = connection;
+    let Http1 { connection, kept } = connection;
     let answer = Answer::new(connection, exchange, ending);
-    Source::Http1(Box::new(Lease { answer, shelf: how.shelf, keep, timeout: how.timeout, pace }))
+    Source::Http1(Box::new(Lease { answer, shelf: how.shelf, kept, timeout: how.timeout, pace }))
 }
 
 /// Sends a request on a stream of HTTP/2.
-async fn on_stream(stream: Stream, request: Request<RequestBody>, how: &How) -> Sent {
+async fn on_stream(stream: Stream, request: Box<Request<RequestBody>>, how: &How) -> Sent {
     let pace = request.body().pace();
     let copy = again::copy(&request);
     let may_be_repeated = request.method().is_idempotent() && how.reused;
     let mut sender = stream.sender();
-    let attempt = sender.try_send_request(h2::dressed(request, stream.is_secure()));
-    match body::with_response_timeout(attempt, how.timeout, pace).await {
+    let attempt = sender.try_send_request(h2::dressed(*request, stream.is_secure()));
+    match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
         Ok(Ok(response)) => match headers::fault_of(&response, None) {
             None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
             Some(fault) => misunderstood(fault),
@@ -246,18 +253,18 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
 /// There is no answer on a stream, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
 fn broke(mut error: TrySendError<Request<RequestBody>>, copy: Option<Request<RequestBody>>, again: bool) -> Sent {
     if let Some(back) = error.take_message() {
-        return Sent::Unsent(h2::undressed(back), connect::chain(error.error()));
+        return Sent::Unsent(Box::new(h2::undressed(back)), connect::chain(error.error()));
     }
     let error = error.into_error();
     let detail = connect::chain(&error);
     if h2::was_not_processed(&error) {
         return match copy {
-            Some(copy) => Sent::Unsent(copy, detail),
+            Some(copy) => Sent::Unsent(Box::new(copy), detail),
             None => Sent::Refused(detail),
         };
     }
     match (h2::kind_of(&error), copy.filter(|_| again)) {
-        (ErrorKind::Reset, Some(again)) => Sent::Again(again),
+        (ErrorKind::Reset, Some(again)) => Sent::Again(Box::new(again)),
         (kind, _) => Sent::Failed(kind, detail),
     }
 }

@@ -8,23 +8,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    request::Parts,
-};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use super::encode::Unsent;
 
 use super::{
-    Error, Fault, Origin,
+    Error, Fault,
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse::{self, Said},
     wire::Wire,
-    write,
+    write::{self, Told},
 };
 
 /// Bytes of the head of an answer.
@@ -93,14 +89,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         (self.0.socket, self.0.buffer.freeze())
     }
 
-    /// Begins to send a request.
-    pub fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, head: &Parts, body: B) -> Exchange<B> {
+    /// Begins to send a request with this body.
+    pub fn begin<H, B: Body<Data = Bytes> + Unpin>(&mut self, head: &Request<H>, body: B) -> Exchange<B> {
         let before = self.0.out.total;
         let out = &mut self.0.out.text;
-        write::request(head, out);
-        let encoder = framing(head, &body, out);
+        let told = write::request(head, out);
+        let encoder = framing(&told, &body, out);
         out.extend_from_slice(b"\r\n");
-        Exchange { sending: Sending::new(body, encoder), to_head: head.method == Method::HEAD, broken: None, before }
+        Exchange { sending: Sending::new(body, encoder), to_head: *head.method() == Method::HEAD, broken: None, before }
     }
 
     /// Goes on with a request until the head of its answer is here. `heard` is told of interim answers.
@@ -123,11 +119,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(error) => return Poll::Ready(Err(NoAnswer::Connection(exchange.broken.take().unwrap_or(error).into()))),
                 Ok(_) => {}
             }
-            while let Some((response, said, length)) = parse::response(&self.0.buffer).map_err(Error::from)? {
+            while let Some((response, said, length)) = parse::response(&mut self.0.buffer).map_err(Error::from)? {
                 if length > MOST_HEAD {
                     return Poll::Ready(Err(NoAnswer::Connection(Fault::HeadTooLarge.into())));
                 }
-                self.0.advance(length);
+                self.0.release();
                 if response.status().is_informational() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     heard(response);
                     continue;
@@ -167,15 +163,13 @@ impl Ending {
 }
 
 /// Writes how the body of a request is framed.
-fn framing<B: Body>(head: &Parts, body: &B, out: &mut Vec<u8>) -> Encoder {
-    let headers = &head.headers;
-    let origin = head.extensions.get::<Origin>();
-    let said = said_length(headers);
+fn framing<B: Body>(told: &Told<'_>, body: &B, out: &mut Vec<u8>) -> Encoder {
+    let said = told.length();
     let mut of_length = |length| {
-        write::length(length, headers, origin, out);
+        told.write_length(length, out);
         Encoder::of(length)
     };
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if told.coded {
         // Its trailers want chunks.
     } else if body.is_end_stream() {
         return if said == Some(0) { of_length(0) } else { Encoder::Over };
@@ -184,11 +178,6 @@ fn framing<B: Body>(head: &Parts, body: &B, out: &mut Vec<u8>) -> Encoder {
     }
     out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     Encoder::Chunks { trailers: true }
-}
-
-/// The length that a head says its body has.
-pub(super) fn said_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 enum SendFailed<E> {

@@ -11,13 +11,15 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod fuzz;
+mod letters;
 mod origin;
 mod parse;
 pub mod server;
+mod spare;
 mod wire;
 mod write;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 
 pub use origin::{Interim, Origin, Phrase, fields};
 
@@ -68,6 +70,12 @@ impl Fault {
             _ => StatusCode::BAD_REQUEST,
         }
     }
+}
+
+/// Keeps for the next head what one that is over was made of.
+pub fn recycle<B>(head: Request<B>) {
+    let (head, _) = head.into_parts();
+    spare::give(head.headers, head.extensions);
 }
 
 /// How a connection failed.

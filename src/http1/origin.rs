@@ -1,10 +1,11 @@
 //! Where a message came from: the letters of its field names, and who hears of interim answers.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use super::letters::{capitals, spells};
 use crate::envelope::Field;
 
 /// In a message's extensions: where it came from.
@@ -63,15 +64,19 @@ impl Origin {
         (map, Self::new(head))
     }
 
-    /// The whole line of this field as it came, where it came as we would write it.
-    pub(super) fn line(&self, name: &HeaderName, value: &HeaderValue) -> Option<&[u8]> {
-        let (at, length) = (self.place(value)?, name.as_str().len());
-        let begin = at.checked_sub(length + 2)?;
-        let end = at + value.len() + 2;
-        let line = self.head.get(begin..end)?;
+    /// The head as it came.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Where the whole line of this field stands in the head, if it came as we would write it.
+    pub(super) fn line(&self, name: &str, value: &HeaderValue) -> Option<Range<usize>> {
+        let begin = self.place(value)?.checked_sub(name.len() + 2)?;
+        let line = begin..begin + name.len() + value.len() + 4;
+        let (came, rest) = self.head.get(line.clone())?.split_at(name.len());
         let is_whole = begin == 0 || self.head[begin - 1] == b'\n';
-        let is_plain = line[length..].starts_with(b": ") && line.ends_with(b"\r\n");
-        (is_whole && is_plain && line[..length].eq_ignore_ascii_case(name.as_str().as_bytes())).then_some(line)
+        let is_plain = rest.first_chunk() == Some(b": ") && rest.last_chunk() == Some(b"\r\n");
+        (is_whole && is_plain && spells(came, name)).then_some(line)
     }
 
     /// Where a value stands in the head, if it came with it.
@@ -89,7 +94,7 @@ impl Origin {
         let start = before.len().checked_sub(name.as_str().len())?;
         let (line, spelling) = before.split_at(start);
         let is_whole = matches!(line, [] | [.., b'\n']);
-        (is_whole && spelling.eq_ignore_ascii_case(name.as_str().as_bytes())).then_some(spelling)
+        (is_whole && spells(spelling, name.as_str())).then_some(spelling)
     }
 
     /// An empty value is no part of anything.
@@ -98,7 +103,7 @@ impl Origin {
         self.head.split(|byte| *byte == b'\n').find_map(|line| {
             let (spelling, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
             let spelling = spelling.trim_ascii_end();
-            (value[1..].trim_ascii().is_empty() && spelling.eq_ignore_ascii_case(name.as_str().as_bytes())).then_some(spelling)
+            (value[1..].trim_ascii().is_empty() && spells(spelling, name.as_str())).then_some(spelling)
         })
     }
 
@@ -111,16 +116,6 @@ impl Origin {
             interim.interim(answer);
         }
     }
-}
-
-/// Writes a name in the letters of a message that says nothing about them: with capitals, as most servers of old expect.
-pub(super) fn capitals(name: &HeaderName, out: &mut Vec<u8>) {
-    let mut begins = true;
-    out.extend(name.as_str().bytes().map(|byte| {
-        let letter = if begins { byte.to_ascii_uppercase() } else { byte };
-        begins = byte == b'-';
-        letter
-    }));
 }
 
 /// The fields of a message in order, each in the letters in which it came or will go out. `left_out` are those that are not kept.
@@ -177,11 +172,11 @@ mod tests {
             HeaderValue::from_maybe_shared(origin.head.slice(at..=at)).unwrap()
         };
         let one = HeaderValue::from_maybe_shared(origin.head.slice(21..22)).unwrap();
-        assert_eq!(origin.line(&HeaderName::from_static("x-a"), &one), Some(&b"X-A: 1\r\n"[..]));
-        assert_eq!(origin.line(&HeaderName::from_static("x-z"), &one), None, "the value has gone to another field");
-        assert_eq!(origin.line(&HeaderName::from_static("a"), &one), None);
+        assert_eq!(origin.line("x-a", &one).map(|line| &origin.head()[line]), Some(&b"X-A: 1\r\n"[..]));
+        assert_eq!(origin.line("x-z", &one), None, "the value has gone to another field");
+        assert_eq!(origin.line("a", &one), None);
         for (name, text) in [("x-b", "2"), ("x-c", "3"), ("x-d", "4"), ("x-e", "5")] {
-            assert_eq!(origin.line(&HeaderName::from_static(name), &value(text)), None, "{name}");
+            assert_eq!(origin.line(name, &value(text)), None, "{name}");
             let spelling = origin.spelling(&HeaderName::from_static(name), &value(text)).unwrap();
             assert!(spelling.eq_ignore_ascii_case(name.as_bytes()));
         }

@@ -2,15 +2,16 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
 };
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
+use smallvec::SmallVec;
 
-use super::{Fault, MOST_FIELDS, Origin, Phrase};
+use super::{Fault, MOST_FIELDS, Origin, Phrase, letters, spare};
 
 /// What a head says of the connection and of the body that follows.
 #[derive(Debug, Default, Clone, Copy)]
@@ -66,21 +67,26 @@ impl Framing {
     }
 }
 
-/// The head of a request, what it says, and how many bytes it has; none while it is not whole.
-pub(super) fn request(bytes: &[u8]) -> Result<Option<(Request<()>, Said, usize)>, Fault> {
+/// The head of a request, what it says and where it came from, taken out of what has been read; none while it is not whole.
+pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Request<()>, Said, Origin)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
-    let length = match parsed.parse_with_uninit_headers(bytes, &mut slots).map_err(syntax)? {
+    let length = match parsed.parse_with_uninit_headers(buffer, &mut slots).map_err(syntax)? {
         Status::Complete(length) => length,
-        Status::Partial if has_bare_line_feed(bytes) => return Err(Fault::LineFeed),
+        Status::Partial if has_bare_line_feed(buffer) => return Err(Fault::LineFeed),
         Status::Partial => return Ok(None),
     };
-    if has_bare_line_feed(&bytes[..length]) {
+    if has_bare_line_feed(&buffer[..length]) {
         return Err(Fault::LineFeed);
     }
-    let head = Bytes::copy_from_slice(&bytes[..length]);
     let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
-    let (headers, framing) = headers(bytes, &head, parsed.headers, &mut said)?;
+    let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes()).map_err(|_| Fault::Target)?;
+    let target_place = Place::of(parsed.path.unwrap_or_default().as_bytes(), buffer);
+    let places = places(parsed.headers, buffer);
+    let head = taken(buffer, length);
+    let mut request = Request::new(());
+    (*request.headers_mut(), *request.extensions_mut()) = spare::take();
+    let framing = headers(&head, &places, &mut said, request.headers_mut())?;
     match (framing.codings, framing.lengths) {
         (0, 0) => {}
         (0, 1) => said.length = Some(framing.length.ok_or(Fault::Length)?),
@@ -89,41 +95,43 @@ pub(super) fn request(bytes: &[u8]) -> Result<Option<(Request<()>, Said, usize)>
         (_, 0) => return Err(Fault::Coding),
         (_, _) => return Err(Fault::LengthAndCoding),
     }
-    let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes()).map_err(|_| Fault::Target)?;
-    *request.uri_mut() = target(bytes, &head, parsed.path.unwrap_or_default())?;
+    *request.method_mut() = method;
+    *request.uri_mut() = target(target_place.bytes(&head))?;
     *request.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
-    *request.headers_mut() = headers;
-    request.extensions_mut().insert(Origin::new(head));
-    Ok(Some((request, said, length)))
+    Ok(Some((request, said, Origin::new(head))))
 }
 
 /// A target has no fragment (RFC 9112 section 3.2): one reader would cut it off, and another take it for a part of the path.
-fn target(bytes: &[u8], head: &Bytes, target: &str) -> Result<Uri, Fault> {
-    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+fn target(target: Bytes) -> Result<Uri, Fault> {
+    if memchr::memchr(b'#', &target).is_some() {
         return Err(Fault::Target);
     }
     if target.len() > u16::MAX as usize - 1 {
         return Err(Fault::TargetTooLong);
     }
-    Uri::from_maybe_shared(part(bytes, head, target.as_bytes())).map_err(|_| Fault::Target)
+    Uri::from_maybe_shared(target).map_err(|_| Fault::Target)
 }
 
 /// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112
 /// sections 2.2 and 5.1).
-pub(super) fn response(bytes: &[u8]) -> Result<Option<(Response<()>, Said, usize)>, Fault> {
+pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Response<()>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let mut config = ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);
-    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots).map_err(syntax)? {
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots).map_err(syntax)? {
         Status::Complete(length) => length,
         Status::Partial => return Ok(None),
     };
-    let head = Bytes::copy_from_slice(&bytes[..length]);
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| Fault::Syntax(httparse::Error::Status))?;
     let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
-    let (headers, framing) = headers(bytes, &head, parsed.headers, &mut said)?;
+    let phrase = parsed.reason.unwrap_or_default();
+    let phrase = (status.canonical_reason() != Some(phrase)).then(|| Place::of(phrase.as_bytes(), buffer));
+    let places = places(parsed.headers, buffer);
+    let head = taken(buffer, length);
+    let mut response = Response::new(());
+    (*response.headers_mut(), *response.extensions_mut()) = spare::take();
+    let framing = headers(&head, &places, &mut said, response.headers_mut())?;
     // What says nothing about a body is not judged by it: an interim answer has none, and a 101 is followed by something else.
     if !status.is_informational() {
         match (framing.codings, framing.lengths) {
@@ -135,14 +143,10 @@ pub(super) fn response(bytes: &[u8]) -> Result<Option<(Response<()>, Said, usize
             (_, _) => return Err(Fault::LengthAndCoding),
         }
     }
-    let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
-    *response.headers_mut() = headers;
-    let phrase = parsed.reason.unwrap_or_default();
-    if status.canonical_reason() != Some(phrase) {
-        let phrase = part(bytes, &head, phrase.as_bytes());
-        response.extensions_mut().insert(Phrase(phrase));
+    if let Some(phrase) = phrase {
+        response.extensions_mut().insert(Phrase(phrase.bytes(&head)));
     }
     response.extensions_mut().insert(Origin::new(head));
     Ok(Some((response, said, length)))
@@ -192,42 +196,68 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
     )
 }
 
-/// The fields of a head, as parts of `head`, which is a copy of the beginning of `bytes`.
-fn headers(bytes: &[u8], head: &Bytes, found: &[Header<'_>], said: &mut Said) -> Result<(HeaderMap, Framing), Fault> {
+/// Where something stands in a head.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: usize,
+    length: usize,
+}
+
+impl Place {
+    /// Of what was found in `bytes`.
+    fn of(found: &[u8], bytes: &[u8]) -> Self {
+        let at = if found.is_empty() { 0 } else { found.as_ptr() as usize - bytes.as_ptr() as usize };
+        Self { at, length: found.len() }
+    }
+
+    fn bytes(self, head: &Bytes) -> Bytes {
+        head.slice(self.at..self.at + self.length)
+    }
+}
+
+/// Names and values of fields; as many as most heads have need no memory of their own.
+type Places = SmallVec<[(Place, Place); 24]>;
+
+fn places(found: &[Header<'_>], bytes: &[u8]) -> Places {
+    found.iter().map(|field| (Place::of(field.name.as_bytes(), bytes), Place::of(field.value, bytes))).collect()
+}
+
+/// The first bytes of what has been read, which keep their memory.
+fn taken(buffer: &mut BytesMut, length: usize) -> Bytes {
+    if length == buffer.len() { std::mem::take(buffer).freeze() } else { buffer.split_to(length).freeze() }
+}
+
+/// The fields of a head, as parts of it.
+fn headers(head: &Bytes, places: &[(Place, Place)], said: &mut Said, headers: &mut HeaderMap) -> Result<Framing, Fault> {
     // With room for what is added on the way.
-    let mut headers = HeaderMap::with_capacity(found.len() + 6);
+    headers.reserve(places.len() + 6);
     let mut framing = Framing::default();
-    for field in found {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Syntax(httparse::Error::HeaderName))?;
+    for (name, value) in places {
+        let letters = &head[name.at..name.at + name.length];
+        let name = match letters::known(letters) {
+            Some(name) => name,
+            None => HeaderName::from_bytes(letters).map_err(|_| Fault::Syntax(httparse::Error::HeaderName))?,
+        };
+        let value = value.bytes(head);
         match name.as_str().len() {
-            14 if name == CONTENT_LENGTH => framing.length(field.value),
-            17 if name == TRANSFER_ENCODING => framing.coding(field.value),
+            14 if name == CONTENT_LENGTH => framing.length(&value),
+            17 if name == TRANSFER_ENCODING => framing.coding(&value),
             10 if name == CONNECTION => {
-                for option in field.value.split(|byte| *byte == b',') {
+                for option in value.split(|byte| *byte == b',') {
                     said.close |= trimmed(option).eq_ignore_ascii_case(b"close");
                     said.keep_alive |= trimmed(option).eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            6 if name == EXPECT => said.expects |= field.value.eq_ignore_ascii_case(b"100-continue") && !said.old,
+            6 if name == EXPECT => said.expects |= value.eq_ignore_ascii_case(b"100-continue") && !said.old,
             2 if name == TE => {
-                said.trailers |= field.value.split(|byte| *byte == b',').any(|coding| trimmed(coding).eq_ignore_ascii_case(b"trailers"));
+                said.trailers |= value.split(|byte| *byte == b',').any(|coding| trimmed(coding).eq_ignore_ascii_case(b"trailers"));
             }
             _ => {}
         }
-        let value =
-            HeaderValue::from_maybe_shared(part(bytes, head, field.value)).map_err(|_| Fault::Syntax(httparse::Error::HeaderValue))?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Fault::Syntax(httparse::Error::HeaderValue))?;
         headers.append(name, value);
     }
-    Ok((headers, framing))
-}
-
-/// That part of `head` which is `found` in `bytes`, of which it is a copy.
-fn part(bytes: &[u8], head: &Bytes, found: &[u8]) -> Bytes {
-    if found.is_empty() {
-        return Bytes::new();
-    }
-    let at = found.as_ptr() as usize - bytes.as_ptr() as usize;
-    head.slice(at..at + found.len())
+    Ok(framing)
 }
 
 fn syntax(error: httparse::Error) -> Fault {
@@ -245,7 +275,8 @@ fn trimmed(mut text: &[u8]) -> &[u8] {
     text
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+/// A number in digits only.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

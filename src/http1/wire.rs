@@ -52,6 +52,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// These bytes of what was read have been used.
     pub(super) fn advance(&mut self, length: usize) {
         self.buffer.advance(length);
+        self.release();
+    }
+
+    /// Who waits for the next message has no buffer.
+    pub(super) fn release(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

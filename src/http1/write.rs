@@ -7,25 +7,38 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
-    request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
 };
 
-use super::{Origin, Phrase, origin::capitals};
+use super::{Origin, Phrase, letters::capitals, parse};
+
+/// What the fields of a head say of its framing and its connection.
+#[derive(Debug, Default)]
+pub(super) struct Told<'a> {
+    /// The length of the body: the first one, and its number where it is one.
+    length: Option<(&'a HeaderValue, Option<u64>)>,
+    origin: Option<&'a Origin>,
+    /// There is a transfer coding.
+    pub(super) coded: bool,
+    /// It says when it was sent.
+    pub(super) dated: bool,
+    /// It says that the connection ends.
+    pub(super) closes: bool,
+}
 
 /// Writes the head of a request, whose framing fields are left out.
-pub(super) fn request(head: &Parts, out: &mut Vec<u8>) {
+pub(super) fn request<'a, B>(request: &'a Request<B>, out: &mut Vec<u8>) -> Told<'a> {
     out.reserve(512);
-    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(request.uri().path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(&head.headers, head.extensions.get(), &[TRANSFER_ENCODING, CONTENT_LENGTH], out);
+    fields(request.headers(), request.extensions().get(), out)
 }
 
 /// Writes the first line of an answer and its fields, without those of its framing.
-pub(super) fn response<B>(response: &Response<B>, version: Version, out: &mut Vec<u8>) {
+pub(super) fn response<'a, B>(response: &'a Response<B>, version: Version, out: &mut Vec<u8>) -> Told<'a> {
     out.reserve(512);
     let phrase = response.extensions().get::<Phrase>();
     match (version, response.status(), phrase) {
@@ -39,60 +52,107 @@ pub(super) fn response<B>(response: &Response<B>, version: Version, out: &mut Ve
             out.extend_from_slice(b"\r\n");
         }
     }
-    fields(response.headers(), response.extensions().get(), &[TRANSFER_ENCODING, CONTENT_LENGTH], out);
+    fields(response.headers(), response.extensions().get(), out)
 }
 
-/// Writes fields, each name in the letters in which it came.
-fn fields(headers: &HeaderMap, origin: Option<&Origin>, left_out: &[HeaderName; 2], out: &mut Vec<u8>) {
+/// Writes fields, each name in the letters in which it came, without those of the framing.
+fn fields<'a>(headers: &'a HeaderMap, origin: Option<&'a Origin>, out: &mut Vec<u8>) -> Told<'a> {
+    let mut told = Told { origin, ..Told::default() };
+    // Lines that came one after the other go out in one piece.
+    let mut lines = 0..0;
+    let head = origin.map_or(&[][..], Origin::head);
     for (name, value) in headers {
-        if matches!(name.as_str().len(), 14 | 17) && left_out.contains(name) {
+        if told.hears(name, value) {
             continue;
         }
-        if let Some(line) = origin.and_then(|origin| origin.line(name, value)) {
-            out.extend_from_slice(line);
-            continue;
+        let letters = name.as_str();
+        let line = origin.and_then(|origin| origin.line(letters, value));
+        match line {
+            Some(line) if line.start == lines.end => lines.end = line.end,
+            Some(line) => out.extend_from_slice(&head[std::mem::replace(&mut lines, line)]),
+            None => {
+                out.extend_from_slice(&head[std::mem::replace(&mut lines, 0..0)]);
+                match origin.and_then(|origin| origin.spelling(name, value)) {
+                    Some(spelling) => out.extend_from_slice(spelling),
+                    None => capitals(name, out),
+                }
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
         }
-        match origin.and_then(|origin| origin.spelling(name, value)) {
-            Some(spelling) => out.extend_from_slice(spelling),
-            None => capitals(name, out),
+    }
+    out.extend_from_slice(&head[lines]);
+    told
+}
+
+impl<'a> Told<'a> {
+    /// Notes what a field says. True for those of the framing.
+    fn hears(&mut self, name: &HeaderName, value: &'a HeaderValue) -> bool {
+        match name.as_str().len() {
+            14 if *name == CONTENT_LENGTH => {
+                self.length.get_or_insert_with(|| (value, parse::number(value.as_bytes())));
+                true
+            }
+            17 if *name == TRANSFER_ENCODING => {
+                self.coded = true;
+                true
+            }
+            10 if *name == CONNECTION => {
+                let mut options = value.as_bytes().split(|byte| *byte == b',');
+                self.closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+                false
+            }
+            4 if *name == DATE => {
+                self.dated = true;
+                false
+            }
+            _ => false,
         }
+    }
+
+    /// The length that the head says its body has.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length?.1
+    }
+
+    /// Writes a length, in the letters in which it came.
+    pub(super) fn write_length(&self, length: u64, out: &mut Vec<u8>) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut left = length;
+        loop {
+            at -= 1;
+            // A digit.
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        let digits = &digits[at..];
+        let came = self.length.and_then(|(value, _)| Some((self.origin?, value)));
+        if let Some((origin, value)) = came
+            && value.as_bytes() == digits
+            && let Some(line) = origin.line(CONTENT_LENGTH.as_str(), value)
+        {
+            out.extend_from_slice(&origin.head()[line]);
+            return;
+        }
+        out.extend_from_slice(came.and_then(|(origin, value)| origin.spelling(&CONTENT_LENGTH, value)).unwrap_or(b"Content-Length"));
         out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(digits);
         out.extend_from_slice(b"\r\n");
     }
 }
 
 /// Writes the trailers of a body and its end.
 pub(super) fn trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
-    fields(trailers, None, &[TRANSFER_ENCODING, CONTENT_LENGTH], out);
+    fields(trailers, None, out);
 }
 
-/// Writes a length, in the letters in which it came.
-pub(super) fn length(length: u64, headers: &HeaderMap, origin: Option<&Origin>, out: &mut Vec<u8>) {
-    let came = headers.get(CONTENT_LENGTH).and_then(|value| origin?.spelling(&CONTENT_LENGTH, value));
-    out.extend_from_slice(came.unwrap_or(b"Content-Length"));
-    out.extend_from_slice(b": ");
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut left = length;
-    loop {
-        at -= 1;
-        // A digit.
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes when an answer is sent, where it does not say so (RFC 9110 section 6.6.1).
-pub(super) fn date(headers: &HeaderMap, out: &mut Vec<u8>) {
-    if headers.contains_key(DATE) {
-        return;
-    }
+/// Writes when an answer is sent (RFC 9110 section 6.6.1).
+pub(super) fn date(out: &mut Vec<u8>) {
     thread_local!(static NOW: RefCell<(Option<Instant>, Vec<u8>)> = const { RefCell::new((None, Vec::new())) });
     NOW.with_borrow_mut(|(until, line)| {
         let now = Instant::now();
@@ -113,4 +173,41 @@ fn written() -> (Vec<u8>, Duration) {
     let _infallible = write!(line, "Date: {}\r\n", httpdate::fmt_http_date(now));
     let past = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
     (line, Duration::from_secs(1).saturating_sub(Duration::from_nanos(past.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    #[test]
+    fn fields_go_out_as_they_came_whatever_is_taken_out_or_added() {
+        let came = "GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\nContent-length: 07\r\nX-B:2\r\nx-c: 3\r\nX-D: 4\r\nAccept: */*\r\nx-E: \r\n\r\n";
+        let (mut came, _, origin) = parse::request(&mut BytesMut::from(came)).unwrap().unwrap();
+        came.extensions_mut().insert(origin);
+        let written = |request: &Request<()>| {
+            let mut out = Vec::new();
+            let told = request_and_length(request, &mut out);
+            (String::from_utf8(out).unwrap(), told)
+        };
+        let first = "GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\n";
+        let all = format!("{first}X-B: 2\r\nx-c: 3\r\nX-D: 4\r\nAccept: */*\r\nx-E: \r\nContent-length: 7\r\n");
+        assert_eq!(written(&came), (all, Some(7)));
+        let moved = came.headers_mut().remove("x-d").unwrap();
+        came.headers_mut().insert("x-f", moved);
+        came.headers_mut().insert("content-length", HeaderValue::from_static("9"));
+        let changed = written(&came).0;
+        let mut lines: Vec<_> = changed.lines().collect();
+        lines[1..].sort_unstable();
+        let expected = ["GET / HTTP/1.1", "Accept: */*", "Content-Length: 9", "HOST: a", "X-B: 2", "X-F: 4", "X-a: 1", "x-E: ", "x-c: 3"];
+        assert_eq!(lines, expected);
+    }
+
+    fn request_and_length(head: &Request<()>, out: &mut Vec<u8>) -> Option<u64> {
+        let told = request(head, out);
+        let length = told.length();
+        told.write_length(length.unwrap_or(0), out);
+        length
+    }
 }

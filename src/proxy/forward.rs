@@ -32,11 +32,12 @@ pub(super) async fn send(
     pool: &Pool,
     route: &Route,
     seats: Seats,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<(Reply, Option<Seats>), SendError> {
     let backend = &route.upstream.backend;
     let mut under_way = UnderWay::begin(route, seats, &request);
     let mut tried: u64 = 0;
+    let mut request = Box::new(request);
     loop {
         let mut result = backend.send_avoiding(tried, pool, request).await;
         report(route, &result);
@@ -49,7 +50,7 @@ pub(super) async fn send(
         };
         match unsent {
             Some(unsent) => {
-                request = *unsent;
+                request = unsent;
                 under_way.begin_again();
             }
             None => return finish(under_way, result),

@@ -14,19 +14,19 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Error, Fault, Origin,
-    client::said_length,
     decode::Decoder,
     encode::{Encoder, Sending},
     parse::{self, Said},
+    spare,
     wire::Wire,
-    write,
+    write::{self, Told},
 };
 pub use shared::Incoming;
 use shared::Io;
@@ -130,19 +130,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                     return Poll::Ready(Ok(Next::Http2));
                 }
                 let may_be_preface = self.fresh && PREFACE.starts_with(&wire.buffer);
-                let found = if may_be_preface { None } else { parse::request(&wire.buffer)? };
-                if found.as_ref().map_or(wire.buffer.len(), |(_, _, length)| *length) > self.most {
+                let found = if may_be_preface { None } else { parse::request(&mut wire.buffer)? };
+                if found.as_ref().map_or(wire.buffer.len(), |(_, _, origin)| origin.head().len()) > self.most {
                     return Poll::Ready(Err(Fault::HeadTooLarge.into()));
                 }
-                if let Some((request, said, length)) = found {
-                    wire.advance(length);
+                if let Some((request, said, origin)) = found {
+                    wire.release();
                     self.unread = !wire.buffer.is_empty();
                     self.fresh = false;
                     self.said = said;
                     self.to_head = *request.method() == Method::HEAD;
                     self.stays = said.stays();
                     io.begin(&said);
-                    return Poll::Ready(Ok(Next::Request(self.request(request, io.decoder))));
+                    return Poll::Ready(Ok(Next::Request(self.request(request, origin, io.decoder))));
                 }
             }
             if stop() && wire.buffer.is_empty() {
@@ -157,13 +157,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         }
     }
 
-    fn request(&self, mut request: Request<()>, decoder: Decoder) -> Request<Incoming> {
+    fn request(&self, mut request: Request<()>, origin: Origin, decoder: Decoder) -> Request<Incoming> {
         // RFC 9110 section 15.2: not in HTTP/1.0.
-        if !self.said.is_old()
-            && let Some(origin) = request.extensions_mut().remove::<Origin>()
-        {
-            request.extensions_mut().insert(origin.heard_by(self.io.clone()));
-        }
+        let origin = if self.said.is_old() { origin } else { origin.heard_by(self.io.clone()) };
+        request.extensions_mut().insert(origin);
         request.map(|()| match decoder.is_over() {
             true => Incoming::none(),
             false => Incoming::on(self.io.clone(), decoder),
@@ -220,27 +217,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let Some(wire) = &mut io.wire else { return Err(io::ErrorKind::NotConnected.into()) };
         let out = &mut wire.out.text;
         let version = if self.said.is_old() { Version::HTTP_10 } else { Version::HTTP_11 };
-        write::response(&answer, version, out);
-        let encoder = self.framing(&answer, out);
-        let says_close = says_close(answer.headers());
-        self.stays &= !unread && !says_close && encoder != Encoder::Close;
+        let told = write::response(&answer, version, out);
+        let encoder = self.framing(&answer, &told, out);
+        self.stays &= !unread && !told.closes && encoder != Encoder::Close;
         match (self.stays, self.said.is_old()) {
-            (false, _) if !says_close && answer.status() != StatusCode::SWITCHING_PROTOCOLS => {
+            (false, _) if !told.closes && answer.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 out.extend_from_slice(b"Connection: close\r\n");
             }
             (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
             _ => {}
         }
-        write::date(answer.headers(), out);
+        if !told.dated {
+            write::date(out);
+        }
         out.extend_from_slice(b"\r\n");
-        Ok(Sending::new(answer.into_body(), encoder))
+        let (head, body) = answer.into_parts();
+        spare::give(head.headers, head.extensions);
+        Ok(Sending::new(body, encoder))
     }
 
     /// Writes how the body of an answer is framed (RFC 9112 section 6).
-    fn framing<B: Body>(&self, answer: &Response<B>, out: &mut Vec<u8>) -> Encoder {
-        let (headers, body) = (answer.headers(), answer.body());
-        let origin = answer.extensions().get::<Origin>();
-        let said = said_length(headers);
+    fn framing<B: Body>(&self, answer: &Response<B>, told: &Told<'_>, out: &mut Vec<u8>) -> Encoder {
+        let (body, said) = (answer.body(), told.length());
         let status = answer.status();
         if status.is_informational() || status == StatusCode::NO_CONTENT {
             return Encoder::Over;
@@ -249,12 +247,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             // The length of what would have come, where somebody knows.
             let of_body = body.size_hint().exact().filter(|_| self.to_head && !body.is_end_stream());
             if let Some(length) = said.or(of_body) {
-                write::length(length, headers, origin, out);
+                told.write_length(length, out);
             }
             return Encoder::Over;
         }
         if let Some(length) = said.or_else(|| body.size_hint().exact()) {
-            write::length(length, headers, origin, out);
+            told.write_length(length, out);
             return Encoder::of(length);
         }
         if self.said.is_old() {
@@ -305,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let status = fault.status();
         let phrase = status.canonical_reason().unwrap_or_default();
         let mut text = format!("HTTP/1.1 {} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n", status.as_str()).into_bytes();
-        write::date(&HeaderMap::new(), &mut text);
+        write::date(&mut text);
         text.extend_from_slice(b"\r\n");
         let flushing = self.with_wire(|wire| wire.out.text.extend_from_slice(&text));
         match flushing {
@@ -340,9 +338,4 @@ impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.io.lock().end();
     }
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    let mut options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
