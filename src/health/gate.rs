@@ -12,8 +12,9 @@
 //! Since the word says that somebody waits, nobody can take a seat past the queue, and no wake-up is lost: one who wants to wait
 //! raises `waiters` by a compare-and-swap that fails if a seat was freed meanwhile, and whoever frees a seat later sees him.
 
+mod queue;
+
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{
@@ -25,9 +26,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::NoSeat;
+use queue::Queue;
+pub use queue::Rank;
 
 /// The largest limit; a larger one is taken for this one.
 pub const LARGEST_LIMIT: u32 = (1 << 20) - 1;
@@ -76,38 +82,6 @@ impl Seat {
     pub fn present_epoch(&self) -> u32 {
         self.gate.epoch.load(Relaxed)
     }
-}
-
-/// Who is served first among those who wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
-    /// They are.
-    First,
-    /// Those that may as well go elsewhere: they make room among those who wait, too.
-    Second,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// By rank, each in the order of their numbers.
-    ranks: [VecDeque<Waiter>; 2],
-    next_number: u64,
-}
-
-impl Queue {
-    fn pop(&mut self) -> Option<Waiter> {
-        self.ranks.iter_mut().find_map(VecDeque::pop_front)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ranks.iter().all(VecDeque::is_empty)
-    }
-}
-
-#[derive(Debug)]
-struct Waiter {
-    number: u64,
-    answer: oneshot::Sender<Result<Seat, NoSeat>>,
 }
 
 /// A place in the queue. Dropped before the answer, it leaves the queue: a client that hangs up must not keep others from the seats.
@@ -182,21 +156,26 @@ impl Gate {
         self.take(Word::has_spare_room)
     }
 
-    /// A seat, waited for up to `wait` behind those of a better rank and those of the same who came before. At most twice the limit wait. Errors:
-    /// [`NoSeat::Shedding`] at once when the gate is closed or closes meanwhile, [`NoSeat::Full`] otherwise.
+    /// A seat, waited for up to `wait` behind those of a better rank and those of the same who came before. At most twice the limit wait, or as many as seats
+    /// come free in half of the wait. Errors: [`NoSeat::Shedding`] at once when the gate is closed or closes meanwhile, [`NoSeat::Full`] otherwise.
     pub async fn seat(self: &Arc<Self>, rank: Rank, wait: Duration) -> Result<Seat, NoSeat> {
-        if let Some(seat) = self.try_seat() {
-            return Ok(seat);
+        match self.try_seat() {
+            Some(seat) => Ok(seat),
+            None => self.wait_for_seat(rank, Instant::now(), wait).await,
         }
+    }
+
+    /// The same for one who found no seat at `now`.
+    pub(super) async fn wait_for_seat(self: &Arc<Self>, rank: Rank, now: Instant, wait: Duration) -> Result<Seat, NoSeat> {
         if wait.is_zero() {
             return Err(self.refusal());
         }
-        let (number, answer) = match self.ask(rank)? {
+        let (number, answer) = match self.ask(rank, now, wait)? {
             Asked::Seat(seat) => return Ok(seat),
             Asked::Queued(number, answer) => (number, answer),
         };
         let _place = Place { gate: self, rank, number };
-        match tokio::time::timeout(wait, answer).await {
+        match tokio::time::timeout_at(now + wait, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(NoSeat::Full),
         }
@@ -283,7 +262,7 @@ impl Gate {
     }
 
     /// A seat or a place in the queue. Under the lock, so that nobody is handed a seat past one who is being queued.
-    fn ask(self: &Arc<Self>, rank: Rank) -> Result<Asked, NoSeat> {
+    fn ask(self: &Arc<Self>, rank: Rank, now: Instant, wait: Duration) -> Result<Asked, NoSeat> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(seat) = self.try_seat() {
@@ -293,8 +272,9 @@ impl Gate {
             if word.limit() == 0 {
                 return Err(NoSeat::Shedding);
             }
-            if word.waiters() >= 2 * word.limit() {
-                let last = (rank == Rank::First).then(|| queue.ranks[Rank::Second as usize].pop_back()).flatten();
+            let is_quick = queue.is_quick(word.waiters() + 1, wait, now);
+            if word.waiters() >= 2 * word.limit() && !is_quick {
+                let last = (rank == Rank::First).then(|| queue.pop_last_of_second()).flatten();
                 let Some(last) = last else { return Err(NoSeat::Full) };
                 self.word.fetch_sub(ONE_WAITER, AcqRel);
                 // A failure means that it has stopped waiting by itself.
@@ -304,10 +284,7 @@ impl Gate {
             let may_wait = |word: Word| word.limit() > 0 && !word.has_room_for_newcomers();
             if self.update(|word| may_wait(word).then_some(Word(word.0 + ONE_WAITER))).is_some() {
                 let (answer, receiver) = oneshot::channel();
-                let number = queue.next_number;
-                queue.next_number += 1;
-                queue.ranks[rank as usize].push_back(Waiter { number, answer });
-                return Ok(Asked::Queued(number, receiver));
+                return Ok(Asked::Queued(queue.push(rank, answer), receiver));
             }
         }
     }
@@ -329,8 +306,10 @@ impl Gate {
             let Some(held) = seat.take().or_else(|| self.take(Word::has_room)) else { break };
             let Some(waiter) = queue.pop() else { break };
             self.word.fetch_sub(ONE_WAITER, AcqRel);
-            if let Err(Ok(declined)) = waiter.answer.send(Ok(held)) {
-                seat = Some(declined);
+            match waiter.answer.send(Ok(held)) {
+                Ok(()) => queue.served(),
+                // A failure means that it has stopped waiting by itself.
+                Err(declined) => seat = declined.ok(),
             }
         }
         drop(queue);
@@ -354,9 +333,7 @@ impl Gate {
 
     fn leave(self: &Arc<Self>, rank: Rank, number: u64) {
         let mut queue = self.queue.lock();
-        let waiters = &mut queue.ranks[rank as usize];
-        if let Ok(index) = waiters.binary_search_by_key(&number, |waiter| waiter.number) {
-            waiters.remove(index);
+        if queue.remove(rank, number) {
             self.word.fetch_sub(ONE_WAITER, AcqRel);
         }
     }

@@ -224,6 +224,7 @@ impl Measure {
         let limiter = self.limiter.as_mut()?;
         let (before, was) = (limiter.limit(), limiter.why());
         let verdict = limiter.window(seen, now, random());
+        self.window.hurry(verdict.why == Why::SlowStart);
         if let Some(factor) = verdict.rebase {
             self.bases.iter_mut().for_each(|base| base.rescale(factor));
         }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{base::Base, base::median, limit::Seen};
+use super::{
+    base::{Base, GRAIN, median},
+    limit::Seen,
+};
 
 /// Latencies that are kept of a window or tick; of more, every second one, every fourth, and so on.
 const KEPT: usize = 1024;
@@ -13,6 +16,9 @@ const SHORT: Duration = Duration::from_millis(250);
 /// or with fewer at that age.
 const FEW: u32 = 10;
 const LONG: Duration = Duration::from_secs(2);
+/// While the limit grows fast, and answers are too quick to say anything against that, it closes with so many at this age: nobody is to wait for us to look.
+const MANY: u32 = 100;
+const HASTY: Duration = Duration::from_millis(25);
 /// Past it, what was gathered says nothing about now.
 const STALE: Duration = Duration::from_secs(20);
 /// A window is at least so many medians long: the first to finish are the fastest.
@@ -78,6 +84,7 @@ pub(super) struct Window {
     timed: Sieve,
     /// Of the last window.
     median_rtt: Duration,
+    hasty: bool,
 }
 
 /// A good or bad end of a request that was admitted under this limit.
@@ -112,8 +119,14 @@ impl Window {
             self.timed.push(kind, rtt);
         }
         let age = now.saturating_sub(self.began);
-        let enough = SHORT.max(self.median_rtt.mul_f64(MEDIANS));
+        let hasty = self.hasty && self.requests >= MANY && self.median_rtt < Duration::from_secs_f32(GRAIN);
+        let enough = if hasty { HASTY } else { SHORT.max(self.median_rtt.mul_f64(MEDIANS)) };
         (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
+    }
+
+    /// Whether the limit grows fast: then windows of quick answers are short.
+    pub(super) fn hurry(&mut self, hasty: bool) {
+        self.hasty = hasty;
     }
 
     /// Closes the window at `now` and opens the next. The bases move with what it holds; `limit` says what little load is.

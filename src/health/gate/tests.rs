@@ -114,15 +114,37 @@ async fn nobody_takes_a_seat_past_one_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_twice_the_limit_wait() {
+async fn at_most_twice_the_limit_wait_where_no_seat_comes_free() {
     let gate = Gate::new(2);
     let _seats = take_all(&gate);
     let mut waiters = Vec::new();
     for _ in 0..4 {
         waiters.push(waiter(&gate, WAIT).await);
     }
+    tokio::time::advance(WAIT / 5).await;
     assert_eq!(gate.seat(Rank::First, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
     assert_eq!(gate.waiting(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_wait_as_are_served_in_half_of_the_wait_where_seats_come_free_fast() {
+    let gate = Gate::new(1);
+    let mut seat = gate.try_seat().unwrap();
+    let mut waiters = std::collections::VecDeque::new();
+    for _ in 0..100 {
+        waiters.push_back(waiter(&gate, WAIT).await);
+    }
+    // One in a millisecond: of a hundred and twenty-five who wait, the last is served in time.
+    for _ in 0..60 {
+        tokio::time::advance(WAIT / 250).await;
+        drop(seat);
+        seat = waiters.pop_front().unwrap().await.unwrap().unwrap();
+        waiters.push_back(waiter(&gate, WAIT).await);
+    }
+    while gate.waiting() < 125 {
+        waiters.push_back(waiter(&gate, WAIT).await);
+    }
+    assert_eq!(gate.seat(Rank::First, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,6 +167,7 @@ async fn one_of_the_second_rank_makes_room_among_those_who_wait_for_one_of_the_f
     let seat = gate.try_seat().unwrap();
     let stays = waiter_of(Rank::Second, &gate, WAIT).await;
     let goes = waiter_of(Rank::Second, &gate, WAIT).await;
+    tokio::time::advance(WAIT / 5).await;
     assert_eq!(gate.seat(Rank::Second, WAIT).now_or_never().unwrap().unwrap_err(), NoSeat::Full, "two wait already");
     let theirs = Arc::clone(&gate);
     let first = tokio::spawn(async move { theirs.seat(Rank::First, WAIT).await });

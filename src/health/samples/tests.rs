@@ -44,6 +44,23 @@ fn a_window_is_at_least_as_long_as_one_and_a_half_of_its_requests_so_that_not_on
 }
 
 #[test]
+fn while_the_limit_grows_fast_a_window_of_very_quick_answers_closes_with_a_hundred_after_twenty_five_milliseconds() {
+    for (rtt, hasty, count, millis, closes) in [
+        (0.004, true, 100, 25, true),
+        (0.004, true, 100, 24, false),
+        (0.004, true, 99, 25, false),
+        (0.004, false, 100, 25, false),
+        (0.006, true, 100, 25, false),
+    ] {
+        let (mut window, mut bases) = open();
+        add(&mut window, 20, good(rtt), 300 * MS);
+        window.close(&mut bases, 20.0, false, 300 * MS);
+        window.hurry(hasty);
+        assert_eq!(add(&mut window, count, good(rtt), (300 + millis) * MS), closes, "{rtt} {hasty} {count} {millis}");
+    }
+}
+
+#[test]
 fn what_is_older_than_twenty_seconds_is_forgotten() {
     let (mut window, mut bases) = open();
     add(&mut window, 9, good(0.1), 1_000 * MS);

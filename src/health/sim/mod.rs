@@ -152,6 +152,32 @@ pub(crate) async fn load(forebays: &[Arc<Forebay>], streams: &[Stream], span: Du
     std::mem::take(&mut *done.lock())
 }
 
+/// So many clients, each of which asks again as soon as it is answered, or a millisecond after it was refused; returns after that long.
+pub(crate) async fn closed(forebay: &Arc<Forebay>, clients: usize, work: Work, span: Duration) -> Vec<Done> {
+    let began = Instant::now();
+    let client = || {
+        let forebay = Arc::clone(forebay);
+        tokio::spawn(async move {
+            let mut done = Vec::new();
+            while began.elapsed() < span {
+                let due = began.elapsed();
+                let fate = forebay.ask(work).await;
+                done.push(Done { due, took: began.elapsed() - due, fate, work, by: 0 });
+                if fate != Fate::Good {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            done
+        })
+    };
+    let clients: Vec<_> = (0..clients).map(|_| client()).collect();
+    let mut all = Vec::new();
+    for client in clients {
+        all.extend(client.await.unwrap());
+    }
+    all
+}
+
 /// How many of those ended so.
 pub(crate) fn count(done: &[Done], fate: Fate) -> usize {
     done.iter().filter(|done| done.fate == fate).count()

@@ -1,6 +1,6 @@
 //! Days on which nothing happens, or next to nothing: the adaptive limit must not be noticed. Simulated servers of 16 workers, time that is paused.
 
-use super::super::sim::{Backend, Done, Fate, Forebay, Stream, count, load, part, read, write};
+use super::super::sim::{Backend, Done, Fate, Forebay, Stream, closed, count, load, part, read, write};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,6 +36,26 @@ async fn little_traffic_is_never_refused() {
 async fn half_of_what_a_backend_can_take_is_never_refused_or_queued() {
     let (_backend, forebay) = one(1, 16);
     assert_all_passed(&load(&forebay, &usual(0.5), 5 * MINUTE).await, "from the first request on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_ask_again_as_soon_as_they_are_answered_are_never_refused_where_the_backend_is_fast() {
+    for (clients, workers) in [(64, 4), (64, 1_000), (1_000, 16), (1_000, 1_000)] {
+        let (_backend, [forebay]) = one(1, workers);
+        let done = closed(&forebay, clients, read("reads", 1), 2 * SECOND).await;
+        assert_all_passed(&done, &format!("{clients} clients, {workers} workers, limit {}", forebay.health.limit()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_fast_backend_has_room_for_all_its_clients_nobody_waits_at_the_limit_after_half_a_second() {
+    for clients in [64, 400] {
+        let (_backend, [forebay]) = one(1, 1_000);
+        closed(&forebay, clients, read("reads", 1), SECOND / 2).await;
+        forebay.health.take_tick();
+        closed(&forebay, clients, read("reads", 1), SECOND).await;
+        assert_eq!(forebay.health.take_tick().live_waited, 0, "{clients} clients");
+    }
 }
 
 #[tokio::test(start_paused = true)]
