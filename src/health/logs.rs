@@ -1,7 +1,10 @@
 //! What the log says of changes of a backend's health: one line each, with the evidence.
 
+use std::time::Duration;
+
 use super::{
     Health, State,
+    contest::Ended,
     policy::{Event, Events},
     servers::Moved,
 };
@@ -30,5 +33,21 @@ impl Health {
                 }
             }
         }
+    }
+
+    /// Reads begin to suffer: this one has waited so long, or was refused after it.
+    pub(super) fn log_contest(&self, waited: Duration, refused: bool) {
+        let (backend, waited) = (&self.name, waited.as_millis());
+        let fate = if refused { "was refused after" } else { "waited" };
+        tracing::warn!(%backend, contest = "on", "backend {backend}: reads before writes that may be queued, since a read {fate} {waited} ms");
+    }
+
+    /// They have ceased to.
+    pub(super) fn log_contest_end(&self, ended: Ended) {
+        let (backend, Ended { lasted, reads }) = (&self.name, ended);
+        tracing::info!(
+            %backend, contest = "off",
+            "backend {backend}: reads and writes alike again, after {reads} reads that suffered within {:.1} s and none since", lasted.as_secs_f64()
+        );
     }
 }

@@ -10,18 +10,23 @@ impl Health {
     /// For one who fails without.
     pub(super) async fn live_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
         self.load.live_asked();
+        let _on = self.is_contested();
         if let Some(seat) = self.gate.try_seat() {
             return Ok(seat);
         }
         self.load.live_waits();
         let (began, wait) = (Instant::now(), self.wait());
-        let seat = self.gate.seat(Rank::First, wait).await;
+        let seat = self.gate.wait_for_seat(Rank::First, began, wait).await;
         let full = matches!(seat, Err(NoSeat::Full));
         if full {
             self.load.rejected();
         }
         if !matches!(seat, Err(NoSeat::Shedding)) {
-            self.contest.waited(began.elapsed(), wait, full, self.now());
+            let now = Instant::now();
+            let waited = now - began;
+            if self.contest.waited(waited, wait, full, now - self.start) {
+                self.log_contest(waited, full);
+            }
         }
         seat
     }
@@ -29,7 +34,7 @@ impl Health {
     /// For one who is queued without: while others suffer he takes what is to spare, or nothing.
     pub(super) async fn spillable_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
         self.load.live_asked();
-        let contested = self.contest.is_on(|| self.now());
+        let contested = self.is_contested();
         let at_once = if contested { self.gate.try_spare_seat() } else { self.gate.try_seat() };
         if let Some(seat) = at_once {
             return Ok(seat);
@@ -38,11 +43,16 @@ impl Health {
         if contested {
             return Err(self.gate.refusal());
         }
-        let seat = self.gate.seat(Rank::Second, self.wait()).await;
+        let seat = self.gate.wait_for_seat(Rank::Second, Instant::now(), self.wait()).await;
         if matches!(seat, Err(NoSeat::Full)) {
             self.load.rejected();
         }
         seat
+    }
+
+    /// Whether reads suffer; its end is told by the first request that comes after it.
+    fn is_contested(&self) -> bool {
+        self.contest.is_on(|| self.now(), |ended| self.log_contest_end(ended))
     }
 
     /// For replay.

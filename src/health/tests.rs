@@ -232,17 +232,13 @@ async fn new_settings_hold_at_once_and_open_nothing_that_is_closed() {
 async fn each_change_of_state_is_one_line_with_its_evidence() {
     let health = health(20, 1);
     let log = Log::default();
-    let lines = log.0.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false).with_writer(move || log.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || {
-        shed(&health);
-        probe_back(&health);
-        report(&health, 20, 0, Signal::Success);
-    });
-    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
-    let messages: Vec<&str> = text.lines().map(|line| line.trim()).collect();
+    let logged = log.begin();
+    shed(&health);
+    probe_back(&health);
+    report(&health, 20, 0, Signal::Success);
+    drop(logged);
     assert_eq!(
-        messages,
+        log.lines(),
         [
             r#"WARN backend app: shedding after 5 connect failures in a row backend=app state="shedding""#,
             r#"INFO backend app: probing after 2 probes passed in a row backend=app state="probing""#,
@@ -251,8 +247,47 @@ async fn each_change_of_state_is_one_line_with_its_evidence() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn that_reads_suffer_and_that_they_no_longer_do_is_a_line_each_with_its_evidence() {
+    let health = health(1, 1);
+    let log = Log::default();
+    let logged = log.begin();
+    let seat = health.seat(Class::Live).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(health.seat(Class::Live).await.unwrap_err(), NoSeat::Full);
+    }
+    drop(seat);
+    drop(health.seat(Class::Live).await.unwrap());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    drop(health.seat(Class::Live).await.unwrap());
+    drop(health.seat(Class::Live).await.unwrap());
+    drop(logged);
+    assert_eq!(
+        log.lines(),
+        [
+            r#"WARN backend app: reads before writes that may be queued, since a read was refused after 250 ms backend=app contest="on""#,
+            r#"INFO backend app: reads and writes alike again, after 2 reads that suffered within 0.2 s and none since backend=app contest="off""#,
+        ]
+    );
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<StdMutex<Vec<u8>>>);
+
+impl Log {
+    /// What this thread logs goes here, as long as the guard is held.
+    fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
