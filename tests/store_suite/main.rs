@@ -6,6 +6,7 @@ mod conformance;
 mod damage;
 mod disk;
 mod faults;
+mod flight;
 mod formats;
 mod history;
 mod importing;

@@ -86,6 +86,7 @@ impl Checkpoints {
 impl Writer {
     /// Has the database contain durably all that the journal has.
     pub(super) fn checkpoint(&mut self) -> Result<(), ::redb::Error> {
+        self.land()?;
         let Some(database) = self.database.clone() else { return Ok(()) };
         self.checkpoint_with(database.begin_write()?)
     }

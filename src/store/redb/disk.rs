@@ -6,7 +6,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use ::redb::{StorageBackend, backends::FileBackend};
@@ -242,31 +245,57 @@ impl Segment for FileSegment {
     }
 }
 
+/// The file under a database, until that is let go.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    file: Box<dyn StorageBackend>,
+    is_let_go: AtomicBool,
+}
+
+impl DatabaseFile {
+    pub(super) fn new(file: Box<dyn StorageBackend>) -> Self {
+        Self { file, is_let_go: AtomicBool::new(false) }
+    }
+
+    /// Takes nothing more. A database that is dropped brings to the disk what it was told to keep in memory, and after a failure that is not what the journal has.
+    pub(super) fn let_go(&self) {
+        self.is_let_go.store(true, Relaxed);
+    }
+
+    pub(super) fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn to_write(&self) -> io::Result<&dyn StorageBackend> {
+        if self.is_let_go.load(Relaxed) { Err(io::Error::other("the database was let go")) } else { Ok(&*self.file) }
+    }
+}
+
 /// redb takes a backend by its type; ours is chosen at run time.
 #[derive(Debug)]
-pub(super) struct AnyBackend(pub(super) Arc<dyn StorageBackend>);
+pub(super) struct AnyBackend(pub(super) Arc<DatabaseFile>);
 
 type Bound = std::ops::Bound<u64>;
 
 impl StorageBackend for AnyBackend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.0.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.0.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.0.to_write()?.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.to_write()?.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.0.to_write()?.write(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
@@ -274,10 +303,10 @@ impl StorageBackend for AnyBackend {
     }
 
     fn try_lock_range(&self, start: Bound, end: Bound) -> Result<bool, ::redb::BackendError> {
-        self.0.try_lock_range(start, end)
+        self.0.file.try_lock_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound, end: Bound) -> Result<(), ::redb::BackendError> {
-        self.0.unlock_range(start, end)
+        self.0.file.unlock_range(start, end)
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Log {
     current: Option<Current>,
     /// What has been staged for the current segment and not written; kept for its room.
     buffer: Vec<u8>,
+    /// Room for the next one, while this one is written.
+    spare: Vec<u8>,
     /// What rows need of each segment.
     needed: HashMap<u32, Need>,
     /// Where the walk through a sparse segment goes on, and what it is not to look at again before the next start.
@@ -66,6 +68,38 @@ pub(super) enum Passed {
     ForGood,
 }
 
+/// What remains to be written of a batch.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    number: u32,
+    segment: Arc<dyn Segment>,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Unwritten {
+    /// Makes it durable.
+    pub(super) fn write(&self) -> io::Result<()> {
+        self.segment.write(self.offset, &self.bytes).and_then(|()| self.segment.sync())
+    }
+
+    pub(super) fn segment(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// See [`Log::mark`].
+#[derive(Debug)]
+pub(super) struct Mark {
+    segment: Option<u32>,
+    staged: usize,
+    lost: bool,
+}
+
 #[derive(Debug)]
 struct Current {
     number: u32,
@@ -86,6 +120,7 @@ impl Log {
             next,
             current: None,
             buffer: Vec::new(),
+            spare: Vec::new(),
             needed: HashMap::new(),
             walk: Walk::default(),
             idle: Vec::new(),
@@ -127,18 +162,50 @@ impl Log {
         result
     }
 
-    /// Makes a batch durable: all that was staged, and behind it what it changed, as the next frame. False where there is no room for the frame
-    /// although all else is durable. After an error nothing is known of any of it, and its frame is void.
-    pub(super) fn seal(&mut self, changes: Changes) -> io::Result<bool> {
+    /// Ends a batch: behind all that was staged stands what it changed, as the next frame. What is left to be written is handed over; its segment goes on behind it. None
+    /// where there is no room for the frame although all else is durable. After an error nothing is known of any of it, and its frame is void.
+    pub(super) fn seal(&mut self, changes: Changes) -> io::Result<Option<Unwritten>> {
         self.sequence += 1;
         let frame = changes.into_frame(self.secret, self.sequence).ok_or_else(|| io::Error::other("a batch changes more than 4 GiB"))?;
         let staged = self.stage(&frame).and_then(|_| self.stage(&frame)).inspect_err(|error| {
             tracing::warn!(%error, "the journal cannot be written; what waits is committed by itself, which takes longer");
         });
-        if staged.is_ok() {
-            self.sync()?;
+        if self.lost {
+            return Err(io::Error::other("what belongs to a batch could not be written"));
         }
-        if self.lost { Err(io::Error::other("what belongs to a batch could not be written")) } else { Ok(staged.is_ok()) }
+        let Some(current) = self.current.as_mut().filter(|_| staged.is_ok()) else { return Ok(None) };
+        let (number, segment, offset) = (current.number, Arc::clone(&current.segment), current.written);
+        current.written += self.buffer.len() as u64;
+        let bytes = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
+        Ok(Some(Unwritten { number, segment, offset, bytes }))
+    }
+
+    /// Takes back the room of what was [handed over](Self::seal).
+    pub(super) fn reuse(&mut self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        self.spare = bytes;
+    }
+
+    /// Leaves a segment alone in which something that was handed over could not be written.
+    pub(super) fn leave(&mut self, number: u32) {
+        if self.current.as_ref().is_some_and(|current| current.number == number) {
+            self.retire();
+        }
+    }
+
+    /// Up to where something is staged.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { segment: self.current.as_ref().map(|current| current.number), staged: self.buffer.len(), lost: self.lost }
+    }
+
+    /// Drops what was staged since a mark, when nothing refers to it.
+    pub(super) fn forget_since(&mut self, mark: &Mark) {
+        let is_same = self.current.as_ref().map(|current| current.number) == mark.segment;
+        self.buffer.truncate(if is_same { mark.staged } else { 0 });
+        // What could not be written was staged after the mark, all of it.
+        if mark.staged == 0 {
+            self.lost = mark.lost;
+        }
     }
 
     /// The number of the last frame, whatever became of it.

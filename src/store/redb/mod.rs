@@ -3,7 +3,7 @@
 //! - [`row`]: what redb holds; `tables`: written, in one transaction. `segments`: the payload files; `log`: written. `disk`: the seam to the file system.
 //! - `journal`: what a batch changed, durable with its payloads; `checkpoint`: when redb has it too; `redo`: when it does not.
 //! - `index`, `keys`, `ages`: the scheduler in memory. `ledger`: the exact counts; `hours`: the same by the hour.
-//! - `writer`: the one thread that writes; `staging`, `work`: commands, and the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
+//! - `writer`: the one thread that does all that changes; `flight`: its batches on their way to the disk; `staging`, `work`: commands, and the verbs in its transactions; `waiting`: its answers. `read`: looks, beside it.
 //! - `closed`: a store that nobody runs, looked at without changing it; `verify`: whether it is whole.
 //! - `moving`: whole requests out of a closed store and into an open one.
 //! - `open`: opening, recovery, and reopening after an error. `format`: files of older programs.
@@ -17,6 +17,7 @@ mod closed;
 mod command;
 mod compact;
 mod disk;
+mod flight;
 mod format;
 mod hours;
 mod index;

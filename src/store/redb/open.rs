@@ -8,15 +8,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
-use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError};
+use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::mpsc;
 
 use super::{
-    disk::{AnyBackend, Disk},
+    disk::{AnyBackend, DatabaseFile, Disk},
+    flight::{Ahead, Behind, Syncer},
     format,
     hours::corrupted,
     index::Index,
@@ -76,6 +78,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         index: Mutex::new(loaded.index),
         published: RwLock::new(Published::default()),
         database: RwLock::new(None),
+        ahead: Ahead::default(),
         returned: Mutex::default(),
         health: Health::default(),
         writer: OnceLock::new(),
@@ -89,6 +92,9 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         database: Some(Arc::clone(&database)),
         committed: redone.sequence,
         doubtful: Vec::new(),
+        next: Behind::default(),
+        behind: None,
+        syncer: None,
         tried_at: None,
         unsure: false,
         file: Some(file),
@@ -180,7 +186,7 @@ fn put_right(
     change: impl FnOnce(&mut Work<'_, '_>) -> Result<(), ::redb::Error>,
 ) -> Result<(), ::redb::Error> {
     writer.ledger.touch_all();
-    let (after, ()) = writer.transact(database, Durable::ByItself, |work| {
+    let (after, (), _) = writer.transact(database, Durable::ByItself, |work| {
         for (route, &found) in (0..).zip(found) {
             if work.ledger.agree(route, found) {
                 tracing::error!(route, "the counters did not agree with the requests that are there; they do now");
@@ -193,7 +199,8 @@ fn put_right(
         writer.checkpoint()?;
         writer.checkpoint()?;
     }
-    writer.finish(after, Vec::new());
+    writer.send(after, None, (0, Instant::now()), &mut Vec::new())?;
+    writer.log.sweep();
     Ok(())
 }
 
@@ -282,9 +289,9 @@ pub(super) fn open_database(
     tuning: &Tuning,
     path: &Path,
     check: bool,
-) -> Result<(Database, Arc<dyn StorageBackend>), OpenError> {
+) -> Result<(Database, Arc<DatabaseFile>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let file: Arc<dyn StorageBackend> = disk.database().map_err(io)?.into();
+    let file = Arc::new(DatabaseFile::new(disk.database().map_err(io)?));
     let mut builder = Builder::new();
     builder.set_cache_size(tuning.cache_bytes).set_check_integrity_on_open(check);
     match builder.create_with_backend(AnyBackend(Arc::clone(&file))) {
@@ -340,6 +347,7 @@ fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(
         }
     }
     writer.remove(&orphans);
+    writer.log.sweep();
     Ok(())
 }
 
@@ -356,11 +364,12 @@ pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(unreadable)
 }
 
-/// Starts the writer thread; it ends when the sender is dropped.
-pub(super) fn start(writer: Writer) -> io::Result<(Arc<Shared>, mpsc::Sender<super::command::Command>, std::thread::JoinHandle<()>)> {
+/// Starts the writer thread, and the one beside it that syncs; they end when the sender is dropped.
+pub(super) fn start(mut writer: Writer) -> io::Result<(Arc<Shared>, mpsc::Sender<super::command::Command>, std::thread::JoinHandle<()>)> {
     let shared = Arc::clone(&writer.shared);
     let (sender, receiver) = mpsc::channel(shared.tuning.channel);
     let _ = shared.writer.set(sender.downgrade());
+    writer.syncer = Some(Syncer::start(&shared)?);
     let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(receiver))?;
     Ok((shared, sender, thread))
 }

@@ -18,6 +18,7 @@ use super::{
     ages::Class,
     command::Command,
     disk::Disk,
+    flight::Ahead,
     index::Index,
     ledger::Published,
     row::{IDS, REQUESTS, Row, id_key},
@@ -94,6 +95,8 @@ pub(super) struct Shared {
     pub(super) published: RwLock<Published>,
     /// None while it is being reopened, and once closed. Readers hold it no longer than a look.
     pub(super) database: RwLock<Option<Arc<Database>>>,
+    /// How far what is read there is ahead of the disk.
+    pub(super) ahead: Ahead,
     /// Claims whose caller went away before it had them: the writer takes them back.
     pub(super) returned: Mutex<Vec<(Position, u32)>>,
     pub(super) health: Health,
@@ -125,6 +128,7 @@ pub(super) struct Health {
 impl Health {
     /// A commit is durable, in which so many operations rode.
     pub(super) fn count_commit(&self, operations: u64, took: Duration) {
+        self.commits.fetch_add(1, Relaxed);
         self.operations.fetch_add(operations, Relaxed);
         if let Some(observer) = self.committed.get() {
             observer.0(operations, took);
@@ -203,13 +207,16 @@ impl Shared {
         }
     }
 
+    /// A look at the database as it is on the disk: what it may see of a batch under way has landed when this returns.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         if self.health.closed.load(Relaxed) {
             return Err(StoreError::Closed);
         }
+        let failures = self.ahead.failures();
         let database = self.database.read().clone();
         let database = database.ok_or_else(|| StoreError::failed("the database is being reopened"))?;
-        database.begin_read().map_err(StoreError::failed)
+        let read = database.begin_read().map_err(StoreError::failed)?;
+        if self.ahead.wait(failures) { Ok(read) } else { Err(StoreError::failed("the commit did not come to its end")) }
     }
 
     /// A request's position and row.

@@ -13,13 +13,13 @@ use crate::{envelope::RequestId, store::StoreError};
 
 /// Where the bytes of a command were put.
 #[derive(Default)]
-pub(super) struct Staged {
+struct Staged {
     own: Option<Location>,
     head: Option<Location>,
 }
 
 /// Why nothing was staged.
-pub(super) enum StageError {
+enum StageError {
     Database(::redb::Error),
     Log(Arc<str>),
 }
@@ -30,8 +30,37 @@ impl From<io::Error> for StageError {
     }
 }
 
+impl Work<'_, '_> {
+    /// Notes the requests that commands add, before any is: nobody is told of them yet. How many.
+    pub(super) fn doubt(&mut self, batch: &[Command]) -> usize {
+        let known = self.doubtful.len();
+        self.doubtful.extend(batch.iter().filter_map(Command::adds));
+        self.doubtful.len() - known
+    }
+
+    /// Does what commands say, as far as they can be done. Where the bytes of none of them could be staged, why.
+    pub(super) fn do_all(&mut self, batch: &mut Vec<Command>, waiting: &mut Vec<Waiting>) -> Result<Option<Arc<str>>, ::redb::Error> {
+        let (now, mark) = (self.shared.clock.now(), self.log.mark());
+        self.shared.index.lock().advance(now);
+        let (staged, no_payload) = match stage(self, batch) {
+            Ok(staged) => (staged, None),
+            Err(StageError::Database(error)) => return Err(error),
+            Err(StageError::Log(why)) => {
+                self.log.forget_since(&mark);
+                (Vec::new(), Some(why))
+            }
+        };
+        let mut staged = staged.into_iter();
+        for command in batch.drain(..) {
+            let staged = staged.next().unwrap_or_default();
+            waiting.extend(apply(self, command, &staged, no_payload.as_deref())?);
+        }
+        Ok(no_payload)
+    }
+}
+
 /// Stages the bytes of a batch.
-pub(super) fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, StageError> {
+fn stage(work: &mut Work<'_, '_>, batch: &[Command]) -> Result<Vec<Staged>, StageError> {
     let mut all = Vec::with_capacity(batch.len());
     for command in batch {
         let mut staged = Staged::default();
@@ -70,12 +99,7 @@ fn stage_head(work: &mut Work<'_, '_>, id: RequestId) -> Result<Option<Location>
 }
 
 /// Does what a command says.
-pub(super) fn apply(
-    work: &mut Work<'_, '_>,
-    command: Command,
-    staged: &Staged,
-    no_payload: Option<&str>,
-) -> Result<Option<Waiting>, ::redb::Error> {
+fn apply(work: &mut Work<'_, '_>, command: Command, staged: &Staged, no_payload: Option<&str>) -> Result<Option<Waiting>, ::redb::Error> {
     Ok(Some(match command {
         Command::Append(mut append, reply) => {
             let result = match staged.own {

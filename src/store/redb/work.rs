@@ -43,6 +43,8 @@ pub(super) struct Work<'t, 'w> {
     pub(super) shared: &'w Shared,
     pub(super) log: &'w mut Log,
     pub(super) ledger: &'w mut Ledger,
+    /// See [`Writer`](super::writer::Writer).
+    pub(super) doubtful: &'w mut Vec<Position>,
     pub(super) after: After,
 }
 

@@ -1,8 +1,9 @@
 //! The one thread that writes: group commit without a timer.
 //!
-//! It takes all that waits in its channel, does everything in one redb transaction, writes the payloads and what was changed into the log, syncs that, commits the
-//! transaction to memory, and answers all. What comes meanwhile is the next batch. redb's own file follows by [checkpoints](super::checkpoint). When log or
-//! database fail, everybody in the batch is told; then the database is reopened and all that is in memory is read from it anew, so that memory is never ahead of the disk.
+//! It takes all that waits in its channel, does everything in one redb transaction that is committed to memory, and sends the payloads and what was changed on their way to the
+//! log: [`flight`](super::flight) writes and syncs them, and answers all. What comes meanwhile is done in the next transaction, which is sent when the batch before has landed. redb's
+//! own file follows by [checkpoints](super::checkpoint). When log or database fail, everybody in the batch, and in the one that was being done, is told; then the database is reopened
+//! and all that is in memory is read from it anew, so that memory is ahead of the disk by nothing that anybody was told.
 
 use std::{
     collections::HashMap,
@@ -11,18 +12,19 @@ use std::{
     time::Instant,
 };
 
-use ::redb::{Database, Durability, StorageBackend, StorageError};
+use ::redb::{Database, Durability, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     command::Command,
+    disk::DatabaseFile,
+    flight::{Behind, Syncer},
     ledger::Ledger,
-    log::Log,
+    log::{Log, Unwritten},
     open,
     shared::Shared,
-    staging::{StageError, apply, stage},
     tables::Tables,
-    waiting::{Waiting, refuse},
+    waiting::refuse,
     work::{After, Work},
 };
 use crate::{envelope::Timestamp, store::Position};
@@ -45,11 +47,17 @@ pub(super) struct Writer {
     pub(super) committed: u64,
     /// Requests of a failed commit: nobody was told of them, and yet they may be there.
     pub(super) doubtful: Vec<Position>,
+    /// Of the batch that is being done.
+    pub(super) next: Behind,
+    /// Of the one that is under way.
+    pub(super) behind: Option<Behind>,
+    /// None until the writer runs.
+    pub(super) syncer: Option<Syncer>,
     pub(super) tried_at: Option<Instant>,
     /// A commit of redb has failed: what is read from its file may not be on the disk.
     pub(super) unsure: bool,
     /// The file under the database.
-    pub(super) file: Option<Arc<dyn StorageBackend>>,
+    pub(super) file: Option<Arc<DatabaseFile>>,
     /// Databases that panicked, whose memory is lost.
     pub(super) abandoned: u32,
     /// When the database was last compacted, and to how many bytes.
@@ -70,8 +78,9 @@ impl Writer {
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut closing = None;
-        while closing.is_none() && commands.blocking_recv_many(&mut batch, BATCH) > 0 {
-            closing = self.serve(&mut batch);
+        // What came while a batch was done, and could not ride in it, is left for the next.
+        while closing.is_none() && (!batch.is_empty() || commands.blocking_recv_many(&mut batch, BATCH) > 0) {
+            closing = self.serve(&mut batch, &mut commands);
         }
         self.shared.health.closed.store(true, Relaxed);
         commands.close();
@@ -88,7 +97,7 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, batch: &mut Vec<Command>) -> Option<oneshot::Sender<()>> {
+    fn serve(&mut self, batch: &mut Vec<Command>, commands: &mut mpsc::Receiver<Command>) -> Option<oneshot::Sender<()>> {
         let closing = batch.iter().position(|command| matches!(command, Command::Close(_)));
         let closing = closing.and_then(|at| if let Command::Close(reply) = batch.remove(at) { Some(reply) } else { None });
         if self.database.is_none() && !self.recover() {
@@ -99,7 +108,12 @@ impl Writer {
         // A panic of redb on bytes that it did not write is a failure of the disk, not the end of the store.
         let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
         let done = catch_unwind(AssertUnwindSafe(|| {
-            self.commit(batch)?;
+            self.land_if_done()?;
+            if prunes {
+                // It moves what lies in the segments, and so must find it there.
+                self.land()?;
+            }
+            self.commit(batch, commands)?;
             self.checkpoint_if_due()?;
             if prunes {
                 self.shrink();
@@ -120,6 +134,9 @@ impl Writer {
 
     /// Leaves nothing to be done again at the next opening.
     fn close(&mut self) {
+        if let Err(error) = self.land() {
+            self.fail(error.to_string().into());
+        }
         let ahead = self.database.is_some() && self.log.is_ahead();
         let done = ahead.then(|| catch_unwind(AssertUnwindSafe(|| self.checkpoint())));
         match done {
@@ -130,11 +147,16 @@ impl Writer {
     }
 
     pub(super) fn fail(&mut self, why: Arc<str>) {
+        // What is under way may come to its end nevertheless.
+        let _ = self.land();
+        self.shared.returned.lock().splice(..0, std::mem::take(&mut self.next).returned);
         tracing::error!(error = &*why, "a commit failed; nothing of it was acknowledged, and the database is being reopened");
         self.shared.health.set_failing(Some(why));
         self.log.forget_staged();
+        self.file.take().iter().for_each(|file| file.let_go());
         self.database = None;
         *self.shared.database.write() = None;
+        self.shared.ahead.fail();
         self.tried_at = None;
     }
 
@@ -182,144 +204,89 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &mut Vec<Command>) -> Result<(), ::redb::Error> {
-        let returned = self.shared.returned.lock().clone();
+    fn commit(&mut self, batch: &mut Vec<Command>, commands: &mut mpsc::Receiver<Command>) -> Result<(), ::redb::Error> {
         self.mend_log();
         batch.retain(|command| !matches!(command, Command::Nudge));
+        let returned = std::mem::take(&mut *self.shared.returned.lock());
         let Some(database) = self.database.clone().filter(|_| !batch.is_empty() || !returned.is_empty()) else { return Ok(()) };
-        let now = self.shared.clock.now();
-        let operations = batch.len() as u64;
-        self.doubtful.extend(batch.iter().filter_map(Command::adds));
-        let mut waiting = Vec::with_capacity(batch.len());
+        self.next.returned.clone_from(&returned);
         let begun = Instant::now();
+        let (mut waiting, mut no_payload) = (Vec::with_capacity(batch.len()), None);
+        let (mut operations, mut adds) = (0, 0);
         let result = self.transact(&database, Durable::ByJournal, |work| {
-            work.shared.index.lock().advance(now);
-            let staged = stage(work, batch);
-            for &(position, attempt) in &returned {
-                work.unclaim(position, attempt, now)?;
-            }
-            let (staged, no_payload) = match staged {
-                Ok(staged) => (staged, None),
-                Err(StageError::Database(error)) => return Err(error),
-                Err(StageError::Log(error)) => {
-                    work.log.forget_staged();
-                    (Vec::new(), Some(error))
+            let now = work.shared.clock.now();
+            returned.iter().try_for_each(|&(position, attempt)| work.unclaim(position, attempt, now))?;
+            loop {
+                operations += batch.len();
+                adds += work.doubt(batch);
+                no_payload = work.do_all(batch, &mut waiting)?.or(no_payload.take());
+                // As long as the batch before is under way, whoever comes rides in this one.
+                let is_full = operations >= BATCH || !work.shared.ahead.is_any();
+                if is_full || commands.blocking_recv_many(batch, BATCH - operations) == 0 {
+                    return Ok(());
                 }
-            };
-            let mut staged = staged.into_iter();
-            for command in batch.drain(..) {
-                let staged = staged.next().unwrap_or_default();
-                waiting.extend(apply(work, command, &staged, no_payload.as_deref())?);
+                batch.retain(|command| !matches!(command, Command::Nudge));
+                if batch.iter().any(|command| matches!(command, Command::Close(_) | Command::Prune(..))) {
+                    return Ok(());
+                }
             }
-            Ok(no_payload)
         });
-        match result {
-            Ok((after, no_payload)) => {
-                if let Some(why) = no_payload {
-                    tracing::error!(error = &*why, "payloads could not be written; nothing new is accepted until they can");
-                    self.shared.health.set_failing(Some(why));
-                }
-                self.doubtful.clear();
-                // More may have come, behind these.
-                self.shared.returned.lock().drain(..returned.len());
-                if after.changed {
-                    self.shared.health.count_commit(operations, begun.elapsed());
-                }
-                self.finish(after, waiting);
-                Ok(())
-            }
-            Err(error) => {
-                let why: Arc<str> = error.to_string().into();
-                self.fail(Arc::clone(&why));
-                waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
-                Ok(())
-            }
+        self.next.adds = adds;
+        if let Some(why) = no_payload {
+            tracing::error!(error = &*why, "payloads could not be written; nothing new is accepted until they can");
+            self.shared.health.set_failing(Some(why));
         }
+        let sent = result.and_then(|(after, (), unwritten)| self.send(after, unwritten, (operations as u64, begun), &mut waiting));
+        if let Err(error) = sent {
+            let why: Arc<str> = error.to_string().into();
+            self.fail(Arc::clone(&why));
+            waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
+        }
+        Ok(())
     }
 
-    /// Does `verbs` in one transaction, which is durable then. Should they change nothing, nothing is written.
+    /// Does `verbs` in one transaction. It is durable then, or when what is left to be written is. Should they change nothing, nothing is written.
     pub(super) fn transact<T>(
         &mut self,
         database: &Database,
         durable: Durable,
         verbs: impl FnOnce(&mut Work<'_, '_>) -> Result<T, ::redb::Error>,
-    ) -> Result<(After, T), ::redb::Error> {
+    ) -> Result<(After, T, Option<Unwritten>), ::redb::Error> {
         let mut transaction = database.begin_write()?;
         let (after, result, changes) = {
-            let Self { shared, log, ledger, .. } = &mut *self;
+            let Self { shared, log, ledger, doubtful, .. } = &mut *self;
             let tables = Tables::open(&transaction)?;
-            let mut work = Work { tables, shared, log, ledger, after: After::default() };
+            let mut work = Work { tables, shared, log, ledger, doubtful, after: After::default() };
             let result = verbs(&mut work)?;
             work.write_ledger()?;
             (work.after, result, work.tables.into_changes())
         };
         if !after.changed {
             transaction.abort()?;
-            return Ok((after, result));
+            return Ok((after, result, None));
         }
-        if durable == Durable::ByJournal && self.log.seal(changes).map_err(StorageError::Io)? {
+        if durable == Durable::ByJournal
+            && let Some(unwritten) = self.log.seal(changes).map_err(StorageError::Io)?
+        {
             transaction.set_durability(Durability::None).map_err(|error| StorageError::Corrupted(error.to_string()))?;
-            transaction.commit().inspect_err(|_| self.unsure = true)?;
-        } else {
-            self.checkpoint_with(transaction)?;
-            self.checkpoint()?;
+            self.shared.ahead.begin();
+            transaction.commit().inspect_err(|_| (self.unsure, _) = (true, self.log.leave(unwritten.segment())))?;
+            return Ok((after, result, Some(unwritten)));
         }
-        self.committed = self.log.sequence();
-        self.shared.health.commits.fetch_add(1, Relaxed);
-        Ok((after, result))
-    }
-
-    /// Lets everybody see what was committed, then answers.
-    pub(super) fn finish(&mut self, after: After, waiting: Vec<Waiting>) {
-        self.publish(&after);
-        let waiting: Vec<Waiting> = waiting.into_iter().map(Waiting::keep).collect();
-        // No lock is held here: the end of a key's wait is told to the index.
-        after.released.into_iter().for_each(|key| self.shared.turns.remove_stored(key));
-        for &(position, attempt) in &after.flights {
-            match attempt {
-                Some(attempt) => self.in_flight.insert(position, attempt),
-                None => self.in_flight.remove(&position),
-            };
-        }
-        for (take, bytes) in after.room {
-            if take { self.shared.capacity.take(bytes) } else { self.shared.capacity.release(bytes) }
-        }
-        waiting.into_iter().for_each(|waiting| waiting.answer(&self.shared));
-        self.ring(after.rung);
-        self.remove(&after.needless);
-    }
-
-    pub(super) fn publish(&mut self, after: &After) {
-        let changed = self.ledger.take_changed();
-        if changed.is_empty() && !after.changed {
-            return;
-        }
-        let index = self.shared.index.lock();
-        let mut published = self.shared.published.write();
-        for (number, counts) in changed {
-            let (backend, bytes, oldest) = index.backend_of(number);
-            published.set_queue(backend, bytes, oldest);
-            published.set_route(counts);
-        }
-    }
-
-    pub(super) fn ring(&self, mut routes: Vec<u32>) {
-        routes.sort_unstable();
-        routes.dedup();
-        for route in routes {
-            let (backend, ..) = self.shared.index.lock().backend_of(route);
-            self.shared.wakes.ring(&backend);
-        }
+        // What is in it would be durable before the batch that is under way.
+        self.land()?;
+        self.checkpoint_with(transaction)?;
+        self.checkpoint()?;
+        Ok((after, result, None))
     }
 
     /// Removes files, after the commit by which nothing needs them.
-    pub(super) fn remove(&mut self, needless: &[String]) {
+    pub(super) fn remove(&self, needless: &[String]) {
         for name in needless {
             if let Err(error) = self.shared.disk.remove(name) {
                 tracing::warn!(file = name, %error, "a body that is no longer needed could not be removed; the next start removes it");
             }
         }
-        self.log.sweep();
     }
 
     /// After payloads could not be written: sees whether they can again.
