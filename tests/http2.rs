@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::future::poll_fn;
+
 use common::{
-    backend::{Backend, Trigger, answer, answer_when, bytes},
+    backend::{Backend, Step, Trigger, answer, answer_when},
     client::{self, Client},
     h2::{Answer, Http2, get, whole},
     program::Program,
@@ -258,12 +260,56 @@ async fn who_is_refused_while_it_sends_gets_its_answer_and_may_send_the_rest() {
 }
 
 #[tokio::test]
-async fn a_client_gets_the_final_answer_whatever_came_before_it() {
+async fn an_interim_answer_reaches_its_client_before_the_final_one_is_there() {
+    let hints =
+        "HTTP/1.1 103 Early Hints\r\nlinK: </a.css>; rel=preload\r\nX-Private: 1\r\nConnection: X-Private\r\nKeep-Alive: timeout=5\r\n\r\n";
     let backend = Backend::start().await;
     let program = start(Site::passing(backend.url())).await;
     let mut client = connect(&program).await;
-    let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(3);
-    backend.next(bytes(early + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
-    let answer = client.exchange(get("/"), "").await.unwrap();
+    let trigger = Trigger::default();
+    let last = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_vec());
+    let wait = || Step::Wait(trigger.clone());
+    backend.next(vec![Step::Read, Step::Write(hints.into()), wait(), Step::Write(hints.into()), wait(), last]);
+    let mut response = client.send(get("/"), "").await;
+    for _ in 0..2 {
+        let early = within("an interim answer", poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap();
+        assert_eq!(early.status(), 103);
+        let fields: Vec<_> = early.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(fields, [("link", "</a.css>; rel=preload")], "and nothing of the backend's connection");
+        trigger.pull(1);
+    }
+    let answer = whole(within("an answer", response).await.unwrap()).await.unwrap();
     assert_eq!((answer.status, answer.text(), answer.field("link")), (200, "hi", None));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_the_word_to_go_on_gets_it_when_its_body_is_wanted() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let mut client = connect(&program).await;
+    let request = Request::post("http://test/").header("expect", "100-continue").header("content-length", "2").body(()).unwrap();
+    let (mut response, mut stream) = client.sender.send_request(request, false).unwrap();
+    let early = within("the word to go on", poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap();
+    assert_eq!(early.status(), 100);
+    stream.send_data(bytes::Bytes::from_static(b"hi"), true).unwrap();
+    let answer = whole(within("an answer", response).await.unwrap()).await.unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    assert_eq!(backend.received(1).await[0].body.content, b"hi");
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_takes_back_in_the_middle_of_its_body_does_not_reach_the_backend_as_a_whole() {
+    let backend = Backend::start().await;
+    let program = start(Site::spilling(backend.url(), "")).await;
+    let mut client = connect(&program).await;
+    // No error, says the client: what came is all the same not what it began to send.
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        let (_response, mut stream) = client.sender.send_request(Request::post("http://test/half").body(()).unwrap(), false).unwrap();
+        stream.send_data(bytes::Bytes::from_static(b"half"), false).unwrap();
+        stream.send_reset(reason);
+    }
+    let answer = client.exchange(Request::post("http://test/whole"), "all").await.unwrap();
+    assert_eq!(answer.status, 200);
+    let received: Vec<_> = backend.received(1).await.into_iter().map(|request| request.target).collect();
+    assert_eq!(received, ["/whole"]);
 }

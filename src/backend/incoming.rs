@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::BodyError;
-use crate::http1::server;
+use crate::{http1::server, http2};
 
 /// How long what a client of HTTP/2 still sends is read and thrown away after it has been answered.
 const LINGER: Duration = Duration::from_secs(5);
@@ -20,10 +20,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// A body of HTTP/2. Who is answered before all of it has come may take the reset that would end it at once for the loss of the answer (RFC 9113 section 8.1 has
 /// it that it must not, and clients do): the rest is read for a while, as on a connection of HTTP/1.1.
 #[derive(Debug)]
-pub struct Unread(Option<hyper::body::Incoming>);
+pub struct Unread(Option<http2::Incoming>);
 
-impl From<hyper::body::Incoming> for Incoming {
-    fn from(body: hyper::body::Incoming) -> Self {
+impl From<http2::Incoming> for Incoming {
+    fn from(body: http2::Incoming) -> Self {
         Self::Http2(Unread(Some(body)))
     }
 }

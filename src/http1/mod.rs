@@ -22,6 +22,7 @@ mod write;
 use http::{Request, StatusCode};
 
 pub use origin::{Interim, Origin, Phrase, fields};
+pub use write::now;
 
 /// Most fields of a head.
 const MOST_FIELDS: usize = 100;

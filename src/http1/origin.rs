@@ -39,6 +39,11 @@ impl Origin {
         Self { head, interim: None }
     }
 
+    /// That of a message which came in no letters, as HTTP/2 has it.
+    pub fn unwritten(interim: Arc<dyn Interim>) -> Self {
+        Self::new(Bytes::new()).heard_by(interim)
+    }
+
     pub(super) fn heard_by(mut self, interim: Arc<dyn Interim>) -> Self {
         self.interim = Some(interim);
         self

@@ -165,6 +165,14 @@ pub(super) fn date(out: &mut Vec<u8>) {
     });
 }
 
+/// The same, as the value of a field.
+pub fn now() -> HeaderValue {
+    let mut line = Vec::with_capacity(40);
+    date(&mut line);
+    let text = line.strip_prefix(b"Date: ").unwrap_or_default().trim_ascii_end();
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The line that says the time, and for how long it is true.
 #[expect(clippy::disallowed_methods, reason = "it tells the time and decides nothing")]
 fn written() -> (Vec<u8>, Duration) {

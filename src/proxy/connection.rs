@@ -1,7 +1,6 @@
 //! One connection of a client, from its first byte to its end: TLS where the listener has it, HTTP/1.1 or HTTP/2, and its time.
 
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::{Pin, pin},
@@ -12,8 +11,6 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
-use hyper::{server::conn::http2, service::Service};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -31,7 +28,6 @@ use super::{
     listener::{Counted, Door, Shape},
     settings::Clients,
     stream::{Stream, Watched},
-    streams::Streams,
     tunnel::Tunnel,
     watch::{Answering, Commitment, Committed, Phase, Watch},
 };
@@ -41,6 +37,7 @@ use crate::{
         Error,
         server::{Broken, Connection, Next, Then},
     },
+    http2::server,
 };
 
 /// Told to a client over the limit of connections, before anything is read.
@@ -192,25 +189,24 @@ impl Keeper {
 
     async fn serve_h2(&self, socket: Watched, requests: Requests) {
         self.watch.multiplex();
-        let streams = Streams::default();
-        let connection = http2::Builder::new(streams.clone())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .serve_connection(TokioIo::new(socket), requests);
-        let (mut connection, mut said) = (pin!(connection), false);
+        let limits = server::Limits {
+            streams: MAX_STREAMS,
+            header_bytes: u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX),
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            send_buffer: SEND_BUFFER,
+        };
+        // With it end its requests: one that waits to send what nobody will take would keep its seat for ever. What must be seen to its end all the same goes on
+        // elsewhere ([`Committed`]).
+        let mut connection = server::Connection::new(socket, limits, |request: Request<_>| requests.answer(request.map(Incoming::from)));
+        let mut said = false;
         let served = poll_fn(|cx| {
             if self.watch.has_farewell() && !std::mem::replace(&mut said, true) {
-                connection.as_mut().graceful_shutdown();
+                connection.farewell();
             }
-            connection.as_mut().poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
+            connection.poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
         });
-        let ended = self.keep(pin!(served), true).await;
-        streams.end();
-        ended.log();
+        self.keep(pin!(served), true).await.log();
     }
 
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).
@@ -367,17 +363,6 @@ impl Requests {
             }
             response
         })
-    }
-}
-
-impl Service<Request<hyper::body::Incoming>> for Requests {
-    type Response = Response<ClientBody>;
-    type Error = Infallible;
-    type Future =
-        futures_util::future::Map<Committed<Response<ClientBody>>, fn(Response<ClientBody>) -> Result<Response<ClientBody>, Infallible>>;
-
-    fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
-        self.answer(request.map(Incoming::from)).map(Ok)
     }
 }
 

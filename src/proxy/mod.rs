@@ -30,7 +30,6 @@ mod settings;
 mod sockets;
 mod spill;
 mod stream;
-mod streams;
 mod taking;
 mod tls;
 mod tunnel;

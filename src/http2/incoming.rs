@@ -1,0 +1,91 @@
+//! Bodies that come on a stream.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use http_body::{Body, Frame, SizeHint};
+
+/// The body of a message.
+pub struct Incoming {
+    stream: RecvStream,
+    /// What is still to come, where the message says how long it is.
+    left: Option<u64>,
+    /// Its data has ended; trailers may follow.
+    no_more_data: bool,
+    /// Told when somebody waits for a body that has not begun to come.
+    wanted: Option<Arc<dyn Wanted>>,
+}
+
+/// Who is told that a body is waited for.
+pub(super) trait Wanted: Send + Sync {
+    fn is_wanted(&self);
+}
+
+impl Incoming {
+    /// The body of a message with these fields.
+    pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+        // The library has refused a length that is no number, and holds the body to it.
+        let left = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { stream, left, no_more_data: false, wanted: None }
+    }
+
+    /// Tells `wanted` when it is waited for.
+    pub(super) fn telling(mut self, wanted: Arc<dyn Wanted>) -> Self {
+        self.wanted = Some(wanted);
+        self
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        let polled = self.stream.poll_data(cx);
+        let Poll::Ready(data) = polled else {
+            if let Some(wanted) = self.wanted.take() {
+                wanted.is_wanted();
+            }
+            return Poll::Pending;
+        };
+        self.wanted = None;
+        if let Some(Ok(data)) = &data {
+            // It is taken, so that as much again may come. What has failed meanwhile is told by the next look.
+            let _over = self.stream.flow_control().release_capacity(data.len());
+            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        }
+        Poll::Ready(data)
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let this = self.get_mut();
+        if !this.no_more_data {
+            match ready!(this.poll_data(cx)) {
+                Some(data) => return Poll::Ready(Some(data.map(Frame::data))),
+                None => this.no_more_data = true,
+            }
+        }
+        Poll::Ready(ready!(this.stream.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)).transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
