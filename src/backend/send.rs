@@ -162,10 +162,10 @@ pub(super) async fn on_whole(mut connection: Http1, mut request: Box<Request<Req
     let body = std::mem::replace(request.body_mut(), RequestBody::empty());
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
     let mut exchange = connection.connection.begin(&request, body);
-    let origin = request.extensions().get::<Origin>();
+    let extensions = request.extensions();
     let mut heard = |mut interim: Response<()>| {
         headers::remove_hop_by_hop(interim.headers_mut());
-        if let Some(origin) = origin {
+        if let Some(origin) = extensions.get::<Origin>() {
             origin.tell(&interim);
         }
     };

@@ -277,10 +277,12 @@ fn trimmed(mut text: &[u8]) -> &[u8] {
 
 /// A number in digits only.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    let mut number: Option<u64> = None;
+    for digit in digits {
+        let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
+        number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(value.into())?);
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    number
 }
 
 /// Whether a line ends without a carriage return.

@@ -93,3 +93,14 @@ fn an_answer_of_old_is_understood_and_one_whose_end_is_in_doubt_is_none() {
         assert!(answer("103 Early Hints").is_ok(), "an interim answer has no body");
     }
 }
+
+#[test]
+fn a_number_has_digits_only_and_fits() {
+    for number_of in [0, 7, 10, 128, u64::MAX] {
+        assert_eq!(number(number_of.to_string().as_bytes()), Some(number_of));
+    }
+    assert_eq!(number(b"007"), Some(7));
+    for none in ["", "+1", "-1", " 1", "1 ", "1,1", "0x1", "1/", ":1", "18446744073709551616", "99999999999999999999"] {
+        assert_eq!(number(none.as_bytes()), None, "{none:?}");
+    }
+}
