@@ -5,8 +5,8 @@
 //! else. Rounds alternate, since the disk of a shared machine is not the same for long, and medians are told at the end.
 //!
 //! `-- --size N` queues N requests, without a key, with a few thousand keys and with a key each, and opens them again after a copy of the files as
-//! `kill -9` leaves them: rates on the way, memory, and times. Memory is told as what each request added since the first quarter, since redb's
-//! cache (64 MiB) fills meanwhile and then stays. Five million take 10 GB of disk, twice.
+//! `kill -9` leaves them: rates on the way, memory, and times. Memory is told as what each request of the last quarter added: redb's cache (64 MiB) is bounded, and
+//! three quarters of a million requests fill it. Five million take 10 GB of disk, twice.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on fails, and says what it found")]
@@ -93,7 +93,7 @@ fn size(requests: u64, keys: Keys) {
         sizes.push((held, resident));
         println!("keys {keys:?}: {rate:.0}/s on the way to {held} requests, {} MiB of memory", resident >> 20);
     }
-    let ((few, small), (many, large)) = (sizes[0], sizes[sizes.len() - 1]);
+    let ((few, small), (many, large)) = (sizes[sizes.len() - 2], sizes[sizes.len() - 1]);
     println!("keys {keys:?}: {:.1} bytes of memory for each more of {}", (large as f64 - small as f64) / (many - few) as f64, many - few);
     // What kill -9 leaves: the files as they are while the store is open.
     let copy = tempfile::tempdir_in(".").unwrap();
