@@ -324,6 +324,11 @@ async fn end(connection: &mut Connection<Watched>, watch: &Watch, unread: bool) 
     if unread {
         watch.refuse();
     }
+    let mut ends_when_dropped = false;
+    connection.with_socket(|socket| ends_when_dropped = socket.ends_when_dropped());
+    if ends_when_dropped {
+        return Ended::InPeace;
+    }
     match connection.shut_down().await {
         Ok(()) => Ended::InPeace,
         Err(error) => Ended::Broken(error.to_string()),

@@ -57,6 +57,8 @@ impl Socket {
     /// Listens within the runtime that this is called in.
     pub(super) fn listen(self) -> io::Result<Listener> {
         if self.is_tcp {
+            // What is accepted has it from the socket that listens: one call less for each.
+            self.socket.set_tcp_nodelay(true)?;
             TcpListener::from_std(self.socket.into()).map(Listener::Tcp)
         } else {
             UnixListener::from_std(self.socket.into()).map(Listener::Unix)
@@ -121,10 +123,24 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(Sending::new(stream)), Some(peer)))
             }
             Self::Unix(listener) => Ok((Stream::Unix(Sending::new(listener.accept().await?.0)), None)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_sends_without_delay() {
+        let mut sockets = Sockets::open(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), None, 1, false).unwrap();
+        let ListenAddress::Tcp(address) = sockets.address else { panic!("it is not TCP") };
+        let listener = sockets.take().unwrap().listen().unwrap();
+        let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let Stream::Tcp(stream) = listener.accept().await.unwrap().0 else { panic!("it is not TCP") };
+        assert!(stream.socket.nodelay().unwrap());
     }
 }

@@ -50,6 +50,11 @@ impl Watched {
         self.returned = bytes;
     }
 
+    /// Whether all that is left to be done is to drop it: the system closes our side with it, where nothing is to be said before and nothing to be waited for.
+    pub(super) fn ends_when_dropped(&self) -> bool {
+        !matches!(self.stream.0, Stream::Tls(_)) && !self.watch.was_refused()
+    }
+
     /// Sees that the client finds the connection broken when it is dropped, and not ended in peace.
     pub(super) fn break_off(&mut self) {
         match &mut self.stream.0 {
