@@ -211,7 +211,7 @@ impl Fleet {
             Some(Way::Backend(Arc::new(Route::new(settings.clone(), member.upstream(self.clock.clone()), gate, metrics, kinds))))
         });
         let rates = Rates::new(&config.proxy, before.map(|before| &before.rates), &self.metrics.clients());
-        Site { routes: Table::new(ways), clients: config.proxy.clients.clone(), rates }
+        Site { routes: Table::new(ways), clients: Arc::new(config.proxy.clients.clone()), rates }
     }
 
     /// What the admin listener shows.

@@ -287,11 +287,11 @@ fn title(status: StatusCode) -> &'static str {
 
 /// Whether a person reads the answer: `Accept` names HTML, and JSON not before it.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let accepted = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     accepted
-        .map(|range| range.split(';').next().unwrap_or_default().trim())
-        .find(|media| media.ends_with("/html") || media.ends_with("/json") || media.ends_with("+json"))
-        .is_some_and(|media| media.ends_with("/html"))
+        .map(|range| range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+        .find(|media| media.ends_with(b"/html") || media.ends_with(b"/json") || media.ends_with(b"+json"))
+        .is_some_and(|media| media.ends_with(b"/html"))
 }
 
 fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<ClientBody> {

@@ -17,6 +17,11 @@ use super::inspect::{Malformed, Seen, is_ours, remove_lookalikes};
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 forebay");
+const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 forebay");
+const VIA_2_0: HeaderValue = HeaderValue::from_static("2.0 forebay");
 /// Fields of this prefix are ours: a client's own are dropped at the door.
 pub(super) const OUR_PREFIX: &str = "forebay-";
 
@@ -92,7 +97,7 @@ impl Client {
         if seen.ours {
             remove_ours(headers);
         }
-        let scheme = HeaderValue::from_static(if self.secure { "https" } else { "http" });
+        let scheme = if self.secure { HTTPS } else { HTTP };
         if self.trusted {
             headers.append(X_FORWARDED_FOR, self.ip_value.clone());
             headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
@@ -121,11 +126,11 @@ impl Client {
 
 /// What stands in `Via` for a message that has come to us in that version (RFC 9110 section 7.6.3).
 pub(super) fn via(received: Version) -> HeaderValue {
-    HeaderValue::from_static(match received {
-        Version::HTTP_10 => "1.0 forebay",
-        Version::HTTP_2 => "2.0 forebay",
-        _ => "1.1 forebay",
-    })
+    match received {
+        Version::HTTP_10 => VIA_1_0,
+        Version::HTTP_2 => VIA_2_0,
+        _ => VIA_1_1,
+    }
 }
 
 /// The address of one hop of `X-Forwarded-For`; some write its port too.

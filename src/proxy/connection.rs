@@ -22,7 +22,7 @@ use super::{
     Worker,
     body::ClientBody,
     client::Client,
-    exchange::Exchange,
+    exchange::{Exchange, Link},
     h2,
     inspect::Malformed,
     listener::{Counted, Door, Shape},
@@ -68,7 +68,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What a connection is told to keep to.
 pub(super) struct Terms {
     pub(super) worker: Arc<Worker>,
-    pub(super) limits: Clients,
+    pub(super) limits: Arc<Clients>,
     pub(super) door: Arc<Door>,
     pub(super) shape: Arc<Shape>,
     pub(super) peer: Option<SocketAddr>,
@@ -106,11 +106,13 @@ pub(super) async fn serve(stream: Stream, terms: Terms) {
     let client = Client::new(peer, &limits.trusted_proxies, secure || shape.tls.is_some());
     let http2 = stream.protocol() == Some(ALPN_H2);
     let watch = Watch::begin();
-    let requests = Requests { worker, client, watch: watch.clone(), door: door.clone() };
+    let link = Arc::new(Link { worker, client, door: door.clone() });
+    let requests = Requests { link, watch: watch.clone() };
     let socket = Watched::new(stream, watch.clone());
     let keeper = Keeper { watch, door, limits };
     if http2 {
-        keeper.serve_h2(socket, requests).await;
+        // Boxed, so that it makes no connection of HTTP/1.1 larger while it is idle.
+        Box::pin(keeper.serve_h2(socket, requests)).await;
     } else {
         keeper.serve_h1(socket, requests).await;
     }
@@ -141,7 +143,7 @@ async fn begin(mut stream: Stream, shape: &Shape, patience: Duration) -> Option<
 struct Keeper {
     watch: Arc<Watch>,
     door: Arc<Door>,
-    limits: Clients,
+    limits: Arc<Clients>,
 }
 
 /// How a connection ended.
@@ -337,10 +339,8 @@ async fn end(connection: &mut Connection<Watched>, watch: &Watch, unread: bool) 
 
 /// Answers the requests of one connection.
 struct Requests {
-    worker: Arc<Worker>,
-    client: Client,
+    link: Arc<Link>,
     watch: Arc<Watch>,
-    door: Arc<Door>,
 }
 
 impl Requests {
@@ -348,14 +348,13 @@ impl Requests {
     fn answer(&self, mut request: Request<Incoming>) -> Committed<Response<ClientBody>> {
         let answering = Answering::begin(&self.watch);
         let settled = match request.version() {
-            _ if self.client.is_insecure(request.uri(), request.headers()) => Err(Malformed::Insecure),
+            _ if self.link.client.is_insecure(request.uri(), request.headers()) => Err(Malformed::Insecure),
             Version::HTTP_2 => h2::settle(&mut request),
             _ => Ok(()),
         };
         let commitment = Commitment::default();
-        let exchange = Exchange { worker: self.worker.clone(), client: self.client.clone(), commitment: commitment.clone() };
-        let door = self.door.clone();
-        Committed::new(commitment, async move {
+        let exchange = Exchange { link: self.link.clone(), commitment: commitment.clone() };
+        Committed::new(commitment, || async move {
             let response = match settled {
                 Ok(()) => exchange.answer(request).await,
                 Err(what) => exchange.refuse(what, &request),
@@ -363,7 +362,7 @@ impl Requests {
             // What ends with the connection needs no word that it will.
             let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| body.ends(answering));
-            if door.is_draining() && !is_tunnel {
+            if exchange.link.door.is_draining() && !is_tunnel {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response

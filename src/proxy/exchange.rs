@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, Request, Response, Uri, header::CONTENT_LENGTH, request::Parts};
+use http::{Request, Response, Uri, request::Parts};
 use http_body::Body;
 
 use crate::{
@@ -26,6 +26,7 @@ use super::{
     decide::{Decision, Wishes, decide, reason_of},
     forward::{self, live_request},
     inspect::{Malformed, Seen, inspect, is_asterisk},
+    listener::Door,
     outcome,
     proxy_status::Failure,
     rescue::{self, Failed, Limits, Whole},
@@ -36,10 +37,16 @@ use super::{
     watch::Commitment,
 };
 
-/// What handling one request needs.
-pub(super) struct Exchange {
+/// What the requests of one connection share.
+pub(super) struct Link {
     pub(super) worker: Arc<Worker>,
     pub(super) client: Client,
+    pub(super) door: Arc<Door>,
+}
+
+/// What handling one request needs.
+pub(super) struct Exchange {
+    pub(super) link: Arc<Link>,
     /// Told when the request has become one that must be seen to its end, whatever the client does.
     pub(super) commitment: Commitment,
 }
@@ -56,23 +63,23 @@ type Answered = (Response<ClientBody>, Verdict);
 
 impl Exchange {
     /// Answers one request.
-    pub(super) async fn answer(self, request: Request<Incoming>) -> Response<ClientBody> {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<ClientBody> {
         let began = Instant::now();
-        let shared = &self.worker.shared;
+        let shared = &self.link.worker.shared;
         let site = shared.site.load_full();
         let mut entry = shared.access_log.is_on().then(|| {
-            let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
+            let client = self.link.client.address(request.headers(), &site.clients.trusted_proxies);
             Entry::begin(&shared.access_log, &shared.clock, began, client, &request)
         });
         let inspected = inspect(&request);
         // What is for the server as a whole goes where its root goes.
         let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
-        let is_https = || self.client.is_https(request.headers());
+        let is_https = || self.link.client.is_https(request.headers());
         let found = site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers(), request.method(), is_https);
         let wait = site.rates.wait(&found, || Subject {
             uri: request.uri(),
             headers: request.headers(),
-            client_ip: self.client.address(request.headers(), &site.clients.trusted_proxies),
+            client_ip: self.link.client.address(request.headers(), &site.clients.trusted_proxies),
         });
         let (response, verdict) = match (inspected, found) {
             (Err(what), _) => refused(answer::malformed(what, request.headers())),
@@ -83,7 +90,7 @@ impl Exchange {
             (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
             (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, request.headers())),
             _ if request.uri().path().starts_with(outcome::RESERVED) => {
-                let client = self.client.address(request.headers(), &site.clients.trusted_proxies);
+                let client = self.link.client.address(request.headers(), &site.clients.trusted_proxies);
                 let scene = Scene { client, method: request.method(), uri: request.uri(), headers: request.headers() };
                 // Boxed, as all that few requests need: it would make every one larger.
                 (Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await, Verdict::REFUSED)
@@ -121,13 +128,13 @@ impl Exchange {
     }
 
     /// Answers one that cannot be understood.
-    pub(super) fn refuse<B>(self, what: Malformed, request: &Request<B>) -> Response<ClientBody> {
-        let shared = &self.worker.shared;
+    pub(super) fn refuse<B>(&self, what: Malformed, request: &Request<B>) -> Response<ClientBody> {
+        let shared = &self.link.worker.shared;
         let response = answer::malformed(what, request.headers());
         if !shared.access_log.is_on() {
             return response;
         }
-        let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.client.peer(), request);
+        let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.link.client.peer(), request);
         entry.answered(response.status(), Verdict::REFUSED);
         response.map(|body| body.log_at_end(entry))
     }
@@ -135,8 +142,8 @@ impl Exchange {
     /// A route that needs no backend.
     fn by_route(&self, site: &Site, own: &Own, request: Request<Incoming>, seen: &Seen) -> Response<ClientBody> {
         let (mut head, _body) = request.into_parts();
-        let client = self.client.address(&head.headers, &site.clients.trusted_proxies);
-        match self.client.prepare(&mut head, seen) {
+        let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
+        match self.link.client.prepare(&mut head, seen) {
             Ok(()) => own.answer(Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers }),
             Err(what) => answer::malformed(what, &head.headers),
         }
@@ -148,16 +155,16 @@ impl Exchange {
         let policy = route.spill(&head.method);
         let limit = route.settings.max_body.unwrap_or(site.clients.max_body);
         let limit = policy.map_or(limit, |policy| policy.max_body.min(limit));
-        if declared_length(&head.headers).is_some_and(|length| length > limit) {
+        if body.size_hint().exact().is_some_and(|length| length > limit) {
             return refused(answer::too_large(limit, &head.headers));
         }
         // Before the client's own fields are taken out.
         let sender = (policy.is_some() || route.rewriter().is_some()).then(|| Sender {
-            address: self.client.address(&head.headers, &site.clients.trusted_proxies),
+            address: self.link.client.address(&head.headers, &site.clients.trusted_proxies),
             wishes: if seen.may_wish() { Wishes::of(&head.headers) } else { Wishes::default() },
         });
         let protocols = if seen.hop_by_hop { tunnel::asked_for(&head) } else { None };
-        if let Err(what) = self.client.prepare(&mut head, seen) {
+        if let Err(what) = self.link.client.prepare(&mut head, seen) {
             return refused(answer::malformed(what, &head.headers));
         }
         if let Some(timeout) = route.settings.response_timeout {
@@ -181,7 +188,7 @@ impl Exchange {
                 }
                 _ => RequestBody::streaming(body, limit, site.clients.min_body_rate),
             };
-            let answered = self.pass(route, head, body, changes.as_deref()).await;
+            let answered = self.pass(route, head, body, seen, changes.as_deref()).await;
             return changed(answered, changes.as_deref());
         };
         let limits = Limits { bytes: limit, stall: site.clients.idle_timeout, floor: site.clients.min_body_rate };
@@ -193,17 +200,17 @@ impl Exchange {
     }
 
     /// Everything that never spills: it streams both ways.
-    async fn pass(&self, route: &Route, mut head: Parts, body: RequestBody, changes: Option<&Changes>) -> Answered {
+    async fn pass(&self, route: &Route, mut head: Parts, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
         let seats = match self.seats(route, Class::Live).await {
             Ok(seats) => seats,
             Err(no_seat) => return refused(answer::not_now(reason_of(no_seat), route.upstream.health.retry_after(), accept)),
         };
-        let (read, form) = (head.method.is_safe(), answer::wants_html(accept));
+        let (read, form) = (head.method.is_safe(), seen.html && answer::wants_html(accept));
         if let Some(changes) = changes {
             changes.head(&mut head);
         }
-        match forward::send(&self.worker.pool, route, seats, Request::from_parts(head, body)).await {
+        match forward::send(&self.link.worker.pool, route, seats, Request::from_parts(head, body)).await {
             Ok((reply, seats)) => passed(route, reply, seats),
             Err(error) => failed(&error, answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
@@ -219,10 +226,10 @@ impl Exchange {
         body: Incoming,
         limits: Limits,
     ) -> Result<Whole, Response<ClientBody>> {
-        let store = &*self.worker.shared.store;
+        let store = &*self.link.worker.shared.store;
         // An upload that can only be queued is refused before it is read where the queue has no room for it.
         let must_queue = decide(policy.when, wishes, false, route.upstream.health.standing()) != Decision::Pass;
-        if must_queue && let Err(error) = store.room(declared_length(&head.headers).unwrap_or(0), 0) {
+        if must_queue && let Err(error) = store.room(body.size_hint().exact().unwrap_or(0), 0) {
             return Err(answer::store_failed(&error, &head.headers));
         }
         let whole = rescue::collect(body, limits, store, must_queue).await.map_err(|failed| match failed {
@@ -245,7 +252,7 @@ impl Exchange {
         whole: Whole,
         changes: Option<Arc<Changes>>,
     ) -> Answered {
-        let (store, health) = (&*self.worker.shared.store, &route.upstream.health);
+        let (store, health) = (&*self.link.worker.shared.store, &route.upstream.health);
         let Sender { address, wishes } = sender;
         let subject = Subject { uri: &head.uri, headers: &head.headers, client_ip: address };
         let order_key = order::key(&route.upstream.name, &policy.order_by, subject);
@@ -273,7 +280,7 @@ impl Exchange {
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
         };
-        let outcome = forward::send(&self.worker.pool, route, seats, live_request(&write)).await;
+        let outcome = forward::send(&self.link.worker.pool, route, seats, live_request(&write)).await;
         let evidence = match &outcome {
             Ok((reply, _)) => Evidence::Answer { status: reply.response.status(), to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
@@ -297,7 +304,7 @@ impl Exchange {
     }
 
     async fn queue(&self, route: &Route, policy: &Spill, write: Write, turn: QueuedTurn, cause: impl Into<Cause>) -> Answered {
-        let shared = &self.worker.shared;
+        let shared = &self.link.worker.shared;
         Box::pin(spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into())).await
     }
 
@@ -336,8 +343,4 @@ fn failed(error: &SendError, response: Response<ClientBody>) -> Answered {
 
 fn refused(response: Response<ClientBody>) -> Answered {
     (response, Verdict::REFUSED)
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

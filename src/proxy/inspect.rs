@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA},
+    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA},
 };
 
 use crate::backend::headers::may_be_hop_by_hop;
@@ -108,6 +108,8 @@ pub(super) struct Seen {
     /// A field that a server which knows no hyphens takes for one that we write.
     pub(super) lookalike: bool,
     prefer: bool,
+    /// `Accept` names HTML.
+    pub(super) html: bool,
 }
 
 impl Seen {
@@ -128,6 +130,7 @@ impl Seen {
                     seen.expect = true;
                     seen.bad_expectation |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
                 }
+                (6, Some(b'a')) if *name == ACCEPT => seen.html |= value.as_bytes().windows(5).any(|word| word == b"/html"),
                 (6, Some(b'p')) => seen.prefer |= text == "prefer",
                 (3, Some(b'v')) if *name == VIA => seen.rounds += u32::from(value.as_bytes().ends_with(b" forebay")),
                 (9, Some(b'f')) if *name == FORWARDED => seen.forwarded = true,
@@ -224,9 +227,9 @@ fn is_host(value: &[u8]) -> bool {
             (is_address, rest)
         }
         _ => {
-            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
-            let (name, rest) = value.split_at(end);
-            (name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')), rest)
+            let is_of_names = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%');
+            let end = value.iter().position(|byte| !is_of_names(byte)).unwrap_or(value.len());
+            (true, &value[end..])
         }
     };
     host && match rest {

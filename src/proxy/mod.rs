@@ -57,7 +57,7 @@ pub struct Site {
     /// All routes.
     pub routes: Table,
     /// Limits on clients.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// How often they may ask.
     pub rates: Rates,
 }

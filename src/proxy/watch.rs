@@ -232,8 +232,11 @@ pub(super) struct Committed<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Committed<T> {
-    pub(super) fn new(commitment: Commitment, future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { future: Some(Box::pin(future)), commitment }
+    /// `begin` is asked for the future once there is room for it: a future is some kilobytes, which are not moved when they are written where they stay.
+    pub(super) fn new<F: Future<Output = T> + Send + 'static>(commitment: Commitment, begin: impl FnOnce() -> F) -> Self {
+        let room = Box::<F>::new_uninit();
+        let future: Pin<Box<F>> = Box::into_pin(Box::write(room, begin()));
+        Self { future: Some(future), commitment }
     }
 }
 
@@ -294,7 +297,7 @@ mod tests {
             let commitment = Commitment::default();
             let (go, went) = oneshot::channel::<()>();
             let (done, is_done) = oneshot::channel::<()>();
-            let mut future = Committed::new(commitment.clone(), async move {
+            let mut future = Committed::new(commitment.clone(), || async move {
                 let _ = went.await;
                 let _ = done.send(());
             });
