@@ -1,8 +1,8 @@
-//! Overload, outage and recovery against a backend of known capacity: eight scenarios, each beside its optimum and beside what two other policies
+//! Overload, outage and recovery against a backend of known capacity: nine scenarios, each beside its optimum and beside what two other policies
 //! make of the same load at the same time: no protection at all, and a fixed limit with a fixed replay rate.
 //!
-//! `cargo bench --bench overload` takes about twelve minutes, `-- --quick` about six, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
-//! them. The load is open-loop and the backend sleeps, so that two cores are enough for many scenarios side by side. What comes of it goes
+//! `cargo bench --bench overload` takes about twelve minutes, `-- --quick` about four, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
+//! them. The load is open-loop (but for S9's) and the backend sleeps, so that two cores are enough for many scenarios side by side. What comes of it goes
 //! to standard output; pictures and a row of figures for every quarter of a second to `target/overload/`. `docs/overload.md` says how to read both.
 
 #![allow(missing_docs, unreachable_pub, clippy::expect_used, reason = "a program, not a library; and one that cannot go on panics")]

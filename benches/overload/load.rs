@@ -1,5 +1,5 @@
 //! An open-loop load: requests are due at fixed times, whether or not earlier ones have been answered, and latency counts from the due time. A
-//! client gives up after a while; so many at once are all that there are.
+//! client gives up after a while; so many at once are all that there are. Or a closed one: so many clients, each of which asks again as soon as it is answered.
 
 use std::{
     net::SocketAddr,
@@ -25,8 +25,10 @@ const CLIENTS: usize = 3000;
 #[derive(Debug, Clone, Copy)]
 pub struct Phase {
     pub span: Duration,
-    /// Requests per second.
+    /// Requests per second; of a closed loop, none.
     pub rate: f64,
+    /// Clients of a closed loop.
+    pub clients: usize,
     pub mix: Mix,
 }
 
@@ -87,7 +89,10 @@ pub async fn run(address: Arc<Mutex<SocketAddr>>, phases: &[Phase], began: Insta
     let mut due = Duration::ZERO;
     for phase in phases {
         let end = due + phase.span;
-        while due < end {
+        if phase.clients > 0 {
+            closed(&client, *phase, (began, began + end), &log).await;
+        }
+        while phase.clients == 0 && due < end {
             tokio::time::sleep_until(began + due).await;
             let (target, write, slow) = phase.mix.next();
             let number = write.then(|| NUMBERS.fetch_add(1, Relaxed));
@@ -111,6 +116,23 @@ pub async fn run(address: Arc<Mutex<SocketAddr>>, phases: &[Phase], began: Insta
         due = end;
     }
     let _all = places.acquire_many(CLIENTS as u32).await;
+}
+
+/// Clients that ask again as soon as they are answered, until the end.
+async fn closed(client: &Arc<Client>, phase: Phase, (began, end): (Instant, Instant), log: &Arc<Log>) {
+    let clients = (0..phase.clients).map(|_| {
+        let (client, log) = (client.clone(), log.clone());
+        tokio::spawn(async move {
+            while Instant::now() < end {
+                let ((target, write, slow), due) = (phase.mix.next(), began.elapsed());
+                let fate = tokio::time::timeout(PATIENCE, client.ask(target, write)).await.ok().flatten().unwrap_or(Fate::Failed);
+                log.0.lock().push(Done { due, took: began.elapsed() - due, fate, slow, number: None });
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.expect("a client does not panic");
+    }
 }
 
 impl Mix {

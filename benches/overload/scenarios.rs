@@ -82,7 +82,7 @@ fn secs(seconds: f64) -> Duration {
 }
 
 fn phase(seconds: f64, part: f64, mix: Mix) -> Phase {
-    Phase { span: secs(seconds), rate: part * CAPACITY, mix }
+    Phase { span: secs(seconds), rate: part * CAPACITY, clients: 0, mix }
 }
 
 fn scenario(name: &'static str, what: &'static str, phases: Vec<Phase>, line: Line) -> Scenario {
@@ -108,7 +108,7 @@ pub fn all(length: Length) -> Vec<Scenario> {
     let q = |full: f64, short: f64| if length == Length::Quick { short } else { full };
     let mut all = vec![s1(&q), s2(&q, length), s3(&q, false), s3(&q, true), s4(&q), s5(&q)];
     all.extend(s6(&q));
-    all.extend([s7(&q), s8(&q)]);
+    all.extend([s7(&q), s8(&q), s9(&q)]);
     for scenario in &mut all {
         (scenario.optimum, scenario.accept) = expectations(scenario);
     }
@@ -207,6 +207,13 @@ fn s8(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
     let line = Line::Exactly;
     let base = scenario("S8", "kill -9 of the proxy while it drains an at-most-once route", phases, line);
     Scenario { acts, delivery: "at-most-once", drain_from: Some(secs(back)), kills: 20, ..base }
+}
+
+fn s9(q: &dyn Fn(f64, f64) -> f64) -> Scenario {
+    let phases = vec![Phase { span: secs(q(30.0, 10.0)), rate: 0.0, clients: 64, mix: Mix::Quick(100) }];
+    let base =
+        scenario("S9", "64 clients that ask again at once; each has a worker, and 20 ms", phases, Line::Refused { after: 0.0, most: 0.0 });
+    Scenario { acts: vec![(Duration::ZERO, Act::Workers(64))], alone: true, ..base }
 }
 
 fn expectations(scenario: &Scenario) -> (String, String) {

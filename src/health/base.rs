@@ -24,7 +24,9 @@ const KNOWN_BEFORE: u32 = 200;
 /// faster by less is chance, and a base that fell with every chance would end up well below the truth.
 const NOISE: f32 = 0.63;
 /// Latencies below this are taken for it: what our own threads and the kernel's add is no sign of load.
-pub(super) const GRAIN: f32 = 0.005;
+const GRAIN: f32 = 0.005;
+/// Turns of our own event loop that a request may wait for without any doing of the backend's.
+const TURNS: f32 = 3.0;
 
 /// The base of one class, in seconds.
 #[derive(Debug, Clone, Default)]
@@ -53,9 +55,9 @@ impl Base {
         (self.slowest > 0.0).then(|| Duration::from_secs_f32(self.slowest))
     }
 
-    /// How many times its base this latency is.
-    pub(super) fn slowdown(&self, rtt: f32) -> Option<f32> {
-        self.known.map(|base| rtt.max(GRAIN) / base.max(GRAIN))
+    /// How many times its base this latency is, where nothing below `grain` can be told apart.
+    pub(super) fn slowdown(&self, rtt: f32, grain: f32) -> Option<f32> {
+        self.known.map(|base| rtt.max(grain) / base.max(grain))
     }
 
     /// A good answer of the class while it is being learned.
@@ -101,6 +103,11 @@ impl Base {
     }
 }
 
+/// Seconds below which latencies cannot be told apart while a turn of our own event loop takes so long.
+pub(super) fn grain(lag: Duration) -> f32 {
+    GRAIN + TURNS * lag.as_secs_f32()
+}
+
 /// The middle one; sorts a little. Zero for none.
 pub(super) fn median(values: &mut [f32]) -> f32 {
     if values.is_empty() {
@@ -132,7 +139,7 @@ mod tests {
     fn a_class_is_known_from_its_fiftieth_answer_on_by_the_median_of_all_fifty() {
         let mut base = Base::default();
         (1..50).for_each(|millis| base.learn(millis as f32 / 1000.0));
-        assert_eq!((base.seconds(), base.slowdown(1.0)), (None, None));
+        assert_eq!((base.seconds(), base.slowdown(1.0, GRAIN)), (None, None));
         base.learn(0.05);
         assert_eq!(base.seconds(), Some(0.025));
         base.learn(9.0);
@@ -187,11 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn microseconds_are_no_slowdown() {
-        let base = known(0.000_2);
-        assert_eq!(base.slowdown(0.004), Some(1.0));
-        assert_eq!(base.slowdown(0.010), Some(2.0));
-        assert_eq!(known(0.1).slowdown(0.25), Some(2.5));
+    fn microseconds_are_no_slowdown_nor_is_what_our_own_threads_are_late_by() {
+        let slowdown = |base, rtt, late| known(base).slowdown(rtt, grain(Duration::from_millis(late)));
+        assert_eq!(slowdown(0.000_2, 0.004, 0), Some(1.0));
+        assert_eq!(slowdown(0.000_2, 0.010, 0), Some(2.0));
+        assert_eq!(slowdown(0.1, 0.25, 0), Some(2.5));
+        assert_eq!(slowdown(0.000_2, 0.035, 10), Some(1.0));
+        assert_eq!(slowdown(0.000_2, 0.070, 10), Some(2.0));
+        assert_eq!(slowdown(0.1, 0.25, 10), Some(2.5));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! [`samples`](super::samples). Of one finished request it costs a short lock and a few words; the sums are done once in a window.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Class, Concurrency, Health, Mode, Seat, Why,
     base::Base,
+    lag::Lag,
     limit::{Limiter, Seen},
     samples::{End, Tick, Ticking, Window},
 };
@@ -106,6 +110,7 @@ pub(super) struct Load {
     rejected: AtomicBool,
     live_requests: AtomicU32,
     live_waited: AtomicU32,
+    lag: Arc<Lag>,
 }
 
 #[derive(Debug)]
@@ -144,6 +149,7 @@ impl Load {
             rejected: AtomicBool::new(false),
             live_requests: AtomicU32::new(0),
             live_waited: AtomicU32::new(0),
+            lag: Arc::default(),
         };
         load.configure(concurrency);
         load
@@ -198,6 +204,7 @@ impl Load {
         if sample.quality == Quality::Neither {
             return None;
         }
+        self.lag.look(now);
         let good = sample.quality == Quality::Good;
         let timed = sample.rtt.filter(|_| good).map(|rtt| (sample.kind.0, rtt.as_secs_f32()));
         let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), bad: !good, replayed: sample.class == Class::Replay, timed };
@@ -210,6 +217,10 @@ impl Load {
         }
         if !measure.window.add(end, seat.present_epoch(), now) {
             return None;
+        }
+        if let Some(lag) = self.lag.take() {
+            measure.window.delayed(lag);
+            measure.ticking.delayed(lag);
         }
         let rejected = self.rejected.swap(false, Relaxed);
         measure.close(rejected, now, random).inspect(|change| self.limit.store(change.after, Relaxed))

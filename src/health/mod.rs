@@ -12,6 +12,7 @@ mod base;
 pub mod breaker;
 mod contest;
 pub mod gate;
+mod lag;
 mod limit;
 mod load;
 mod logs;

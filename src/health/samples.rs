@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    base::{Base, GRAIN, median},
+    base::{Base, grain, median},
     limit::Seen,
 };
 
@@ -60,8 +60,8 @@ impl Sieve {
     }
 
     /// Slowdowns of those whose class is known.
-    fn slowdowns(&self, bases: &[Base]) -> Vec<f32> {
-        let of = |&(kind, rtt): &(u16, f32)| bases.get(usize::from(kind))?.slowdown(rtt);
+    fn slowdowns(&self, bases: &[Base], grain: f32) -> Vec<f32> {
+        let of = |&(kind, rtt): &(u16, f32)| bases.get(usize::from(kind))?.slowdown(rtt, grain);
         self.kept.iter().filter_map(of).collect()
     }
 
@@ -85,6 +85,7 @@ pub(super) struct Window {
     /// Of the last window.
     median_rtt: Duration,
     hasty: bool,
+    lag: Duration,
 }
 
 /// A good or bad end of a request that was admitted under this limit.
@@ -119,8 +120,8 @@ impl Window {
             self.timed.push(kind, rtt);
         }
         let age = now.saturating_sub(self.began);
-        let hasty = self.hasty && self.requests >= MANY && self.median_rtt < Duration::from_secs_f32(GRAIN);
-        let enough = if hasty { HASTY } else { SHORT.max(self.median_rtt.mul_f64(MEDIANS)) };
+        let hasty = self.hasty && self.requests >= MANY && self.median_rtt.as_secs_f32() < grain(self.lag);
+        let enough = if hasty { HASTY } else { SHORT }.max(self.median_rtt.mul_f64(MEDIANS));
         (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
     }
 
@@ -129,11 +130,16 @@ impl Window {
         self.hasty = hasty;
     }
 
+    /// A turn of our own event loop takes so long.
+    pub(super) fn delayed(&mut self, lag: Duration) {
+        self.lag = lag;
+    }
+
     /// Closes the window at `now` and opens the next. The bases move with what it holds; `limit` says what little load is.
     pub(super) fn close(&mut self, bases: &mut [Base], limit: f64, rejected: bool, now: Duration) -> Seen {
         let requests = self.requests.max(1);
         let in_flight = self.in_flight as f64 / f64::from(requests);
-        let mut slowdowns = self.timed.slowdowns(bases);
+        let mut slowdowns = self.timed.slowdowns(bases, grain(self.lag));
         let slowdown = (slowdowns.len() >= FEW as usize).then(|| f64::from(median(&mut slowdowns)));
         self.median_rtt = self.timed.median_rtt().unwrap_or_default().min(LONG);
         // Replay fills whatever room there is: while it does, half of the limit is no rest.
@@ -198,9 +204,15 @@ pub(super) struct Ticking {
     began: Duration,
     live: Sieve,
     replayed: Sieve,
+    lag: Duration,
 }
 
 impl Ticking {
+    /// A turn of our own event loop takes so long.
+    pub(super) fn delayed(&mut self, lag: Duration) {
+        self.lag = lag;
+    }
+
     pub(super) fn add(&mut self, live: bool, kind: u16, rtt: f32, now: Duration) {
         if now.saturating_sub(self.began) >= STALE {
             self.open(now);
@@ -214,7 +226,7 @@ impl Ticking {
             let samples = u32::try_from(values.len()).unwrap_or(u32::MAX);
             (samples > 0).then(|| Slowdown { p50: f64::from(median(&mut values)), samples })
         };
-        let (live, replayed) = (self.live.slowdowns(bases), self.replayed.slowdowns(bases));
+        let (live, replayed) = (self.live.slowdowns(bases, grain(self.lag)), self.replayed.slowdowns(bases, grain(self.lag)));
         let all = [live.as_slice(), replayed.as_slice()].concat();
         let mut rtts: Vec<f32> = self.live.kept.iter().chain(&self.replayed.kept).map(|&(_, rtt)| rtt).collect();
         let tick = Tick {

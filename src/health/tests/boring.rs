@@ -47,6 +47,31 @@ async fn clients_that_ask_again_as_soon_as_they_are_answered_are_never_refused_w
     }
 }
 
+/// One of many clients of a backend that answers at once, each of which takes 50 microseconds of our own processor.
+async fn busy_client(health: Arc<Health>, end: Instant) -> Result<(), NoSeat> {
+    let kind = health.kind("reads", true);
+    while Instant::now() < end {
+        let seat = health.seat(Class::Live).await?;
+        let began = Instant::now();
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_micros(50)).await;
+        health.sample(&seat, Sample { kind, class: Class::Live, rtt: Some(began.elapsed()), quality: Quality::Good });
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_our_own_processor_is_used_up_is_no_slowness_of_the_backend() {
+    let settings = Settings { concurrency: Concurrency::Adaptive, ..settings(1) };
+    let health = Health::with_random("app".into(), settings, (1, 1), || 0.5);
+    let end = Instant::now() + 2 * SECOND;
+    let clients: Vec<_> = (0..1_000).map(|_| tokio::spawn(busy_client(Arc::clone(&health), end))).collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Ok(()));
+    }
+    assert_eq!(health.limit(), 512);
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_a_fast_backend_has_room_for_all_its_clients_nobody_waits_at_the_limit_after_half_a_second() {
     for clients in [64, 400] {

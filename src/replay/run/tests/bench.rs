@@ -81,6 +81,21 @@ impl New {
     }
 }
 
+/// A model store with room for everything, and a clock that goes with the paused one.
+pub(super) fn empty_store(began: Instant) -> (Clock, Arc<MemoryStore>) {
+    let clock = Clock::from_fn(move || Timestamp::from_millis(1_795_348_800_000).after(began.elapsed()));
+    let limits = crate::store::Settings {
+        path: "unused".into(),
+        max_requests: 1_000_000,
+        max_bytes: u64::MAX,
+        min_free_disk: 0,
+        keep_delivered: secs(3600),
+        keep_dead: secs(3600 * 24 * 14),
+    };
+    let store = MemoryStore::new(limits, clock.clone());
+    (clock, store)
+}
+
 /// A loop that runs, and all that it runs on.
 pub(super) struct Bench {
     pub(super) store: Arc<Flaky>,
@@ -103,16 +118,8 @@ impl Bench {
 
     pub(super) fn with(settings: Settings, routes: RouteGates) -> Self {
         let began = Instant::now();
-        let clock = Clock::from_fn(move || Timestamp::from_millis(1_795_348_800_000).after(began.elapsed()));
-        let limits = crate::store::Settings {
-            path: "unused".into(),
-            max_requests: 1_000_000,
-            max_bytes: u64::MAX,
-            min_free_disk: 0,
-            keep_delivered: secs(3600),
-            keep_dead: secs(3600 * 24 * 14),
-        };
-        let store = Flaky::new(MemoryStore::new(limits, clock.clone()));
+        let (clock, store) = empty_store(began);
+        let store = Flaky::new(store);
         let health = Health::new("app".into(), seats(100), 1);
         let server_is_up = Arc::new(AtomicBool::new(false));
         let up = Arc::clone(&server_is_up);

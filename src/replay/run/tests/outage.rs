@@ -6,12 +6,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 
 use super::{
-    bench::{new, secs},
+    bench::{empty_store, new, secs},
     *,
 };
 use crate::{
     backend::{ErrorKind, SendError},
-    envelope::{Clock, Timestamp},
     health::{
         Health,
         sim::{Backend, Done, Fate, Forebay, Lost, Stream, load, part, read, write},
@@ -57,16 +56,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let began = Instant::now();
-        let clock = Clock::from_fn(move || Timestamp::from_millis(1_795_348_800_000).after(began.elapsed()));
-        let limits = crate::store::Settings {
-            path: "unused".into(),
-            max_requests: 1_000_000,
-            max_bytes: u64::MAX,
-            min_free_disk: 0,
-            keep_delivered: secs(3600),
-            keep_dead: secs(3600 * 24 * 14),
-        };
-        let store = MemoryStore::new(limits, clock.clone());
+        let (clock, store) = empty_store(began);
         let backend = Backend::new(1, 16);
         backend.seed(seed);
         let mut forebay = Forebay::new(&backend);
