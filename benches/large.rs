@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench large` (about a minute, 2.1 GB of disk at a time); `-- --quick` for a look at a tenth of that. Twenty uploads of 50 MB at once, then one of 1 GB.
 //! Each is queued, then delivered; the backend takes the SHA-256 of what it gets. Goals: contents identical; at most 256 KiB of memory more per upload
-//! (the highest `VmHWM` over the resident memory before, the page cache not being memory of the program); at least half the rate of `dd` with `conv=fdatasync` in the same minute.
+//! (the highest resident memory over that before, the page cache not being memory of the program); at least half the rate of `dd` with `conv=fdatasync` in the same minute.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on panics")]
 
@@ -36,16 +36,9 @@ struct Arrived {
 
 fn config(backend: SocketAddr, data: &Path) -> String {
     format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
+        r#"{}
 [clients]
 max_body = "2GiB"
-[store]
-path = "{}/queue.redb"
-max_bytes = "64GiB"
 [backends.app]
 servers = ["http://{backend}"]
 concurrency = 64
@@ -59,7 +52,7 @@ when = "always"
 order_by = "none"
 max_body = "2GiB"
 "#,
-        data.display()
+        common::base(data)
     )
 }
 
@@ -92,27 +85,28 @@ struct Figures {
 fn round(program: &Program, arrived: &Arrived, uploads: u64, bytes: u64) -> Figures {
     arrived.digests.lock().clear();
     tell(program.admin, "POST", "/api/v1/backends/app/pause");
-    let resident = program.reset_peak();
     let began = Instant::now();
-    let senders: Vec<_> = (0..uploads)
-        .map(|number| {
-            let address = program.address;
-            std::thread::spawn(move || upload(address, number, bytes))
-        })
-        .collect();
-    let sent: Vec<Vec<u8>> = senders.into_iter().map(|sender| sender.join().expect("an upload is accepted")).collect();
+    let (sent, spill_kib) = program.grown_while(|| {
+        let senders: Vec<_> = (0..uploads)
+            .map(|number| {
+                let address = program.address;
+                std::thread::spawn(move || upload(address, number, bytes))
+            })
+            .collect();
+        senders.into_iter().map(|sender| sender.join().expect("an upload is accepted")).collect::<Vec<_>>()
+    });
     let spilled = began.elapsed();
-    let spill_kib = program.peak_kib().saturating_sub(resident);
-    let resident = program.reset_peak();
     let began = Instant::now();
-    tell(program.admin, "POST", "/api/v1/backends/app/resume");
-    let mut digests = arrived.digests.lock();
-    while digests.len() < sent.len() {
-        let patience = arrived.more.wait_for(&mut digests, Duration::from_secs(120));
-        assert!(!patience.timed_out(), "{} of {uploads} were delivered", digests.len());
-    }
+    let (digests, replay_kib) = program.grown_while(|| {
+        tell(program.admin, "POST", "/api/v1/backends/app/resume");
+        let mut digests = arrived.digests.lock();
+        while digests.len() < sent.len() {
+            let patience = arrived.more.wait_for(&mut digests, Duration::from_secs(120));
+            assert!(!patience.timed_out(), "{} of {uploads} were delivered", digests.len());
+        }
+        digests
+    });
     let replayed = began.elapsed();
-    let replay_kib = program.peak_kib().saturating_sub(resident);
     let wrong = (0..).zip(&sent).filter(|(number, digest)| digests.get(number) != Some(digest)).count();
     Figures { spilled, replayed, spill_kib, replay_kib, wrong }
 }

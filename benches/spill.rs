@@ -25,15 +25,7 @@ struct Row {
 
 fn config(backend: std::net::SocketAddr, data: &std::path::Path) -> String {
     format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[store]
-path = "{}/queue.redb"
-max_requests = 10_000_000
-max_bytes = "64GiB"
+        r#"{}
 [backends.app]
 servers = ["http://{backend}"]
 concurrency = 1024
@@ -46,7 +38,7 @@ methods = ["POST"]
 delivery = "at-least-once"
 order_by = ["header:authorization"]
 "#,
-        data.display()
+        common::base(data)
     )
 }
 

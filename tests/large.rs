@@ -65,10 +65,14 @@ async fn large_uploads_at_once_take_little_memory_and_are_replayed_byte_for_byte
     delivered(&program, UPLOADS).await;
     backend.stop().await;
     program.forget_peak();
-    let before = program.peak_kib();
+    let (before, threads) = (program.peak_kib(), program.threads().len());
     let contents = upload(&program, UPLOADS, BYTES).await;
     let grown = program.peak_kib().saturating_sub(before);
     assert!(grown <= UPLOADS as u64 * KIB_OF_UPLOAD + KIB_OF_ALL, "{UPLOADS} uploads took {grown} KiB");
+    // Pieces are carried by the same few threads, and each upload waits for the disk once, at its end.
+    let after = program.threads();
+    let carriers = after.iter().filter(|name| *name == "payload").count();
+    assert!((1..=4).contains(&carriers) && after.len() <= threads + UPLOADS, "{threads} threads before, and then {after:?}");
     program.forget_peak();
     let before = program.peak_kib();
     backend.start_again().await;

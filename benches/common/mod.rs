@@ -115,22 +115,57 @@ impl Program {
         self.memory_kib("VmRSS:")
     }
 
-    /// The most that it has been since [`reset_peak`](Self::reset_peak), or since the start.
-    pub fn peak_kib(&self) -> u64 {
-        self.memory_kib("VmHWM:")
+    /// Does something, and says how many KiB more than before it were resident at most, looked at every 5 ms. Its pages are counted for that: `VmHWM` is exact to some
+    /// 100 KiB only, since each CPU has a share of the count.
+    pub fn grown_while<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
+        let before = self.counted_kib();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let most = scope.spawn(|| {
+                let mut most = before;
+                while !over.load(Relaxed) {
+                    most = most.max(self.counted_kib());
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                most
+            });
+            // Also where it panics.
+            let end = End(&over);
+            let done = work();
+            drop(end);
+            (done, most.join().expect("it only looks") - before)
+        })
     }
 
-    /// Forgets the most that it has been (`clear_refs` of proc(5)). What it is now.
-    pub fn reset_peak(&self) -> u64 {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("it is ours");
-        self.resident_kib()
+    fn counted_kib(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("it runs");
+        kib(&text, "Rss:")
     }
 
     fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+        kib(&status, name)
     }
+}
+
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+fn kib(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+}
+
+/// How a configuration begins: on ports that are free, with a queue in `data` that nothing but the disk limits.
+pub fn base(data: &Path) -> String {
+    let address = "address = \"127.0.0.1:0\"";
+    let store = format!("path = \"{}/queue.redb\"\nmax_requests = 10_000_000\nmax_bytes = \"64GiB\"", data.display());
+    format!("[[listeners]]\n{address}\n[admin]\n{address}\n[store]\n{store}")
 }
 
 fn keep(log: &Mutex<Vec<String>>, line: String) {

@@ -104,3 +104,12 @@ fn a_number_has_digits_only_and_fits() {
         assert_eq!(number(none.as_bytes()), None, "{none:?}");
     }
 }
+
+#[test]
+fn what_frames_routes_or_authenticates_is_no_trailer() {
+    for name in ["Content-Length", "Transfer-Encoding", "Host", "Authorization", "Connection", "Set-Cookie", "TE", "Trailer", "Upgrade"] {
+        let text = format!("X-Sum: 1\r\n{name}: 7\r\n\r\n");
+        let (trailers, length) = trailers(text.as_bytes()).unwrap().unwrap();
+        assert_eq!((trailers.len(), &trailers["x-sum"], length), (1, &HeaderValue::from_static("1"), text.len()), "{name}");
+    }
+}

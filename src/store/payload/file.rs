@@ -3,13 +3,14 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    num::NonZeroU64,
     ops::Deref,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, linkat},
+    fs::{Advice, AtFlags, CWD, Mode, OFlags, fadvise, linkat},
     io::Errno,
 };
 
@@ -44,6 +45,12 @@ impl BodyFile {
     /// A stored body.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)?, temporary: None })
+    }
+
+    /// Has the system begin to write these bytes to the disk, and does not wait for that. It is a hint, and lost where the system does not take it.
+    pub(super) fn begin_writing(&self, offset: u64, len: u64) {
+        // On Linux that is how `DONTNEED` begins; what it would drop from memory are pages that need no writing any more, and those are none of them.
+        let _hint = fadvise(&self.file, offset, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     /// Makes the bytes durable and gives the file the name `path`, without copying where the system can. The folder is the caller's to sync.

@@ -8,6 +8,7 @@
 
 mod body;
 mod file;
+mod porters;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -144,7 +145,7 @@ impl PayloadReader {
         let (offset, crc) = (self.offset, self.crc);
         // Made here, where it will be let go: an allocator that keeps memory for each thread would otherwise keep some for each thread that reads.
         let piece = vec![0; usize::try_from(body.len - offset).unwrap_or(usize::MAX).min(PIECE)];
-        let (piece, crc) = match off_thread(move || read_piece(&body, offset, crc, piece)).await {
+        let (piece, crc) = match porters::carry(move || read_piece(&body, offset, crc, piece)).await {
             Ok(read) => read,
             Err(error) => return Some(Err(error)),
         };

@@ -11,8 +11,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{BodyFile, FileBody, PIECE, Payload, extend_crc, off_thread};
+use super::{BodyFile, FileBody, PIECE, Payload, extend_crc, porters};
 use crate::store::StoreError;
+
+/// Bytes of a body with which the disk begins at a time: 8 MiB.
+const BATCH: u64 = 8 * 1024 * 1024;
 
 /// Makes spools.
 #[derive(Debug, Clone)]
@@ -111,7 +114,19 @@ impl AsRef<[u8]> for Paid {
 pub(super) struct Writing {
     file: BodyFile,
     written: u64,
+    /// Those of them that the disk has been told to begin with.
+    begun: u64,
     crc: u32,
+}
+
+impl Writing {
+    /// Has the disk begin with what has come: a sync at the end of a large body would find all of it still to be done, and its client would wait for that.
+    fn keep_writing(&mut self) {
+        if self.written - self.begun >= BATCH {
+            self.file.begin_writing(self.begun, self.written - self.begun);
+            self.begun = self.written;
+        }
+    }
 }
 
 impl Spool {
@@ -130,7 +145,7 @@ impl Spool {
         }
         self.join_first();
         // One piece stays in memory, and never grows beyond its size.
-        if self.file.is_none() || self.joined.len() + bytes.len() > PIECE {
+        if self.file.is_none() || (!self.joined.is_empty() && self.joined.len() + bytes.len() > PIECE) {
             self.write_joined().await?;
         }
         if bytes.len() > PIECE {
@@ -165,7 +180,7 @@ impl Spool {
         }
         self.write_joined().await?;
         match self.file {
-            Some(Writing { file, written, crc }) => Ok(Payload::from_file(FileBody { file, len: written, crc, owner: None })),
+            Some(Writing { file, written, crc, .. }) => Ok(Payload::from_file(FileBody { file, len: written, crc, owner: None })),
             None => Err(StoreError::failed("an earlier write of this body failed")),
         }
     }
@@ -206,15 +221,16 @@ impl Spool {
         let (file, folder) = (self.file.take(), self.spooler.folder.clone());
         // What is in the file takes no memory.
         self.share = Share { budget: Arc::clone(&self.spooler.budget), bytes: 0 };
-        let writing = off_thread(move || {
+        let writing = porters::carry(move || {
             let mut writing = match file {
                 Some(writing) => writing,
-                None => Writing { file: BodyFile::create(&folder).map_err(StoreError::failed)?, written: 0, crc: 0 },
+                None => Writing { file: BodyFile::create(&folder).map_err(StoreError::failed)?, written: 0, begun: 0, crc: 0 },
             };
             let piece = bytes.as_ref();
             writing.file.write_all_at(piece, writing.written).map_err(StoreError::failed)?;
             writing.written += piece.len() as u64;
             writing.crc = extend_crc(writing.crc, piece);
+            writing.keep_writing();
             Ok((writing, bytes))
         });
         let (writing, bytes) = writing.await?;
