@@ -274,10 +274,10 @@ async fn what_is_spoken_is_agreed_on_within_tls_and_an_upgrade_gets_a_connection
 }
 
 #[tokio::test]
-async fn interim_answers_of_a_server_do_not_hide_its_final_one() {
+async fn interim_answers_of_a_server_reach_the_client_and_do_not_hide_its_final_one() {
     let (server, program) = started(100, Site::passing).await;
     server.next(Deed::Early);
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.status, response.text(), response.field("link")), (200, "ok", None));
-    assert!(response.complete);
+    assert_eq!((response.interim, response.complete), (vec![103, 102], true));
 }

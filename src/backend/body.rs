@@ -24,7 +24,10 @@ use super::{
     pool::{Http1, Kept, Shelf, Stream},
     socket::Socket,
 };
-use crate::http1::client::{Answer, Left};
+use crate::{
+    http1::client::{Answer, Left},
+    http2,
+};
 
 /// Why a body on its way to a backend ended early.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +203,7 @@ pub struct ResponseBody {
 pub(super) enum Source {
     Http1(Box<Lease>),
     Http2 {
-        incoming: hyper::body::Incoming,
+        incoming: http2::Incoming,
         _stream: Stream,
     },
     /// It is over.

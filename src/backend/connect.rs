@@ -1,22 +1,11 @@
 //! Opening a connection to a server.
 
-use std::{
-    error::Error,
-    fmt::Write,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{error::Error, fmt::Write, io, time::Duration};
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{ErrorKind, Place, Protocol, RequestBody, Settings, pool::Http1, slots::Server, socket::Socket, tls::Offer};
+use super::{ErrorKind, Place, Protocol, Settings, pool::Http1, slots::Server, socket::Socket, tls::Offer};
+use crate::http2::client::{self, Limits};
 
 /// Bytes of one answer that a server may send before its client has taken them, and of all answers on a connection: as many as its streams may, so that no
 /// slow client holds up the others.
@@ -33,8 +22,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A new connection.
 pub(super) enum Opened {
     Http1(Http1),
-    /// With the number of streams that the server allows, as it changes.
-    Http2(http2::SendRequest<RequestBody>, Arc<AtomicUsize>),
+    Http2(client::Sender),
 }
 
 /// Connects to a server; a connection of HTTP/2 is driven in a task of its own until it closes. `whole`: it is to be one of HTTP/1.1.
@@ -83,32 +71,21 @@ async fn start(socket: Socket, settings: &Settings, h2: bool) -> Result<Opened, 
     }
 }
 
-async fn multiplexed(socket: Socket) -> hyper::Result<Opened> {
-    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(FIELDS)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(socket))
-        .await?;
-    let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-    let told = most.clone();
+async fn multiplexed(socket: Socket) -> Result<Opened, h2::Error> {
+    let limits = Limits {
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        send_buffer: SEND_BUFFER,
+        header_bytes: FIELDS,
+        ping_after: PING_AFTER,
+        ping_timeout: PING_TIMEOUT,
+    };
+    let (sender, connection) = client::begin(socket, limits).await?;
     tokio::spawn(async move {
-        let ended = std::future::poll_fn(|cx| {
-            let polled = std::pin::Pin::new(&mut connection).poll(cx);
-            told.store(connection.current_max_send_streams(), Relaxed);
-            match polled {
-                Poll::Ready(ended) => Poll::Ready(ended),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        let ended = ended.await;
+        let ended = connection.await;
         tracing::debug!(error = ended.err().as_ref().map(tracing::field::display), "a connection to a backend has ended");
     });
-    Ok(Opened::Http2(sender, most))
+    Ok(Opened::Http2(sender))
 }
 
 /// An error and what caused it, in one line.

@@ -1,14 +1,12 @@
 //! HTTP/2 to servers: requests in its form, and what its errors say about whether a request was processed.
 
-use std::error::Error;
-
 use http::{
     HeaderValue, Request, Uri,
     header::{CONNECTION, HOST},
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::{ErrorKind, RequestBody, body};
+use super::RequestBody;
 
 /// Puts a request into the form that HTTP/2 has (RFC 9113 section 8.3.1): `Host` becomes the authority of its target.
 pub(super) fn dressed(mut request: Request<RequestBody>, tls: bool) -> Request<RequestBody> {
@@ -39,28 +37,9 @@ pub(super) fn undressed(mut request: Request<RequestBody>) -> Request<RequestBod
 }
 
 /// Whether the server has said that it did not process the request: it refused the stream, or said farewell before it (RFC 9113 section 8.7).
-pub(super) fn was_not_processed(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return error.is_remote() && (refused || error.is_go_away());
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// What a failed exchange was.
-pub(super) fn kind_of(error: &hyper::Error) -> ErrorKind {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref() {
-            return body::kind_of(error);
-        }
-        cause = error.source();
-    }
-    if error.is_parse() { ErrorKind::BadResponse } else { ErrorKind::Reset }
+pub(super) fn was_not_processed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 #[cfg(test)]

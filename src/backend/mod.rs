@@ -275,7 +275,7 @@ impl Backend {
                         _ => None,
                     }
                 }
-                connect::Opened::Http2(mut sender, _) => Some(sender.send_request(h2::dressed(request, address.tls)).await.ok()?.status()),
+                connect::Opened::Http2(mut sender) => Some(sender.send(h2::dressed(request, address.tls), |_| {}).await.ok()?.status()),
             }
         };
         let status = tokio::time::timeout(timeout, asked).await.ok().flatten();

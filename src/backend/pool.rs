@@ -10,12 +10,11 @@ use std::{
 
 use ahash::AHashMap;
 use http::HeaderMap;
-use hyper::client::conn::http2;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{RequestBody, patience::Alarm, socket::Socket};
-use crate::http1::client;
+use super::{patience::Alarm, socket::Socket};
+use crate::{http1::client, http2::client::Sender};
 
 /// Idle connections of one server that one thread keeps at most: as many as a thread is likely to use at once.
 const MAX_IDLE: usize = 512;
@@ -78,11 +77,10 @@ pub(super) struct Kept {
 /// A connection of HTTP/2.
 #[derive(Debug)]
 pub(super) struct Multiplexed {
-    sender: http2::SendRequest<RequestBody>,
+    sender: Sender,
     tls: bool,
-    /// Streams on it now, and the most that its server allows.
+    /// Streams on it now.
     streams: AtomicUsize,
-    most: Arc<AtomicUsize>,
     /// When one was last begun.
     used: AtomicU64,
     keep: Duration,
@@ -167,16 +165,10 @@ impl Shelf {
     }
 
     /// A new connection of HTTP/2, for all to use, and its first stream.
-    pub(super) fn share(
-        &self,
-        sender: http2::SendRequest<RequestBody>,
-        most: Arc<AtomicUsize>,
-        tls: bool,
-        idle_timeout: Duration,
-    ) -> Stream {
+    pub(super) fn share(&self, sender: Sender, tls: bool, idle_timeout: Duration) -> Stream {
         let (now, keep) = (self.now.load(Relaxed), idle_timeout.saturating_sub(SWEEP));
         let (streams, used, doubtful) = (AtomicUsize::new(0), AtomicU64::new(now), AtomicBool::new(false));
-        let connection = Arc::new(Multiplexed { sender, tls, streams, most, used, keep, doubtful });
+        let connection = Arc::new(Multiplexed { sender, tls, streams, used, keep, doubtful });
         let first = Stream::begin(&connection, now);
         self.shared.lock().push(connection);
         first
@@ -199,11 +191,11 @@ impl Idle {
 
 impl Multiplexed {
     fn is_open(&self) -> bool {
-        self.sender.is_ready() && !self.doubtful.load(Relaxed)
+        self.sender.is_open() && !self.doubtful.load(Relaxed)
     }
 
     fn has_room(&self) -> bool {
-        self.streams.load(Relaxed) < self.most.load(Relaxed).min(MOST_STREAMS)
+        self.streams.load(Relaxed) < self.sender.most().min(MOST_STREAMS)
     }
 
     fn is_fresh(&self, now: u64) -> bool {
@@ -222,7 +214,7 @@ impl Stream {
         Self(connection.clone())
     }
 
-    pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
+    pub(super) fn sender(&self) -> Sender {
         self.0.sender.clone()
     }
 

@@ -3,7 +3,6 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
-use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
 use super::{
@@ -15,9 +14,12 @@ use super::{
     patience::{Alarm, Pace, TimedOut, with_response_timeout},
     pool::{Connection, Http1, Shelf, Stream},
 };
-use crate::http1::{
-    self, Error, Origin,
-    client::{Answer, Ending, Exchange, NoAnswer, Unsent},
+use crate::{
+    http1::{
+        self, Error, Origin,
+        client::{Answer, Ending, Exchange, NoAnswer, Unsent},
+    },
+    http2::client::NoAnswer as Unanswered,
 };
 
 /// Times that a server may say of one request that it did not process it, before that is taken for its answer.
@@ -150,7 +152,7 @@ impl Backend {
             .inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
         let connection = match opened {
             Opened::Http1(connection) => Connection::Whole(connection),
-            Opened::Http2(sender, most) => Connection::Stream(shelf.share(sender, most, server.address.tls, settings.idle_timeout)),
+            Opened::Http2(sender) => Connection::Stream(shelf.share(sender, server.address.tls, settings.idle_timeout)),
         };
         drop(turn);
         Ok((connection, false))
@@ -163,12 +165,7 @@ pub(super) async fn on_whole(mut connection: Http1, mut request: Box<Request<Req
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
     let mut exchange = connection.connection.begin(&request, body);
     let extensions = request.extensions();
-    let mut heard = |mut interim: Response<()>| {
-        headers::remove_hop_by_hop(interim.headers_mut());
-        if let Some(origin) = extensions.get::<Origin>() {
-            origin.tell(&interim);
-        }
-    };
+    let mut heard = |interim: Response<()>| tell(extensions.get(), interim);
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
     let (response, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
         Ok(Ok(answer)) => answer,
@@ -224,18 +221,32 @@ async fn on_stream(stream: Stream, request: Box<Request<RequestBody>>, how: &How
     let pace = request.body().pace();
     let copy = again::copy(&request);
     let may_be_repeated = request.method().is_idempotent() && how.reused;
+    let origin = request.extensions().get::<Origin>().cloned();
     let mut sender = stream.sender();
-    let attempt = sender.try_send_request(h2::dressed(*request, stream.is_secure()));
+    let attempt = sender.send(h2::dressed(*request, stream.is_secure()), |interim| tell(origin.as_ref(), interim));
     match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
         Ok(Ok(response)) => match headers::fault_of(&response, None) {
             None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
             Some(fault) => misunderstood(fault),
         },
-        Ok(Err(error)) => broke(error, copy, may_be_repeated),
+        Ok(Err(error)) => {
+            if let Unanswered::Unsent(..) = &error {
+                stream.doubt();
+            }
+            broke(error, copy, may_be_repeated)
+        }
         Err(timed_out) => {
             stream.doubt();
             out_of_time(timed_out, how.timeout)
         }
+    }
+}
+
+/// Tells the client of an interim answer, without what it says of the server's connection.
+fn tell(origin: Option<&Origin>, mut interim: Response<()>) {
+    if let Some(origin) = origin {
+        headers::remove_hop_by_hop(interim.headers_mut());
+        origin.tell(&interim);
     }
 }
 
@@ -251,21 +262,18 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
 }
 
 /// There is no answer on a stream, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
-fn broke(mut error: TrySendError<Request<RequestBody>>, copy: Option<Request<RequestBody>>, again: bool) -> Sent {
-    if let Some(back) = error.take_message() {
-        return Sent::Unsent(Box::new(h2::undressed(back)), connect::chain(error.error()));
-    }
-    let error = error.into_error();
-    let detail = connect::chain(&error);
-    if h2::was_not_processed(&error) {
-        return match copy {
-            Some(copy) => Sent::Unsent(Box::new(copy), detail),
-            None => Sent::Refused(detail),
-        };
-    }
-    match (h2::kind_of(&error), copy.filter(|_| again)) {
-        (ErrorKind::Reset, Some(again)) => Sent::Again(Box::new(again)),
-        (kind, _) => Sent::Failed(kind, detail),
+fn broke(why: Unanswered<RequestBody>, copy: Option<Request<RequestBody>>, again: bool) -> Sent {
+    let error = match why {
+        Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(h2::undressed(*back)), error.to_string()),
+        Unanswered::Body(error) => return Sent::Failed(body::kind_of(&error), connect::chain(&error)),
+        Unanswered::Stream(error) => error,
+    };
+    let detail = error.to_string();
+    match copy {
+        Some(copy) if h2::was_not_processed(&error) => Sent::Unsent(Box::new(copy), detail),
+        None if h2::was_not_processed(&error) => Sent::Refused(detail),
+        Some(copy) if again => Sent::Again(Box::new(copy)),
+        _ => Sent::Failed(ErrorKind::Reset, detail),
     }
 }
 

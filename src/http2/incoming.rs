@@ -8,9 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
+
+use super::pulse::Busy;
 
 /// The body of a message.
 pub struct Incoming {
@@ -21,6 +23,8 @@ pub struct Incoming {
     no_more_data: bool,
     /// Told when somebody waits for a body that has not begun to come.
     wanted: Option<Arc<dyn Wanted>>,
+    /// Of the body of an answer: its request.
+    request: Option<Busy>,
 }
 
 /// Who is told that a body is waited for.
@@ -33,13 +37,24 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         // The library has refused a length that is no number, and holds the body to it.
         let left = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left, no_more_data: false, wanted: None }
+        Self { stream, left, no_more_data: false, wanted: None, request: None }
     }
 
     /// Tells `wanted` when it is waited for.
     pub(super) fn telling(mut self, wanted: Arc<dyn Wanted>) -> Self {
         self.wanted = Some(wanted);
         self
+    }
+
+    /// It is the body of an answer: its server may reset the stream after it, so that no more of the request is sent. The library then no longer knows whether
+    /// the answer had ended, but for the length that it said.
+    pub(super) fn of_answer(mut self, request: Busy) -> Self {
+        self.request = Some(request);
+        self
+    }
+
+    fn is_end(&self, error: &h2::Error) -> bool {
+        self.request.is_some() && self.left.is_none_or(|left| left == 0) && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
@@ -52,6 +67,9 @@ impl Incoming {
         };
         self.wanted = None;
         if let Some(Ok(data)) = &data {
+            if let Some(request) = &self.request {
+                request.hears();
+            }
             // It is taken, so that as much again may come. What has failed meanwhile is told by the next look.
             let _over = self.stream.flow_control().release_capacity(data.len());
             self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
@@ -74,11 +92,17 @@ impl Body for Incoming {
         let this = self.get_mut();
         if !this.no_more_data {
             match ready!(this.poll_data(cx)) {
+                Some(Err(error)) if this.is_end(&error) => return Poll::Ready(None),
                 Some(data) => return Poll::Ready(Some(data.map(Frame::data))),
                 None => this.no_more_data = true,
             }
         }
-        Poll::Ready(ready!(this.stream.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)).transpose())
+        let trailers = match ready!(this.stream.poll_trailers(cx)) {
+            Err(error) if this.is_end(&error) => None,
+            Err(error) => return Poll::Ready(Some(Err(error))),
+            Ok(trailers) => trailers,
+        };
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,10 +1,12 @@
 //! HTTP/2 on the wire (RFC 9113), by the `h2` library: its streams as requests and answers with bodies.
 //!
-//! [`server`] is one connection of a client. What a message of HTTP/2 must not have (names with capitals, `Connection` and its like, other pseudo-fields, a length
+//! [`server`] is one connection of a client, [`client`] one to a server. What a message of HTTP/2 must not have (names with capitals, `Connection` and its like, other pseudo-fields, a length
 //! that is not that of its body) the library refuses (section 8.2). What a message means is for others to say.
 
+pub mod client;
 mod incoming;
 mod outgoing;
+mod pulse;
 pub mod server;
 
 pub use incoming::Incoming;
