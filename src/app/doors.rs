@@ -132,6 +132,8 @@ impl Doors {
                 }
             }
         }
+        // First, for between the two nobody would listen where they overlap.
+        self.listen(workers).await;
         for entry in old.into_iter().flatten() {
             entry.close();
             tracing::info!(address = %entry.address, "no longer listening: the configuration has dropped the listener");
@@ -140,7 +142,6 @@ impl Doors {
                 let _removed = std::fs::remove_file(path);
             }
         }
-        self.listen(workers).await;
         self.look_at_ends();
     }
 

@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -13,7 +14,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use tokio::sync::{Notify, futures::Notified, watch};
 
 use crate::telemetry::{ClientMetrics, Refusal};
@@ -106,6 +106,8 @@ impl Shape {
 
 /// Connections that are taken from the kernel's queue after the order to stop: so many it may hold for us, and it would reset them.
 const LAST_TAKEN: usize = 4096;
+/// How long those have who had begun to connect then, to the end of it.
+const HANDSHAKE: Duration = Duration::from_millis(250);
 /// Connections too many at a time that are told so; more are closed without a word.
 const TOLD: usize = 256;
 
@@ -205,10 +207,19 @@ impl Worker {
                 }
             }
         }
+        let patience = if listener.turn_deaf() { HANDSHAKE } else { Duration::ZERO };
+        // To yield is to look: the runtime asks the socket before it goes on here.
+        tokio::task::yield_now().await;
+        let mut over = pin!(tokio::time::sleep(patience));
         for _ in 0..LAST_TAKEN {
-            match tokio::task::unconstrained(listener.accept()).now_or_never() {
-                Some(Ok((stream, peer))) => self.clone().admit(stream, peer, &door, &connections),
-                Some(Err(_)) | None => return,
+            let accepted = tokio::select! {
+                biased;
+                accepted = tokio::task::unconstrained(listener.accept()) => accepted,
+                () = &mut over => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.clone().admit(stream, peer, &door, &connections),
+                Err(_) => return,
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{sending::Sending, settings::ListenAddress, stream::Stream};
@@ -26,6 +26,8 @@ pub struct Sockets {
     /// Where it listens; with the port that the system chose, where it was asked to.
     pub address: ListenAddress,
     sockets: Vec<socket2::Socket>,
+    /// Nobody else has them: neither another worker nor who passed them.
+    are_own: bool,
 }
 
 impl Sockets {
@@ -42,7 +44,7 @@ impl Sockets {
 
     /// The socket of one worker. Each may be taken once.
     pub fn take(&mut self) -> Option<Socket> {
-        Some(Socket { socket: self.sockets.pop()?, is_tcp: matches!(self.address, ListenAddress::Tcp(_)) })
+        Some(Socket { socket: self.sockets.pop()?, is_tcp: matches!(self.address, ListenAddress::Tcp(_)), is_own: self.are_own })
     }
 }
 
@@ -51,6 +53,7 @@ impl Sockets {
 pub struct Socket {
     socket: socket2::Socket,
     is_tcp: bool,
+    is_own: bool,
 }
 
 impl Socket {
@@ -59,7 +62,7 @@ impl Socket {
         if self.is_tcp {
             // What is accepted has it from the socket that listens: one call less for each.
             self.socket.set_tcp_nodelay(true)?;
-            TcpListener::from_std(self.socket.into()).map(Listener::Tcp)
+            TcpListener::from_std(self.socket.into()).map(|listener| Listener::Tcp { listener, is_own: self.is_own })
         } else {
             UnixListener::from_std(self.socket.into()).map(Listener::Unix)
         }
@@ -69,7 +72,7 @@ impl Socket {
 /// One socket for all workers: whichever is awake takes the next connection.
 fn share(address: &ListenAddress, socket: &socket2::Socket, workers: usize) -> io::Result<Sockets> {
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Sockets { address: address.clone(), sockets })
+    Ok(Sockets { address: address.clone(), sockets, are_own: false })
 }
 
 /// The kernel lets sockets share a port when all of them say so (`SO_REUSEPORT`), also those of another process. Unless the port is to be `shared`, the first one says it
@@ -90,7 +93,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Soc
         bound = socket.local_addr()?.as_socket().unwrap_or(bound);
         sockets.push(socket);
     }
-    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets })
+    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets, are_own: true })
 }
 
 fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
@@ -112,16 +115,32 @@ fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
 #[derive(Debug)]
 pub(super) enum Listener {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp { listener: TcpListener, is_own: bool },
     /// A unix socket.
     Unix(UnixListener),
 }
 
 impl Listener {
+    /// Answers nobody any more who begins to connect, so that it tries again, a second later, and finds who listens then; were it connected and the listener closed,
+    /// it would be reset. Who has begun gets to the end of it. False where others have the socket too: what they have is not ours to close.
+    pub(super) fn turn_deaf(&self) -> bool {
+        let Self::Tcp { listener, is_own: true } = self else { return false };
+        // A classic filter, which sees a segment from its TCP header on and says how much of it is let through (socket(7), SO_ATTACH_FILTER; RFC 9293 section 3.1):
+        // load byte 13, the flags; is SYN among them? Then nothing, else all.
+        let (load_byte, is_any_set, give) = (0x30, 0x45, 0x06);
+        let (flags, syn) = (13, 0x02);
+        let deaf = [(load_byte, 0, 0, flags), (is_any_set, 0, 1, syn), (give, 0, 0, 0), (give, 0, 0, u32::MAX)];
+        let deaf = deaf.map(|(code, if_so, if_not, operand)| SockFilter::new(code, if_so, if_not, operand));
+        SockRef::from(listener)
+            .attach_filter(&deaf)
+            .inspect_err(|error| tracing::debug!(%error, "a listener is closed while it still hears"))
+            .is_ok()
+    }
+
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp { listener, .. } => {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(Sending::new(stream)), Some(peer)))
             }
