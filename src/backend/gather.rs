@@ -1,7 +1,7 @@
 //! A socket that sends small messages in one plain write.
 //!
-//! hyper hands the head and the body of a message to the socket as separate slices. For a large body that saves copying it; for the small messages that
-//! most are, `writev` costs the kernel more than copying a few hundred bytes costs us.
+//! The head and the body of a message, or the frames of HTTP/2, come to the socket as separate slices. For a large body that saves copying it; for the small
+//! messages that most are, `writev` costs the kernel more than copying a few hundred bytes costs us.
 
 use std::{
     io::{self, IoSlice},
