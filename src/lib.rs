@@ -9,7 +9,7 @@
 //! [`replay`] takes it out again when the backend can take it: it asks the same health for a seat, claims the request (durably, before the first
 //! byte is sent), sends it through [`backend`], and settles what became of it.
 //!
-//! Both speak HTTP/1.1 by [`http1`]; clients are spoken HTTP/2 with by [`http2`].
+//! Both speak HTTP/1.1 by [`http1`] and HTTP/2 by [`http2`].
 //!
 //! [`admin`] lets operators see and steer all of this, [`config`] says what is to be, and [`app`] joins the rooms.
 

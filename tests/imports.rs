@@ -2,9 +2,9 @@
 //! read, tested and replaced by itself.
 //!
 //! ```text
-//! main ─► cli ─► app ─► config ─► admin ─┬► proxy ──┬─► store ──────────────┬─► envelope
-//!                                        └► replay ─┼─► backend ─► http1 ───┤
-//!                                                   └─► health ─────────────┘      everybody but these two ─► telemetry ─► envelope
+//! main ─► cli ─► app ─► config ─► admin ─┬► proxy ──┬─► store ─────────────────────┬─► envelope
+//!                                        └► replay ─┼─► backend ─► http2 ─► http1 ─┤
+//!                                                   └─► health ────────────────────┘      everybody but these two ─► telemetry ─► envelope
 //! ```
 //!
 //! `shutdown` is for those who run something until it is time to stop.

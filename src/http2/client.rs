@@ -135,6 +135,7 @@ impl Sender {
             return Err(NoAnswer::Unsent(Box::new(request), error));
         }
         let (mut head, body) = request.into_parts();
+        super::strip(&mut head.headers);
         let is_all = body.is_end_stream();
         if !is_all
             && let Some(length) = body.size_hint().exact()

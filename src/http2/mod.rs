@@ -9,4 +9,19 @@ mod outgoing;
 mod pulse;
 pub mod server;
 
+use http::{
+    HeaderMap, HeaderName,
+    header::{CONNECTION, TRANSFER_ENCODING, UPGRADE},
+};
+
 pub use incoming::Incoming;
+
+/// What stands for one connection, which HTTP/2 does not have in a message (RFC 9113 section 8.2.2). Beside these `TE`, but for `trailers` in a request.
+const OF_CONNECTION: [HeaderName; 5] =
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+
+fn strip(headers: &mut HeaderMap) {
+    for name in &OF_CONNECTION {
+        headers.remove(name);
+    }
+}

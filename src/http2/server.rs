@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use h2::server::{Builder, Handshake, SendResponse};
 use http::{
-    HeaderMap, HeaderName, Request, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, DATE, EXPECT, TE},
 };
 use http_body::Body;
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ use super::{
     Incoming,
     incoming::Wanted,
     outgoing::{Broken, Outgoing},
+    strip,
 };
 use crate::http1::{Interim, Origin, now};
 
@@ -218,19 +219,10 @@ where
 // Nothing in it is pinned: what is polled in place is `Unpin` itself.
 impl<F, B> Unpin for Stream<F, B> {}
 
-/// What stands for one connection, which HTTP/2 does not have in a message (RFC 9113 section 8.2.2).
-const OF_CONNECTION: [HeaderName; 6] =
-    [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
-
-fn strip(headers: &mut HeaderMap) {
-    for name in &OF_CONNECTION {
-        headers.remove(name);
-    }
-}
-
 /// Makes the fields of an answer those of one of HTTP/2 that has this body.
 fn complete(headers: &mut HeaderMap, body: &impl Body) {
     strip(headers);
+    headers.remove(TE);
     if !headers.contains_key(DATE) {
         headers.insert(DATE, now());
     }

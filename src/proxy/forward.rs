@@ -100,7 +100,7 @@ pub(super) fn live_request(write: &Write) -> Request<RequestBody> {
     request
 }
 
-/// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and hyper sends only those trailers that are announced.
+/// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and only those trailers are sent that are announced.
 fn chunk(headers: &mut HeaderMap, trailers: &HeaderMap) {
     headers.remove(CONTENT_LENGTH);
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -79,6 +79,42 @@ async fn a_client_hears_why_an_answer_broke_off() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_has_no_fields_of_a_connection_but_that_it_takes_trailers() {
+    let (near, far) = tokio::io::duplex(65_536);
+    let (heard, mut hears) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut connection = Connection::new(far, LIMITS, |request: Request<_>| -> Answered {
+            let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+            names.sort_unstable();
+            heard.try_send(names).unwrap();
+            Box::pin(std::future::pending())
+        });
+        poll_fn(|cx| connection.poll(cx)).await
+    });
+    let limits = crate::http2::client::Limits {
+        stream_window: 65_535,
+        connection_window: 65_535,
+        send_buffer: 65_535,
+        header_bytes: 8192,
+        ping_after: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(10),
+    };
+    let (mut sender, connection) = crate::http2::client::begin(near, limits).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://test/")
+        .header("transfer-encoding", "chunked")
+        .header("connection", "te")
+        .header("keep-alive", "timeout=5")
+        .header("te", "trailers")
+        .header("trailer", "x-sum")
+        .body(Full::new(Bytes::from_static(b"hi")))
+        .unwrap();
+    tokio::spawn(async move { sender.send(request, |_| {}).await.map(drop).map_err(drop) });
+    let heard = timeout(Duration::from_secs(10), hears.recv()).await.unwrap().unwrap();
+    assert_eq!(heard, ["content-length", "te", "trailer"]);
+}
+
 #[test]
 fn an_answer_has_no_fields_of_a_connection_and_says_how_long_it_is() {
     let mut headers: HeaderMap = ["connection", "keep-alive", "te", "transfer-encoding", "x-own"]
@@ -86,7 +122,7 @@ fn an_answer_has_no_fields_of_a_connection_and_says_how_long_it_is() {
         .into_iter()
         .collect();
     complete(&mut headers, &Full::new(Bytes::from_static(b"hi")));
-    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "date", "x-own"]);
     assert_eq!(headers["content-length"], "2");
