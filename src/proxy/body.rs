@@ -95,6 +95,12 @@ impl ClientBody {
         Self { kind: Kind::Kept(body), entry: None, answering: None, taker: None, refusal: false }
     }
 
+    /// The same, with nothing to read.
+    pub(super) fn emptied(mut self) -> Self {
+        self.kind = Kind::Full(None);
+        self
+    }
+
     pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
         self.entry = Some(entry);
         self

@@ -25,6 +25,7 @@ use super::{
     client::Client,
     decide::{Decision, Wishes, decide, reason_of},
     forward::{self, live_request},
+    grpc,
     inspect::{Malformed, Seen, inspect, is_asterisk},
     listener::Door,
     outcome,
@@ -72,6 +73,7 @@ impl Exchange {
             Entry::begin(&shared.access_log, &shared.clock, began, client, &request)
         });
         let inspected = inspect(&request);
+        let reads_grpc = grpc::reads_status(&request);
         // What is for the server as a whole goes where its root goes.
         let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
         let is_https = || self.link.client.is_https(request.headers());
@@ -118,6 +120,7 @@ impl Exchange {
                 }
             }
         };
+        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response) } else { response };
         match entry {
             None => response,
             Some(mut entry) => {
@@ -152,7 +155,7 @@ impl Exchange {
     /// A route to a backend, with what it changes in requests and answers.
     async fn on_route(&self, site: &Site, route: &Route, request: Request<Incoming>, seen: &Seen) -> Answered {
         let (mut head, body) = request.into_parts();
-        let policy = route.spill(&head.method);
+        let policy = route.spill(&head.method).filter(|_| !grpc::is_call(&head.method, &head.headers));
         let limit = route.settings.max_body.unwrap_or(site.clients.max_body);
         let limit = policy.map_or(limit, |policy| policy.max_body.min(limit));
         if body.size_hint().exact().is_some_and(|length| length > limit) {

@@ -14,6 +14,7 @@ mod decide;
 mod dispatch;
 mod exchange;
 mod forward;
+mod grpc;
 mod h2;
 mod inspect;
 mod listener;
