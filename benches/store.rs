@@ -102,14 +102,19 @@ fn size(requests: u64, keys: Keys) {
     assert!(done.unwrap().success());
     drop(store);
     drop(folder);
-    let mut times = Vec::new();
-    for _ in 0..2 {
-        let begun = Instant::now();
+    for after in ["kill -9", "a stop"] {
+        let (begun, cpu) = (Instant::now(), cpu_time());
         let store = open(&copy);
-        times.push(begun.elapsed());
+        let (took, cpu) = (begun.elapsed(), cpu_time() - cpu);
         assert_eq!(store.status().requests, many);
+        println!("keys {keys:?}: {many} reopened in {took:.2?} after {after}, {cpu:.2?} of it on a processor");
     }
-    println!("keys {keys:?}: {many} reopened in {:.2?} after kill -9, in {:.2?} after a stop", times[0], times[1]);
+}
+
+/// What this thread has had of a processor, by proc(5).
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
 /// Queues `requests` with as many producers as fill a batch of the writer.

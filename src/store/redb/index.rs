@@ -4,7 +4,7 @@
 //! enter its successor and it has followed. So an open, and a recovery from an error, rebuild it from the rows.
 //!
 //! A set of positions is a compressed bitmap (about two bytes each), which also knows ranks. Under an ordering key only the one that comes next is
-//! on offer, and only while no live write of the key is under way.
+//! on offer, and only while no live write of the key is under way; both is for [`Turns`] to know.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,12 +15,14 @@ use roaring::RoaringTreemap;
 
 use super::{
     ages::{Ages, Class},
-    keys::{Keys, Slot},
     row::Row,
 };
 use crate::{
     envelope::{Name, OrderKey, State, Timestamp},
-    store::{Position, Turns},
+    store::{
+        Position, Turns,
+        turns::{Key, Slot},
+    },
 };
 
 #[derive(Debug)]
@@ -29,7 +31,6 @@ pub(super) struct Index {
     routes: Vec<Route>,
     backends: Vec<Backend>,
     by_name: HashMap<Name, usize, ahash::RandomState>,
-    keys: Keys,
     /// When those fall due that were not yet when they were queued.
     dues: HashMap<Position, u64, ahash::RandomState>,
     pub(super) ages: Ages,
@@ -65,7 +66,6 @@ impl Index {
             routes: Vec::new(),
             backends: Vec::new(),
             by_name: HashMap::default(),
-            keys: Keys::default(),
             dues: HashMap::default(),
             ages: Ages::default(),
             now: now.as_millis(),
@@ -98,6 +98,31 @@ impl Index {
 
     /// A row is there.
     pub(super) fn enter(&mut self, position: Position, row: &Row) {
+        if let Some(key) = self.enter_unordered(position, row) {
+            match row.state() {
+                State::Queued => self.with_key(key, |state| state.queue(Slot::new(position, row.route))),
+                State::Delivering => self.with_key(key, |state| state.begin(position)),
+                State::Dead => self.with_key(key, |state| state.hold(position)),
+                State::Delivered | State::Cancelled => {}
+            }
+        }
+    }
+
+    /// An opening has found a row, of which nobody knows yet that it is stored.
+    pub(super) fn load(&mut self, position: Position, row: &Row) {
+        let Some(key) = self.enter_unordered(position, row) else { return };
+        if row.state() == State::Queued {
+            let moved = self.turns.found(key, Slot::new(position, row.route));
+            return self.follow(moved);
+        }
+        self.with_key(key, |state| {
+            state.count_stored();
+            if row.state() == State::Delivering { state.begin(position) } else { state.hold(position) }
+        });
+    }
+
+    /// Enters all of a row but what goes on under its key, which is returned where anything does.
+    fn enter_unordered(&mut self, position: Position, row: &Row) -> Option<u64> {
         let route = row.route as usize;
         if let Some((class, moment)) = age(row) {
             self.ages.add(class, moment, position);
@@ -107,27 +132,20 @@ impl Index {
             *backend.seconds.entry(row.accepted_at / 1000).or_default() += 1;
             backend.bytes += row.bytes;
         }
-        let key = row.order_key;
         match row.state() {
             State::Queued => {
                 self.backends[self.routes[route].backend].queued.insert(position);
                 if row.due().as_millis() > self.now {
                     self.dues.insert(position, row.due().as_millis());
                 }
-                match key {
-                    None => self.offer(Slot::new(position, row.route)),
-                    Some(key) => self.with_key(key, |keys| keys.queue(key, Slot::new(position, row.route))),
+                if row.order_key.is_none() {
+                    self.offer(Slot::new(position, row.route));
                 }
             }
-            State::Delivering => key.iter().for_each(|&key| self.with_key(key, |keys| keys.begin(key, position))),
-            State::Dead => {
-                self.routes[route].dead.insert(position);
-                if let Some(key) = key.filter(|_| row.holds_key()) {
-                    self.with_key(key, |keys| keys.hold(key, position));
-                }
-            }
-            State::Delivered | State::Cancelled => {}
+            State::Dead => drop(self.routes[route].dead.insert(position)),
+            State::Delivering | State::Delivered | State::Cancelled => {}
         }
+        row.pending_key().map(OrderKey::as_u64)
     }
 
     /// A row that was there is there no more, or is about to change.
@@ -153,16 +171,16 @@ impl Index {
                 let slot = Slot::new(position, row.route);
                 match key {
                     None => self.withdraw(slot),
-                    Some(key) => self.with_key(key, |keys| keys.unqueue(key, slot)),
+                    Some(key) => self.with_key(key, |state| state.unqueue(slot)),
                 }
                 self.backends[self.routes[route].backend].queued.remove(position);
                 self.dues.remove(&position);
             }
-            State::Delivering => key.iter().for_each(|&key| self.with_key(key, |keys| keys.end(key))),
+            State::Delivering => key.iter().for_each(|&key| self.with_key(key, Key::end)),
             State::Dead => {
                 self.routes[route].dead.remove(position);
                 if let Some(key) = key.filter(|_| row.holds_key()) {
-                    self.with_key(key, |keys| keys.let_go(key, position));
+                    self.with_key(key, |state| state.let_go(position));
                 }
             }
             State::Delivered | State::Cancelled => {}
@@ -171,10 +189,16 @@ impl Index {
 
     /// What held a key back outside the store is over. The backend whose queue may go on.
     pub(super) fn freed(&mut self, key: OrderKey) -> Option<Name> {
-        let key = key.as_u64();
-        self.with_key(key, |_| {});
-        let slot = self.keys.next(key)?;
+        let slot = self.turns.on_offer(key.as_u64())?;
+        self.offer(slot);
         Some(Arc::clone(&self.backends[self.routes[slot.route()].backend].name))
+    }
+
+    /// What was built beside those who come and go stands for the store from now on. To be called under the lock of the index before, which hears of no end of a wait meanwhile.
+    pub(super) fn succeed(&mut self, turns: &Arc<Turns>) {
+        let beside = std::mem::replace(&mut self.turns, Arc::clone(turns));
+        // Of these, something may now be in the way.
+        turns.adopt(&beside).into_iter().for_each(|key| self.with_key(key, |_| {}));
     }
 
     /// The earliest of a backend that may be claimed now.
@@ -239,16 +263,15 @@ impl Index {
     }
 
     /// Changes a key, and what of it is on offer.
-    fn with_key(&mut self, key: u64, change: impl FnOnce(&mut Keys)) {
-        if let Some(before) = self.keys.first(key) {
-            self.withdraw(before);
-        }
-        change(&mut self.keys);
-        if let Some(next) = self.keys.next(key)
-            && !self.turns.blocks(OrderKey::from_u64(key), next.position())
-        {
-            self.offer(next);
-        }
+    fn with_key(&mut self, key: u64, change: impl FnOnce(&mut Key)) {
+        let moved = self.turns.arrange(key, change);
+        self.follow(moved);
+    }
+
+    /// Something of a key is no longer on offer, or now is.
+    fn follow(&mut self, (gone, next): (Option<Slot>, Option<Slot>)) {
+        gone.into_iter().for_each(|slot| self.withdraw(slot));
+        next.into_iter().for_each(|slot| self.offer(slot));
     }
 
     fn offer(&mut self, slot: Slot) {

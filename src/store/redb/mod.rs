@@ -22,7 +22,6 @@ mod format;
 mod hours;
 mod index;
 mod journal;
-mod keys;
 mod ledger;
 mod log;
 mod moving;

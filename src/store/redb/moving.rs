@@ -150,9 +150,9 @@ impl Work<'_, '_> {
         if import.answer.as_ref().is_some_and(|stored| stored.file.is_some()) {
             row.answer_file = row.attempts;
         }
-        self.change(import.position, None, &import.row)?;
-        // No turn stands for it, as one does for an append.
+        // No turn stands for it, as one does for an append. Before it is on offer, so that no live write of its key begins once it is.
         import.row.pending_key().into_iter().for_each(|key| self.shared.turns.add_stored(key));
+        self.change(import.position, None, &import.row)?;
         Ok(Ok(true))
     }
 }

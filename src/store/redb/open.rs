@@ -60,7 +60,6 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     let next_segment = names.iter().filter_map(|name| segments::number(name)).fold(redone.segment, u32::max) + 1;
     let mut log = Log::new(&readers, tuning.segment_bytes, next_segment, secret, redone.sequence);
     let mut loaded = guarded(&path, || Loaded::read(&database, &turns, &mut log, clock.now()).map_err(unreadable))?;
-    turns.replace_stored(&loaded.pending);
     let capacity = Capacity::new(&settings);
     capacity.correct((0, 0), loaded.held);
     let spooler = Spooler::new(super::disk::payload_folder(&settings.path), tuning.spool_threshold, tuning.spool_memory);
@@ -148,10 +147,13 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
         shared.health.damaged.fetch_add(redone.lost, Relaxed);
         let was = shared.published.read().held();
         writer.log.forget_needs();
-        let loaded = Loaded::read(&database, &shared.turns, &mut writer.log, shared.clock.now()).map_err(unreadable)?;
-        shared.turns.replace_stored(&loaded.pending);
+        let mut loaded = Loaded::read(&database, &shared.turns.beside(), &mut writer.log, shared.clock.now()).map_err(unreadable)?;
         shared.capacity.correct(was, loaded.held);
-        *shared.index.lock() = loaded.index;
+        {
+            let mut index = shared.index.lock();
+            loaded.index.succeed(&shared.turns);
+            *index = loaded.index;
+        }
         writer.ledger = loaded.ledger;
         // Who was told nothing has nothing in flight, and who settled in the failed commit may have had it done.
         let now: HashMap<_, _, ahash::RandomState> = loaded.delivering.iter().copied().collect();
@@ -169,8 +171,6 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
             writer.doubtful = doubtful;
         }
         undone.map_err(unreadable)?;
-        // What ended while the index was built was told to the one before.
-        loaded.pending.keys().for_each(|&key| drop(shared.index.lock().freed(OrderKey::from_u64(key))));
         *shared.database.write() = Some(database);
         writer.file = Some(file);
         Ok(())
@@ -222,8 +222,6 @@ fn interrupt(work: &mut Work<'_, '_>, position: Position) -> Result<(), ::redb::
 struct Loaded {
     index: Index,
     ledger: Ledger,
-    /// Pending requests per key.
-    pending: HashMap<u64, u32>,
     /// Attempts that had begun.
     delivering: Vec<(Position, u32)>,
     /// Queued and delivering requests, and their bytes.
@@ -240,7 +238,6 @@ impl Loaded {
         let mut loaded = Self {
             index: Index::new(Arc::clone(turns), now),
             ledger: Ledger::default(),
-            pending: HashMap::new(),
             delivering: Vec::new(),
             held: (0, 0),
             tail: (0, 0),
@@ -266,13 +263,10 @@ impl Loaded {
     }
 
     fn add(&mut self, position: Position, row: &Row, log: &mut Log) {
-        self.index.enter(position, row);
+        self.index.load(position, row);
         log.retain(row);
         let ends = [Some(row.request), row.answer].into_iter().flatten().map(|at| (at.segment, segments::end(at)));
         self.tail = ends.fold(self.tail, Ord::max);
-        if let Some(key) = row.pending_key() {
-            *self.pending.entry(key.as_u64()).or_default() += 1;
-        }
         if row.takes_room() {
             self.held.0 += 1;
             self.held.1 += row.bytes;
