@@ -187,7 +187,7 @@ mod tests {
                         let request = Request::get("/").header("host", "app").body(RequestBody::empty()).unwrap();
                         // Until its name has been looked up for the first time, nobody is there.
                         seen.insert(match self.backend.send(&Pool::default(), request).await {
-                            Ok(reply) => reply.response.headers()["x-from"].to_str().unwrap().to_owned(),
+                            Ok(reply) => reply.response.head.headers["x-from"].to_str().unwrap().to_owned(),
                             Err(error) => error.to_string(),
                         });
                     }

@@ -4,9 +4,10 @@
 //! sent elsewhere. What had been written may have been executed, so that only an idempotent request (RFC 9110 section 9.2.2) is sent again, once.
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Method;
 
 use super::RequestBody;
+use crate::http1::RequestOf;
 
 /// What is needed to have a body once more that has been sent; none where it is gone.
 #[derive(Debug, Clone)]
@@ -31,13 +32,8 @@ impl Spare {
 
 /// Copies a request that is about to be sent on a stream: a server may say of any request that it has not processed it. None for one whose body is gone once
 /// it is sent.
-pub(super) fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut copy = Request::new(Spare::of(request.body()).body()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+pub(super) fn copy(request: &RequestOf<RequestBody>) -> Option<RequestOf<RequestBody>> {
+    Some(RequestOf::new(request.head.clone(), Spare::of(&request.body).body()?))
 }
 
 #[cfg(test)]

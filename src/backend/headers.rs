@@ -1,8 +1,9 @@
 //! Fields that must not cross a proxy.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    response::Parts,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -83,9 +84,9 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 /// What makes the end of a backend's response uncertain, so that another reader could take the rest for the answer to another request (RFC 9112
 /// sections 6.1 and 6.3): more than one length, a length beside chunks, a coding that is not just `chunked`. Also an upgrade to a protocol that is not
 /// among those that were `asked` for.
-pub fn fault_of<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> Option<&'static str> {
+pub fn fault_of(answer: &Parts, asked: Option<&HeaderValue>) -> Option<&'static str> {
     let (mut lengths, mut codings) = (0, 0);
-    for (name, value) in response.headers() {
+    for (name, value) in &answer.headers {
         match (name.as_str().len(), name.as_str().as_bytes().first()) {
             (14, Some(b'c')) if *name == CONTENT_LENGTH => {
                 lengths += 1;
@@ -103,8 +104,8 @@ pub fn fault_of<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> Optio
         }
     }
     match (lengths, codings) {
-        _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            (!switches_as_asked(response.headers(), asked)).then_some("it switches to a protocol that was not asked for")
+        _ if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+            (!switches_as_asked(&answer.headers, asked)).then_some("it switches to a protocol that was not asked for")
         }
         (0 | 1, 0) | (0, 1) => None,
         (_, 0) => Some("it has more than one Content-Length"),
@@ -122,6 +123,8 @@ fn switches_as_asked(headers: &HeaderMap, asked: Option<&HeaderValue>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::Response;
+
     use super::*;
 
     fn left(fields: &[(&'static str, &'static str)]) -> Vec<String> {
@@ -167,9 +170,9 @@ mod tests {
     #[test]
     fn a_response_whose_end_is_in_doubt_has_a_fault() {
         let fault = |fields: &[(&'static str, &'static str)]| {
-            let mut response = Response::new(());
+            let mut response = Response::new(()).into_parts().0;
             for &(name, value) in fields {
-                response.headers_mut().append(name, HeaderValue::from_static(value));
+                response.headers.append(name, HeaderValue::from_static(value));
             }
             fault_of(&response, None)
         };
@@ -187,13 +190,13 @@ mod tests {
         ] {
             assert!(fault(bad).is_some(), "{bad:?}");
         }
-        let mut switched = Response::new(());
-        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let mut switched = Response::new(()).into_parts().0;
+        switched.status = StatusCode::SWITCHING_PROTOCOLS;
         assert!(fault_of(&switched, None).is_some());
         let asked = HeaderValue::from_static("websocket, IRC/6.9");
         assert!(fault_of(&switched, Some(&asked)).is_some(), "it has to say to which");
         for (chosen, sound) in [("WebSocket", true), ("irc/6.9", true), ("h2c", false), ("websocket, irc/6.9", false)] {
-            switched.headers_mut().insert(UPGRADE, HeaderValue::from_static(chosen));
+            switched.headers.insert(UPGRADE, HeaderValue::from_static(chosen));
             assert_eq!(fault_of(&switched, Some(&asked)).is_none(), sound, "{chosen}");
         }
         assert!(fault_of(&switched, None).is_some());

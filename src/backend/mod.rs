@@ -27,9 +27,12 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode, header::HOST};
+use http::{Method, Request, StatusCode, header::HOST};
 
-use crate::envelope::Name;
+use crate::{
+    envelope::Name,
+    http1::{RequestOf, ResponseOf},
+};
 
 pub use address::{Place, ServerAddress};
 pub use body::{BodyError, RequestBody, ResponseBody};
@@ -155,14 +158,14 @@ pub struct SendError {
     /// The cause, for the log.
     pub detail: String,
     /// The request, where it is certain that nothing of it was sent: for another server.
-    pub unsent: Option<Box<Request<RequestBody>>>,
+    pub unsent: Option<Box<RequestOf<RequestBody>>>,
 }
 
 /// A response and where it came from.
 #[derive(Debug)]
 pub struct Reply {
     /// Head and streaming body.
-    pub response: Response<ResponseBody>,
+    pub response: ResponseOf<ResponseBody>,
     /// With a 101 to a protocol that the request asked for: what follows it.
     pub switched: Option<Switched>,
     /// Index of the server that gave it.
@@ -270,8 +273,8 @@ impl Backend {
             match connect::open(&server, &settings, false).await.ok()? {
                 connect::Opened::Http1(connection) => {
                     let how = send::How { timeout, reused: false, shelf: Arc::default() };
-                    match send::on_whole(connection, Box::new(request), how).await {
-                        send::Sent::Answered(response) => Some(response.status()),
+                    match send::on_whole(connection, request.into(), how).await {
+                        send::Sent::Answered(response) => Some(response.head.status),
                         _ => None,
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
+use http::{HeaderValue, Request, StatusCode, header::HOST, response};
 use tokio::time::timeout;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     http1::{
-        self, Error, Origin,
+        self, Error, Origin, RequestOf, ResponseOf,
         client::{Answer, Ending, Exchange, NoAnswer, Unsent},
     },
     http2::client::NoAnswer as Unanswered,
@@ -28,15 +28,15 @@ const MOST_REFUSALS: u32 = 3;
 /// What became of a request on one connection.
 pub(super) enum Sent {
     /// The head of its answer is here.
-    Answered(Response<Source>),
+    Answered(ResponseOf<Source>),
     /// The connection speaks another protocol.
-    Switched(Response<()>, Switched),
+    Switched(Box<response::Parts>, Switched),
     /// It came back unsent, and why: from a kept connection, because that has died idle, or because its server said that it did not process it.
-    Unsent(Box<Request<RequestBody>>, String),
+    Unsent(Box<RequestOf<RequestBody>>, String),
     /// It was not processed, but its body is gone.
     Refused(String),
     /// It may be sent once more: the kept connection died with it, and executing it twice does no harm.
-    Again(Box<Request<RequestBody>>),
+    Again(Box<RequestOf<RequestBody>>),
     Failed(ErrorKind, String),
 }
 
@@ -56,39 +56,39 @@ impl Backend {
     /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A kept connection
     /// that had died idle costs no request: what comes back unsent, and what is idempotent and may be executed twice, goes out on another one.
     pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
-        self.send_avoiding(0, pool, Box::new(request)).await
+        self.send_avoiding(0, pool, request.into()).await
     }
 
     /// As [`send`](Self::send), but not to the servers that `avoid` names: its bit `n` stands for server number `n`.
-    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: Box<Request<RequestBody>>) -> Result<Reply, SendError> {
+    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: RequestOf<RequestBody>) -> Result<Reply, SendError> {
         let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(request) });
+            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
         };
         let server = load.server();
-        if !request.headers().contains_key(HOST)
+        if !request.head.headers.contains_key(HOST)
             && let Some(host) = self.slots.get(server).and_then(|server| HeaderValue::try_from(server.address.host()).ok())
         {
             // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
-            request.headers_mut().insert(HOST, host);
+            request.head.headers.insert(HOST, host);
         }
-        let own_timeout = request.extensions().get().map(|ResponseTimeout(own)| *own);
+        let own_timeout = request.head.extensions.get().map(|ResponseTimeout(own)| *own);
         let timeout = own_timeout.unwrap_or(self.settings.response_timeout);
         let shelf = pool.shelf(self.generation, self.slots.key(server));
         // Once something has been sent, no later failure makes that undone.
         let mut sent_before = false;
         let mut refusals = 0;
         let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
-        let not_sent = |sent_before, kind, detail, request: Option<Box<Request<_>>>| SendError {
+        let not_sent = |sent_before, kind, detail, request: Option<Box<RequestOf<_>>>| SendError {
             maybe_sent: sent_before,
             unsent: request.filter(|_| !sent_before),
             ..failed(kind, detail)
         };
         loop {
-            let whole = request.body().protocols().is_some();
+            let whole = request.body.protocols().is_some();
             let (connection, reused) = match self.connection(&shelf, server, whole, sent_before).await {
                 Ok(found) => found,
-                Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(request))),
+                Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(Box::new(request)))),
             };
             let how = How { timeout, reused, shelf: shelf.clone() };
             let is_stream = matches!(connection, Connection::Stream(_));
@@ -100,18 +100,18 @@ impl Backend {
                 Sent::Answered(response) => {
                     return Ok(Reply { response: response.map(|source| ResponseBody::new(source, load)), switched: None, server });
                 }
-                Sent::Switched(response, switched) => {
-                    return Ok(Reply { response: response.map(|()| ResponseBody::switched(load)), switched: Some(switched), server });
+                Sent::Switched(head, switched) => {
+                    return Ok(Reply { response: ResponseOf::new(head, ResponseBody::switched(load)), switched: Some(switched), server });
                 }
                 Sent::Unsent(back, _) if reused && refusals < MOST_REFUSALS => {
                     refusals += u32::from(is_stream);
-                    request = back;
+                    request = *back;
                 }
                 Sent::Unsent(back, detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, Some(back))),
                 Sent::Refused(detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, None)),
                 Sent::Again(again) => {
                     sent_before = true;
-                    request = again;
+                    request = *again;
                 }
                 Sent::Failed(kind, detail) => return Err(failed(kind, detail)),
             }
@@ -160,14 +160,13 @@ impl Backend {
 }
 
 /// Sends a request on a connection of HTTP/1.1.
-pub(super) async fn on_whole(mut connection: Http1, mut request: Box<Request<RequestBody>>, how: How) -> Sent {
-    let body = std::mem::replace(request.body_mut(), RequestBody::empty());
+pub(super) async fn on_whole(mut connection: Http1, request: RequestOf<RequestBody>, how: How) -> Sent {
+    let RequestOf { head, body } = request;
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
-    let mut exchange = connection.connection.begin(&request, body);
-    let extensions = request.extensions();
-    let mut heard = |interim: Response<()>| tell(extensions.get(), interim);
+    let mut exchange = connection.connection.begin(&head, body);
+    let mut heard = |interim: &mut response::Parts| tell(head.extensions.get(), interim);
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
-    let (response, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
+    let (answer, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(NoAnswer::Body(unsent))) => {
             let kind = match &unsent {
@@ -180,34 +179,29 @@ pub(super) async fn on_whole(mut connection: Http1, mut request: Box<Request<Req
         Ok(Err(NoAnswer::Connection(error))) if exchange.is_untouched(&connection.connection) => {
             let body = spare.body().or_else(|| exchange.into_whole_body());
             return match body {
-                Some(body) => Sent::Unsent(with_body(request, body), error.to_string()),
+                Some(body) => Sent::Unsent(Box::new(RequestOf::new(head, body)), error.to_string()),
                 None => Sent::Refused(error.to_string()),
             };
         }
         Ok(Err(NoAnswer::Connection(error))) => {
-            return match spare.again(request.method()).filter(|_| how.reused) {
-                Some(body) => Sent::Again(with_body(request, body)),
+            return match spare.again(&head.method).filter(|_| how.reused) {
+                Some(body) => Sent::Again(Box::new(RequestOf::new(head, body))),
                 None => Sent::Failed(ErrorKind::Reset, error.to_string()),
             };
         }
         Err(timed_out) => return out_of_time(timed_out, how.timeout),
     };
-    http1::recycle(*request);
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match headers::fault_of(&response, asked.as_ref()) {
-            None => Sent::Switched(response, Switched::new(connection.connection.into_parts())),
+    http1::recycle(head);
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return match headers::fault_of(&answer, asked.as_ref()) {
+            None => Sent::Switched(answer, Switched::new(connection.connection.into_parts())),
             Some(fault) => misunderstood(fault),
         };
     }
     if !how.reused {
-        connection.heed(response.headers());
+        connection.heed(&answer.headers);
     }
-    Sent::Answered(response.map(|()| leased(connection, exchange, ending, how, pace)))
-}
-
-fn with_body(mut request: Box<Request<RequestBody>>, body: RequestBody) -> Box<Request<RequestBody>> {
-    *request.body_mut() = body;
-    request
+    Sent::Answered(ResponseOf::new(answer, leased(connection, exchange, ending, how, pace)))
 }
 
 fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, how: How, pace: Option<Arc<Pace>>) -> Source {
@@ -217,18 +211,22 @@ fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, ho
 }
 
 /// Sends a request on a stream of HTTP/2.
-async fn on_stream(stream: Stream, request: Box<Request<RequestBody>>, how: &How) -> Sent {
-    let pace = request.body().pace();
+async fn on_stream(stream: Stream, request: RequestOf<RequestBody>, how: &How) -> Sent {
+    let pace = request.body.pace();
     let copy = again::copy(&request);
-    let may_be_repeated = request.method().is_idempotent() && how.reused;
-    let origin = request.extensions().get::<Origin>().cloned();
+    let may_be_repeated = request.head.method.is_idempotent() && how.reused;
+    let origin = request.head.extensions.get::<Origin>().cloned();
     let mut sender = stream.sender();
-    let attempt = sender.send(h2::dressed(*request, stream.is_secure()), |interim| tell(origin.as_ref(), interim));
+    let attempt =
+        sender.send(h2::dressed(request.into(), stream.is_secure()), |interim| tell(origin.as_ref(), &mut interim.into_parts().0));
     match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
-        Ok(Ok(response)) => match headers::fault_of(&response, None) {
-            None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
-            Some(fault) => misunderstood(fault),
-        },
+        Ok(Ok(response)) => {
+            let response = ResponseOf::from(response);
+            match headers::fault_of(&response.head, None) {
+                None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
+                Some(fault) => misunderstood(fault),
+            }
+        }
         Ok(Err(error)) => {
             if let Unanswered::Unsent(..) = &error {
                 stream.doubt();
@@ -243,10 +241,10 @@ async fn on_stream(stream: Stream, request: Box<Request<RequestBody>>, how: &How
 }
 
 /// Tells the client of an interim answer, without what it says of the server's connection.
-fn tell(origin: Option<&Origin>, mut interim: Response<()>) {
+fn tell(origin: Option<&Origin>, interim: &mut response::Parts) {
     if let Some(origin) = origin {
-        headers::remove_hop_by_hop(interim.headers_mut());
-        origin.tell(&interim);
+        headers::remove_hop_by_hop(&mut interim.headers);
+        origin.tell(interim);
     }
 }
 
@@ -262,9 +260,9 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
 }
 
 /// There is no answer on a stream, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
-fn broke(why: Unanswered<RequestBody>, copy: Option<Request<RequestBody>>, again: bool) -> Sent {
+fn broke(why: Unanswered<RequestBody>, copy: Option<RequestOf<RequestBody>>, again: bool) -> Sent {
     let error = match why {
-        Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(h2::undressed(*back)), error.to_string()),
+        Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(h2::undressed(*back).into()), error.to_string()),
         Unanswered::Body(error) => return Sent::Failed(body::kind_of(&error), connect::chain(&error)),
         Unanswered::Stream(error) => error,
     };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode, request, response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -90,20 +90,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Begins to send a request with this body.
-    pub fn begin<H, B: Body<Data = Bytes> + Unpin>(&mut self, head: &Request<H>, body: B) -> Exchange<B> {
+    pub fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, head: &request::Parts, body: B) -> Exchange<B> {
         let before = self.0.out.total;
         let out = &mut self.0.out.text;
         let told = write::request(head, out);
         let encoder = framing(&told, &body, out);
         out.extend_from_slice(b"\r\n");
-        Exchange { sending: Sending::new(body, encoder), to_head: *head.method() == Method::HEAD, broken: None, before }
+        Exchange { sending: Sending::new(body, encoder), to_head: head.method == Method::HEAD, broken: None, before }
     }
 
     /// Goes on with a request until the head of its answer is here. `heard` is told of interim answers.
     pub fn poll_answer<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         exchange: &mut Exchange<B>,
-        heard: &mut impl FnMut(Response<()>),
+        heard: &mut impl FnMut(&mut response::Parts),
         cx: &mut Context<'_>,
     ) -> Poll<Answered<B::Error>> {
         if let Poll::Ready(Err(failed)) = exchange.poll_send(&mut self.0, cx) {
@@ -119,17 +119,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(error) => return Poll::Ready(Err(NoAnswer::Connection(exchange.broken.take().unwrap_or(error).into()))),
                 Ok(_) => {}
             }
-            while let Some((response, said, length)) = parse::response(&mut self.0.buffer).map_err(Error::from)? {
+            while let Some((mut head, said, length)) = parse::response(&mut self.0.buffer).map_err(Error::from)? {
                 if length > MOST_HEAD {
                     return Poll::Ready(Err(NoAnswer::Connection(Fault::HeadTooLarge.into())));
                 }
                 self.0.release();
-                if response.status().is_informational() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                    heard(response);
+                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                    heard(&mut head);
                     continue;
                 }
-                let ending = Ending::of(response.status(), &said, exchange.to_head);
-                return Poll::Ready(Ok((response, ending)));
+                let ending = Ending::of(head.status, &said, exchange.to_head);
+                return Poll::Ready(Ok((head, ending)));
             }
             if self.0.buffer.len() > MOST_HEAD {
                 return Poll::Ready(Err(NoAnswer::Connection(Fault::HeadTooLarge.into())));
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// The head of an answer, and where what follows it ends.
-pub type Answered<E> = Result<(Response<()>, Ending), NoAnswer<E>>;
+pub type Answered<E> = Result<(Box<response::Parts>, Ending), NoAnswer<E>>;
 
 /// Where the body of an answer ends, and whether the connection with it.
 #[derive(Debug, Clone, Copy)]

@@ -10,11 +10,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, Uri, header::CONNECTION};
+use http::{HeaderValue, Method, Response, Uri, header::CONNECTION, request};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    RequestOf, ResponseOf,
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse,
@@ -91,18 +92,18 @@ impl AsyncWrite for Said {
 }
 
 /// A request as it was understood.
-type Served = (Request<()>, Vec<u8>);
+type Served = (Box<request::Parts>, Vec<u8>);
 
 /// Reads a request whole and notes it.
 #[expect(clippy::disallowed_methods, reason = "the body is a part of the input")]
-async fn note(request: Request<Incoming>, served: Rc<RefCell<Vec<Served>>>) -> Response<Empty<Bytes>> {
-    let (head, body) = request.into_parts();
+async fn note(request: RequestOf<Incoming>, served: Rc<RefCell<Vec<Served>>>) -> ResponseOf<Empty<Bytes>> {
+    let RequestOf { head, body } = request;
     let mut response = Response::new(Empty::new());
     match body.collect().await {
-        Ok(body) => served.borrow_mut().push((Request::from_parts(head, ()), body.to_bytes().to_vec())),
+        Ok(body) => served.borrow_mut().push((head, body.to_bytes().to_vec())),
         Err(_) => _ = response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
     }
-    response
+    response.into()
 }
 
 /// The requests that are understood in these bytes, whole ones only.
@@ -125,9 +126,8 @@ fn served(bytes: &[u8], piece: usize) -> Vec<Served> {
 }
 
 fn shown(served: &[Served]) -> Vec<String> {
-    let show = |(request, body): &Served| {
-        format!("{} {} {:?} {:?} {body:?}", request.method(), request.uri(), request.version(), request.headers())
-    };
+    let show =
+        |(request, body): &Served| format!("{} {} {:?} {:?} {body:?}", request.method, request.uri, request.version, request.headers);
     served.iter().map(show).collect()
 }
 
@@ -139,9 +139,9 @@ fn is_one_request((request, body): Served) {
     let (again, said, origin) = parse::request(&mut BytesMut::from(&text[..])).unwrap().unwrap();
     assert_eq!((origin.head(), said.length, said.chunked), (&text[..], None, false), "{:?}", text.escape_ascii().to_string());
     let target = |uri: &Uri| uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    assert_eq!((again.method(), target(again.uri())), (request.method(), target(request.uri())));
-    for (name, value) in again.headers() {
-        assert!(request.headers().get_all(name).iter().any(|had| had == value), "{name}");
+    assert_eq!((&again.method, target(&again.uri)), (&request.method, target(&request.uri)));
+    for (name, value) in &again.headers {
+        assert!(request.headers.get_all(name).iter().any(|had| had == value), "{name}");
     }
     if body.len() > 4000 {
         return;
@@ -168,7 +168,7 @@ fn fuzz_requests_are_the_same_however_they_come_and_each_goes_on_as_one() {
             assert_eq!(shown(&served(bytes, piece)), shown(&whole), "in pieces of {piece}");
         }
         let accepted = !whole.is_empty();
-        whole.into_iter().filter(|(request, _)| request.method() != Method::CONNECT).for_each(is_one_request);
+        whole.into_iter().filter(|(request, _)| request.method != Method::CONNECT).for_each(is_one_request);
         accepted
     });
 }

@@ -12,6 +12,7 @@ mod encode;
 #[cfg(test)]
 mod fuzz;
 mod letters;
+mod message;
 mod origin;
 mod parse;
 pub mod server;
@@ -19,8 +20,9 @@ mod spare;
 mod wire;
 mod write;
 
-use http::{Request, StatusCode};
+use http::{StatusCode, request};
 
+pub use message::{Message, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, Phrase, fields};
 pub use write::now;
 
@@ -74,9 +76,8 @@ impl Fault {
 }
 
 /// Keeps for the next head what one that is over was made of.
-pub fn recycle<B>(head: Request<B>) {
-    let (head, _) = head.into_parts();
-    spare::give(head.headers, head.extensions);
+pub fn recycle(head: Box<request::Parts>) {
+    spare::give_request(head);
 }
 
 /// How a connection failed.

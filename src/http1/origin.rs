@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 
 use super::letters::{capitals, spells};
 use crate::envelope::Field;
@@ -25,7 +25,7 @@ pub struct Phrase(pub(super) Bytes);
 /// Who is told of interim answers (RFC 9110 section 15.2) as they come.
 pub trait Interim: Send + Sync {
     /// One has come. Its hop-by-hop fields are gone.
-    fn interim(&self, answer: &Response<()>);
+    fn interim(&self, answer: &response::Parts);
 }
 
 impl fmt::Debug for Origin {
@@ -113,10 +113,10 @@ impl Origin {
     }
 
     /// Tells of an interim answer.
-    pub fn tell(&self, answer: &Response<()>) {
+    pub fn tell(&self, answer: &response::Parts) {
         // A 100 is for whoever waits with a body, which nobody does who was not told so by us; and a 101 is no interim answer.
         if let Some(interim) = &self.interim
-            && !matches!(answer.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
+            && !matches!(answer.status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
         {
             interim.interim(answer);
         }

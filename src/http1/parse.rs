@@ -4,8 +4,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
+    request, response,
 };
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
@@ -68,7 +69,7 @@ impl Framing {
 }
 
 /// The head of a request, what it says and where it came from, taken out of what has been read; none while it is not whole.
-pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Request<()>, Said, Origin)>, Fault> {
+pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<request::Parts>, Said, Origin)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let length = match parsed.parse_with_uninit_headers(buffer, &mut slots).map_err(syntax)? {
@@ -84,9 +85,8 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Request<()>, Said
     let target_place = Place::of(parsed.path.unwrap_or_default().as_bytes(), buffer);
     let places = places(parsed.headers, buffer);
     let head = taken(buffer, length);
-    let mut request = Request::new(());
-    (*request.headers_mut(), *request.extensions_mut()) = spare::take();
-    let framing = headers(&head, &places, &mut said, request.headers_mut())?;
+    let mut request = spare::request();
+    let framing = headers(&head, &places, &mut said, &mut request.headers)?;
     match (framing.codings, framing.lengths) {
         (0, 0) => {}
         (0, 1) => said.length = Some(framing.length.ok_or(Fault::Length)?),
@@ -95,9 +95,9 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Request<()>, Said
         (_, 0) => return Err(Fault::Coding),
         (_, _) => return Err(Fault::LengthAndCoding),
     }
-    *request.method_mut() = method;
-    *request.uri_mut() = target(target_place.bytes(&head))?;
-    *request.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
+    request.method = method;
+    request.uri = target(target_place.bytes(&head))?;
+    request.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(Some((request, said, Origin::new(head))))
 }
 
@@ -114,7 +114,7 @@ fn target(target: Bytes) -> Result<Uri, Fault> {
 
 /// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112
 /// sections 2.2 and 5.1).
-pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Response<()>, Said, usize)>, Fault> {
+pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<response::Parts>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let mut config = ParserConfig::default();
@@ -129,9 +129,8 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Response<()>, Sa
     let phrase = (status.canonical_reason() != Some(phrase)).then(|| Place::of(phrase.as_bytes(), buffer));
     let places = places(parsed.headers, buffer);
     let head = taken(buffer, length);
-    let mut response = Response::new(());
-    (*response.headers_mut(), *response.extensions_mut()) = spare::take();
-    let framing = headers(&head, &places, &mut said, response.headers_mut())?;
+    let mut response = spare::response();
+    let framing = headers(&head, &places, &mut said, &mut response.headers)?;
     // What says nothing about a body is not judged by it: an interim answer has none, and a 101 is followed by something else.
     if !status.is_informational() {
         match (framing.codings, framing.lengths) {
@@ -143,12 +142,12 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Response<()>, Sa
             (_, _) => return Err(Fault::LengthAndCoding),
         }
     }
-    *response.status_mut() = status;
-    *response.version_mut() = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
+    response.status = status;
+    response.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
     if let Some(phrase) = phrase {
-        response.extensions_mut().insert(Phrase(phrase.bytes(&head)));
+        response.extensions.insert(Phrase(phrase.bytes(&head)));
     }
-    response.extensions_mut().insert(Origin::new(head));
+    response.extensions.insert(Origin::new(head));
     Ok(Some((response, said, length)))
 }
 

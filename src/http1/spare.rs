@@ -1,33 +1,95 @@
-//! The tables of heads that are over, for those that come: to make them anew for each head costs more than to fill them.
+//! Heads that are over, for those that come, and what they were written into: to make one and its tables anew costs more than to fill it.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, thread::LocalKey};
 
-use http::{Extensions, HeaderMap};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request, response};
 
-/// Tables that a thread keeps at most, of less than 3 KiB each.
+/// Of each kind a thread keeps so many at most; a head is less than 4 KiB.
 const MOST: usize = 32;
 /// Fields that there is room for in a table. One that had to become larger is not kept.
 const ROOM: usize = 24;
 
-thread_local!(static SPARE: RefCell<Vec<(HeaderMap, Extensions)>> = const { RefCell::new(Vec::new()) });
+/// Bytes that there is room for in what a head is written into, and that are kept at most.
+const TEXT: usize = 1024;
+const MOST_TEXT: usize = 8 * 1024;
 
-/// Empty ones.
-pub(super) fn take() -> (HeaderMap, Extensions) {
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
-    spare.ok().flatten().unwrap_or_else(|| (HeaderMap::with_capacity(ROOM), Extensions::new()))
+type Kept<T> = RefCell<Vec<T>>;
+
+thread_local! {
+    static REQUESTS: Kept<Box<request::Parts>> = const { RefCell::new(Vec::new()) };
+    static RESPONSES: Kept<Box<response::Parts>> = const { RefCell::new(Vec::new()) };
+    static TEXTS: Kept<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the tables of a head that is over, and nothing of what is in them.
-pub(super) fn give(mut headers: HeaderMap, mut extensions: Extensions) {
-    if !(1..=2 * ROOM).contains(&headers.capacity()) {
-        return;
+/// The head of a request that says nothing yet.
+pub(super) fn request() -> Box<request::Parts> {
+    take(&REQUESTS).unwrap_or_else(|| {
+        let mut head = Box::new(Request::new(()).into_parts().0);
+        head.headers = HeaderMap::with_capacity(ROOM);
+        head
+    })
+}
+
+/// The head of an answer that says nothing yet.
+pub(super) fn response() -> Box<response::Parts> {
+    take(&RESPONSES).unwrap_or_else(|| {
+        let mut head = Box::new(Response::new(()).into_parts().0);
+        head.headers = HeaderMap::with_capacity(ROOM);
+        head
+    })
+}
+
+/// Keeps the head of a request that is over, and nothing of what is in it.
+pub(super) fn give_request(mut head: Box<request::Parts>) {
+    if is_of_use(&head.headers) {
+        head.headers.clear();
+        head.extensions.clear();
+        (head.method, head.uri) = (Method::GET, Uri::default());
+        give(&REQUESTS, head);
     }
-    headers.clear();
-    extensions.clear();
-    let _at_the_end_of_a_thread = SPARE.try_with(|spare| {
-        let mut spare = spare.borrow_mut();
-        if spare.len() < MOST {
-            spare.push((headers, extensions));
+}
+
+/// Keeps the head of an answer that is over, and nothing of what is in it.
+pub(super) fn give_response(mut head: Box<response::Parts>) {
+    if is_of_use(&head.headers) {
+        head.headers.clear();
+        head.extensions.clear();
+        head.status = StatusCode::OK;
+        give(&RESPONSES, head);
+    }
+}
+
+/// Makes room in what a head is going to be written into.
+pub(super) fn text(out: &mut Vec<u8>) {
+    if out.capacity() == 0
+        && let Some(text) = take(&TEXTS)
+    {
+        *out = text;
+    }
+    out.reserve(TEXT);
+}
+
+/// Keeps what has been sent, and nothing of what is in it.
+pub(super) fn give_text(mut text: Vec<u8>) {
+    if (TEXT..=MOST_TEXT).contains(&text.capacity()) {
+        text.clear();
+        give(&TEXTS, text);
+    }
+}
+
+fn is_of_use(headers: &HeaderMap) -> bool {
+    (1..=2 * ROOM).contains(&headers.capacity())
+}
+
+fn take<T>(kept: &'static LocalKey<Kept<T>>) -> Option<T> {
+    kept.try_with(|kept| kept.borrow_mut().pop()).ok().flatten()
+}
+
+fn give<T>(kept: &'static LocalKey<Kept<T>>, what: T) {
+    let _at_the_end_of_a_thread = kept.try_with(|kept| {
+        let mut kept = kept.borrow_mut();
+        if kept.len() < MOST {
+            kept.push(what);
         }
     });
 }
@@ -38,16 +100,27 @@ mod tests {
 
     #[test]
     fn nothing_of_a_head_is_found_in_the_next_one() {
-        let (mut headers, mut extensions) = take();
-        headers.append("x-secret", "1".parse().unwrap());
-        headers.append("x-secret", "2".parse().unwrap());
-        extensions.insert("secret");
-        let room = headers.capacity();
-        give(headers, extensions);
-        let (headers, extensions) = take();
-        assert!(headers.is_empty() && headers.get("x-secret").is_none() && extensions.get::<&str>().is_none() && extensions.is_empty());
-        assert_eq!(headers.capacity(), room, "it is the same table");
-        give(HeaderMap::with_capacity(1000), extensions);
-        assert!(take().0.capacity() < 1000);
+        let mut head = request();
+        head.headers.append("x-secret", "1".parse().unwrap());
+        head.headers.append("x-secret", "2".parse().unwrap());
+        head.extensions.insert("secret");
+        (head.method, head.uri) = (Method::PUT, "/secret".parse().unwrap());
+        let room = head.headers.capacity();
+        give_request(head);
+        let mut head = request();
+        assert!(head.headers.is_empty() && head.headers.get("x-secret").is_none());
+        assert!(head.extensions.get::<&str>().is_none() && head.extensions.is_empty());
+        assert_eq!((&head.method, head.uri.path()), (&Method::GET, "/"));
+        assert_eq!(head.headers.capacity(), room, "it is the same table");
+        head.headers = HeaderMap::with_capacity(1000);
+        give_request(head);
+        assert!(request().headers.capacity() < 1000);
+        let mut head = response();
+        head.headers.append("x-secret", "1".parse().unwrap());
+        head.extensions.insert("secret");
+        head.status = StatusCode::IM_A_TEAPOT;
+        give_response(head);
+        let head = response();
+        assert!(head.headers.is_empty() && head.extensions.is_empty() && head.status == StatusCode::OK);
     }
 }

@@ -11,6 +11,8 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::spare;
+
 /// Bytes that are read at once while nothing is known of what comes: a head, with a small body perhaps. They are read onto the stack, so that who waits for them
 /// needs no buffer.
 const HEAD: usize = 8 * 1024;
@@ -143,8 +145,8 @@ impl Out {
         self.data.advance(of_data);
         self.after = &self.after[written - of_data..];
         if self.written == self.text.len() {
-            // The next message may be far off, and needs another size.
-            self.text = Vec::new();
+            // The next message may be far off.
+            spare::give_text(std::mem::take(&mut self.text));
             self.written = 0;
         }
         if self.data.is_empty() {

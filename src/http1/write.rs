@@ -7,11 +7,12 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
+    request, response,
 };
 
-use super::{Origin, Phrase, letters::capitals, parse};
+use super::{Origin, Phrase, letters::capitals, parse, spare};
 
 /// What the fields of a head say of its framing and its connection.
 #[derive(Debug, Default)]
@@ -28,20 +29,20 @@ pub(super) struct Told<'a> {
 }
 
 /// Writes the head of a request, whose framing fields are left out.
-pub(super) fn request<'a, B>(request: &'a Request<B>, out: &mut Vec<u8>) -> Told<'a> {
-    out.reserve(512);
-    out.extend_from_slice(request.method().as_str().as_bytes());
+pub(super) fn request<'a>(head: &'a request::Parts, out: &mut Vec<u8>) -> Told<'a> {
+    spare::text(out);
+    out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(request.uri().path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(request.headers(), request.extensions().get(), out)
+    fields(&head.headers, head.extensions.get(), out)
 }
 
 /// Writes the first line of an answer and its fields, without those of its framing.
-pub(super) fn response<'a, B>(response: &'a Response<B>, version: Version, out: &mut Vec<u8>) -> Told<'a> {
-    out.reserve(512);
-    let phrase = response.extensions().get::<Phrase>();
-    match (version, response.status(), phrase) {
+pub(super) fn response<'a>(head: &'a response::Parts, version: Version, out: &mut Vec<u8>) -> Told<'a> {
+    spare::text(out);
+    let phrase = head.extensions.get::<Phrase>();
+    match (version, head.status, phrase) {
         // The line of most.
         (Version::HTTP_11, StatusCode::OK, None) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
         (version, status, phrase) => {
@@ -52,7 +53,7 @@ pub(super) fn response<'a, B>(response: &'a Response<B>, version: Version, out: 
             out.extend_from_slice(b"\r\n");
         }
     }
-    fields(response.headers(), response.extensions().get(), out)
+    fields(&head.headers, head.extensions.get(), out)
 }
 
 /// Writes fields, each name in the letters in which it came, without those of the framing.
@@ -193,8 +194,8 @@ mod tests {
     fn fields_go_out_as_they_came_whatever_is_taken_out_or_added() {
         let came = "GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\nContent-length: 07\r\nX-B:2\r\nx-c: 3\r\nX-D: 4\r\nAccept: */*\r\nx-E: \r\n\r\n";
         let (mut came, _, origin) = parse::request(&mut BytesMut::from(came)).unwrap().unwrap();
-        came.extensions_mut().insert(origin);
-        let written = |request: &Request<()>| {
+        came.extensions.insert(origin);
+        let written = |request: &request::Parts| {
             let mut out = Vec::new();
             let told = request_and_length(request, &mut out);
             (String::from_utf8(out).unwrap(), told)
@@ -202,9 +203,9 @@ mod tests {
         let first = "GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\n";
         let all = format!("{first}X-B: 2\r\nx-c: 3\r\nX-D: 4\r\nAccept: */*\r\nx-E: \r\nContent-length: 7\r\n");
         assert_eq!(written(&came), (all, Some(7)));
-        let moved = came.headers_mut().remove("x-d").unwrap();
-        came.headers_mut().insert("x-f", moved);
-        came.headers_mut().insert("content-length", HeaderValue::from_static("9"));
+        let moved = came.headers.remove("x-d").unwrap();
+        came.headers.insert("x-f", moved);
+        came.headers.insert("content-length", HeaderValue::from_static("9"));
         let changed = written(&came).0;
         let mut lines: Vec<_> = changed.lines().collect();
         lines[1..].sort_unstable();
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
-    fn request_and_length(head: &Request<()>, out: &mut Vec<u8>) -> Option<u64> {
+    fn request_and_length(head: &request::Parts, out: &mut Vec<u8>) -> Option<u64> {
         let told = request(head, out);
         let length = told.length();
         told.write_length(length.unwrap_or(0), out);

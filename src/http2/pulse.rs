@@ -108,7 +108,7 @@ mod tests {
         let limits =
             server::Limits { streams: 10, header_bytes: 8192, stream_window: 65_535, connection_window: 65_535, send_buffer: 65_535 };
         tokio::spawn(async move {
-            type Never = std::future::Pending<http::Response<http_body_util::Empty<Bytes>>>;
+            type Never = std::future::Pending<crate::http1::ResponseOf<http_body_util::Empty<Bytes>>>;
             let mut connection = server::Connection::new(socket, limits, |_| -> Never { std::future::pending() });
             poll_fn(|cx| if sleeps.load(Relaxed) { Poll::Pending } else { connection.poll(cx) }).await
         });

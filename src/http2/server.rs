@@ -14,6 +14,7 @@ use h2::server::{Builder, Handshake, SendResponse};
 use http::{
     HeaderMap, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, DATE, EXPECT, TE},
+    response,
 };
 use http_body::Body;
 use parking_lot::Mutex;
@@ -25,7 +26,7 @@ use super::{
     outgoing::{Broken, Outgoing},
     strip,
 };
-use crate::http1::{Interim, Origin, now};
+use crate::http1::{Interim, Origin, RequestOf, ResponseOf, now};
 
 /// Bytes of interim answers that one request may bring its client, as RFC 9113 section 6.5.2 counts fields.
 const MOST_INTERIM: usize = 64 * 1024;
@@ -61,8 +62,8 @@ enum State<S> {
 impl<S, A, F, B> Connection<S, A, F, B>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    A: FnMut(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>> + Unpin,
+    A: FnMut(RequestOf<Incoming>) -> F,
+    F: Future<Output = ResponseOf<B>> + Unpin,
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     /// One on which nothing has been said.
@@ -115,14 +116,15 @@ where
 }
 
 /// A request as it is handed on: with its body, and with who hears of interim answers.
-fn received(request: Request<h2::RecvStream>, respond: &Arc<Respond>) -> Request<Incoming> {
-    let (mut head, stream) = request.into_parts();
+fn received(request: Request<h2::RecvStream>, respond: &Arc<Respond>) -> RequestOf<Incoming> {
+    let (head, stream) = request.into_parts();
+    let mut head = Box::new(head);
     head.extensions.insert(Origin::unwritten(respond.clone()));
     let mut body = Incoming::new(stream, &head.headers);
     if head.headers.get(EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         body = body.telling(respond.clone());
     }
-    Request::from_parts(head, body)
+    RequestOf::new(head, body)
 }
 
 /// Where the answer of one stream goes.
@@ -135,13 +137,13 @@ struct Said {
 }
 
 impl Interim for Respond {
-    fn interim(&self, answer: &Response<()>) {
+    fn interim(&self, answer: &response::Parts) {
         let mut said = self.0.lock();
-        said.interim += answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + 32;
+        said.interim += answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + 32;
         if said.interim <= MOST_INTERIM {
             let mut interim = Response::new(());
-            *interim.status_mut() = answer.status();
-            interim.headers_mut().clone_from(answer.headers());
+            *interim.status_mut() = answer.status;
+            interim.headers_mut().clone_from(&answer.headers);
             strip(interim.headers_mut());
             // One that comes too late is no loss.
             let _sent = said.stream.send_informational(interim);
@@ -173,7 +175,7 @@ enum Answering<F, B> {
 
 impl<F, B> Stream<F, B>
 where
-    F: Future<Output = Response<B>> + Unpin,
+    F: Future<Output = ResponseOf<B>> + Unpin,
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken<B::Error>>> {
@@ -185,10 +187,10 @@ where
                         let reset = ready!(self.respond.0.lock().stream.poll_reset(cx))?;
                         return Poll::Ready(Err(h2::Error::from(reset).into()));
                     };
-                    let (mut head, body) = answer.into_parts();
+                    let ResponseOf { mut head, body } = answer;
                     complete(&mut head.headers, &body);
                     let is_all = body.is_end_stream();
-                    let stream = self.respond.0.lock().stream.send_response(Response::from_parts(head, ()), is_all)?;
+                    let stream = self.respond.0.lock().stream.send_response(Response::from_parts(*head, ()), is_all)?;
                     if is_all {
                         return Poll::Ready(Ok(()));
                     }
@@ -202,7 +204,7 @@ where
 
 impl<F, B> Future for Stream<F, B>
 where
-    F: Future<Output = Response<B>> + Unpin,
+    F: Future<Output = ResponseOf<B>> + Unpin,
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     type Output = ();

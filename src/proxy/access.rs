@@ -7,8 +7,9 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{
-    HeaderValue, Method, Request, StatusCode, Uri, Version,
+    HeaderValue, Method, StatusCode, Uri, Version,
     header::{AUTHORIZATION, HOST, REFERER, USER_AGENT},
+    request::Parts,
 };
 
 use crate::{
@@ -63,19 +64,19 @@ impl Verdict {
 
 impl Entry {
     /// Begins a line for a request that has just arrived.
-    pub(super) fn begin<B>(log: &AccessLog, clock: &Clock, began: Instant, client: IpAddr, request: &Request<B>) -> Box<Self> {
+    pub(super) fn begin(log: &AccessLog, clock: &Clock, began: Instant, client: IpAddr, head: &Parts) -> Box<Self> {
         Box::new(Self {
             log: log.clone(),
             at: clock.now(),
             began,
             client,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            host: request.headers().get(HOST).cloned(),
-            authorization: request.headers().get(AUTHORIZATION).cloned(),
-            referer: request.headers().get(REFERER).cloned(),
-            user_agent: request.headers().get(USER_AGENT).cloned(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            host: head.headers.get(HOST).cloned(),
+            authorization: head.headers.get(AUTHORIZATION).cloned(),
+            referer: head.headers.get(REFERER).cloned(),
+            user_agent: head.headers.get(USER_AGENT).cloned(),
             server: None,
             server_time: None,
             status: StatusCode::OK,

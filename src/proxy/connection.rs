@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{HeaderValue, StatusCode, Version, header::CONNECTION};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     backend::Incoming,
     http1::{
-        Error,
+        Error, RequestOf, ResponseOf,
         server::{Broken, Connection, Next, Then},
     },
     http2::server,
@@ -200,7 +200,7 @@ impl Keeper {
         };
         // With it end its requests: one that waits to send what nobody will take would keep its seat for ever. What must be seen to its end all the same goes on
         // elsewhere ([`Committed`]).
-        let mut connection = server::Connection::new(socket, limits, |request: Request<_>| requests.answer(request.map(Incoming::from)));
+        let mut connection = server::Connection::new(socket, limits, |request: RequestOf<_>| requests.answer(request.map(Incoming::from)));
         let mut said = false;
         let served = poll_fn(|cx| {
             if self.watch.has_farewell() && !std::mem::replace(&mut said, true) {
@@ -304,7 +304,7 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
         };
         let mut tunnel = None;
         let answering = requests.answer(request).map(|mut answer| {
-            tunnel = answer.body_mut().take_tunnel();
+            tunnel = answer.body.take_tunnel();
             answer
         });
         match connection.answer(answering).await {
@@ -345,11 +345,11 @@ struct Requests {
 
 impl Requests {
     /// Answers one.
-    fn answer(&self, mut request: Request<Incoming>) -> Committed<Response<ClientBody>> {
+    fn answer(&self, mut request: RequestOf<Incoming>) -> Committed<ResponseOf<ClientBody>> {
         let answering = Answering::begin(&self.watch);
-        let settled = match request.version() {
-            _ if self.link.client.is_insecure(request.uri(), request.headers()) => Err(Malformed::Insecure),
-            Version::HTTP_2 => h2::settle(&mut request),
+        let settled = match request.head.version {
+            _ if self.link.client.is_insecure(&request.head.uri, &request.head.headers) => Err(Malformed::Insecure),
+            Version::HTTP_2 => h2::settle(&mut request.head),
             _ => Ok(()),
         };
         let commitment = Commitment::default();
@@ -357,13 +357,13 @@ impl Requests {
         Committed::new(commitment, || async move {
             let response = match settled {
                 Ok(()) => exchange.answer(request).await,
-                Err(what) => exchange.refuse(what, &request),
+                Err(what) => exchange.refuse(what, &request.head),
             };
             // What ends with the connection needs no word that it will.
-            let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let is_tunnel = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| body.ends(answering));
             if exchange.link.door.is_draining() && !is_tunnel {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
         })

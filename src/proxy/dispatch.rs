@@ -1,12 +1,13 @@
 //! A request that is at the backend: its seats, when it was sent, and what its end says about how much the backend can take.
 
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::{
     backend::{ErrorKind, RequestBody, ResponseBody, SendError},
     health::{Class, Kind, Quality, Sample},
+    http1::{RequestOf, ResponseOf},
 };
 
 use super::{body::Seats, route::Route};
@@ -29,9 +30,9 @@ struct Held<'a> {
 
 impl<'a> UnderWay<'a> {
     /// It is sent now.
-    pub(super) fn begin(route: &'a Route, seats: Seats, request: &Request<RequestBody>) -> Self {
-        let timed = request.body().is_end_stream() || !request.body().is_streaming();
-        let seats = Held { route, kind: route.kind(request.method()), seats: Some(seats) };
+    pub(super) fn begin(route: &'a Route, seats: Seats, request: &RequestOf<RequestBody>) -> Self {
+        let timed = request.body.is_end_stream() || !request.body.is_streaming();
+        let seats = Held { route, kind: route.kind(&request.head.method), seats: Some(seats) };
         Self { seats, began: Instant::now(), timed }
     }
 
@@ -45,8 +46,8 @@ impl<'a> UnderWay<'a> {
     /// A tunnel or an event stream is no work that comes to an end. Where the backend's limit is found out, it gives back its seats now: what counts
     /// for that limit is how long answers take, and a few hundred silent WebSockets would keep everybody else out. Where a number is configured, it keeps
     /// them: the number says how many the servers can have at once, and one that has a thread for each has one for this too.
-    pub(super) fn answered(mut self, response: &Response<ResponseBody>) -> Option<Seats> {
-        self.sample(Quality::of_status(response.status().as_u16()));
+    pub(super) fn answered(mut self, response: &ResponseOf<ResponseBody>) -> Option<Seats> {
+        self.sample(Quality::of_status(response.head.status.as_u16()));
         let mut seats = self.seats.seats.take();
         let route = self.seats.route;
         if is_endless(response)
@@ -81,12 +82,12 @@ impl<'a> UnderWay<'a> {
 }
 
 /// A tunnel, or server-sent events: no length says when it ends.
-fn is_endless(response: &Response<ResponseBody>) -> bool {
+fn is_endless(response: &ResponseOf<ResponseBody>) -> bool {
     let is_events = || {
-        let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let content_type = response.head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         content_type.get(..17).is_some_and(|media| media.eq_ignore_ascii_case(b"text/event-stream"))
     };
-    response.status() == StatusCode::SWITCHING_PROTOCOLS || (response.body().size_hint().exact().is_none() && is_events())
+    response.head.status == StatusCode::SWITCHING_PROTOCOLS || (response.body.size_hint().exact().is_none() && is_events())
 }
 
 impl Drop for Held<'_> {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{Request, Response, Uri, request::Parts};
+use http::{Response, Uri, request::Parts};
 use http_body::Body;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         verdict::{self, Evidence, Live},
     },
     health::{Class, NoSeat, Rank},
+    http1::{RequestOf, ResponseOf},
     store::{LiveTurn, QueuedTurn, Turn},
     telemetry::RequestOutcome,
 };
@@ -60,52 +61,53 @@ struct Sender {
 }
 
 /// An answer, and what it was for the log and the counters.
-type Answered = (Response<ClientBody>, Verdict);
+type Answered = (ResponseOf<ClientBody>, Verdict);
 
 impl Exchange {
     /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<ClientBody> {
+    pub(super) async fn answer(&self, request: RequestOf<Incoming>) -> ResponseOf<ClientBody> {
+        let RequestOf { head, body } = request;
         let began = Instant::now();
         let shared = &self.link.worker.shared;
         let site = shared.site.load_full();
         let mut entry = shared.access_log.is_on().then(|| {
-            let client = self.link.client.address(request.headers(), &site.clients.trusted_proxies);
-            Entry::begin(&shared.access_log, &shared.clock, began, client, &request)
+            let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
+            Entry::begin(&shared.access_log, &shared.clock, began, client, &head)
         });
-        let inspected = inspect(&request);
-        let reads_grpc = grpc::reads_status(&request);
+        let inspected = inspect(&head);
+        let reads_grpc = grpc::reads_status(&head);
         // What is for the server as a whole goes where its root goes.
-        let root = is_asterisk(request.uri()).then(|| Uri::from_static("/"));
-        let is_https = || self.link.client.is_https(request.headers());
-        let found = site.routes.find(root.as_ref().unwrap_or(request.uri()), request.headers(), request.method(), is_https);
+        let root = is_asterisk(&head.uri).then(|| Uri::from_static("/"));
+        let is_https = || self.link.client.is_https(&head.headers);
+        let found = site.routes.find(root.as_ref().unwrap_or(&head.uri), &head.headers, &head.method, is_https);
         let wait = site.rates.wait(&found, || Subject {
-            uri: request.uri(),
-            headers: request.headers(),
-            client_ip: self.link.client.address(request.headers(), &site.clients.trusted_proxies),
+            uri: &head.uri,
+            headers: &head.headers,
+            client_ip: self.link.client.address(&head.headers, &site.clients.trusted_proxies),
         });
         let (response, verdict) = match (inspected, found) {
-            (Err(what), _) => refused(answer::malformed(what, request.headers())),
+            (Err(what), _) => refused(answer::malformed(what, &head.headers)),
             _ if wait.is_some() => {
-                let has_body = !request.body().is_end_stream();
-                refused(answer::too_often(wait.unwrap_or_default(), has_body, request.headers()))
+                let has_body = !body.is_end_stream();
+                refused(answer::too_often(wait.unwrap_or_default(), has_body, &head.headers))
             }
             (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
-            (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, request.headers())),
-            _ if request.uri().path().starts_with(outcome::RESERVED) => {
-                let client = self.link.client.address(request.headers(), &site.clients.trusted_proxies);
-                let scene = Scene { client, method: request.method(), uri: request.uri(), headers: request.headers() };
+            (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, &head.headers)),
+            _ if head.uri.path().starts_with(outcome::RESERVED) => {
+                let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
+                let scene = Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers };
                 // Boxed, as all that few requests need: it would make every one larger.
-                (Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await, Verdict::REFUSED)
+                refused(Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await)
             }
-            (_, Found::Nothing) => refused(answer::no_route(request.headers())),
-            (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, request.headers())),
+            (_, Found::Nothing) => refused(answer::no_route(&head.headers)),
+            (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, &head.headers)),
             (Ok(seen), Found::Way(way)) => {
                 if let Some(entry) = &mut entry {
                     entry.routed(way.settings().backend(), &way.settings().name);
                 }
                 match way {
                     Way::Backend(route) => {
-                        let answered = self.on_route(&site, route, request, &seen).await;
+                        let answered = self.on_route(&site, route, RequestOf::new(head, body), &seen).await;
                         route.metrics.request(answered.1.outcome, began.elapsed());
                         if let Some(entry) = &mut entry {
                             entry.served(answered.1.server.and_then(|server| route.upstream.backend.server(server)));
@@ -113,38 +115,37 @@ impl Exchange {
                         answered
                     }
                     Way::Own(own) => {
-                        let response = self.by_route(&site, own, request, &seen);
+                        let response = self.by_route(&site, own, head, &seen);
                         own.metrics.request(began.elapsed());
-                        (response, Verdict::ANSWERED)
+                        (response.into(), Verdict::ANSWERED)
                     }
                 }
             }
         };
-        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response) } else { response };
+        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response.into()).into() } else { response };
         match entry {
             None => response,
             Some(mut entry) => {
-                entry.answered(response.status(), verdict);
+                entry.answered(response.head.status, verdict);
                 response.map(|body| body.log_at_end(entry))
             }
         }
     }
 
     /// Answers one that cannot be understood.
-    pub(super) fn refuse<B>(&self, what: Malformed, request: &Request<B>) -> Response<ClientBody> {
+    pub(super) fn refuse(&self, what: Malformed, head: &Parts) -> ResponseOf<ClientBody> {
         let shared = &self.link.worker.shared;
-        let response = answer::malformed(what, request.headers());
+        let response = ResponseOf::from(answer::malformed(what, &head.headers));
         if !shared.access_log.is_on() {
             return response;
         }
-        let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.link.client.peer(), request);
-        entry.answered(response.status(), Verdict::REFUSED);
+        let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.link.client.peer(), head);
+        entry.answered(response.head.status, Verdict::REFUSED);
         response.map(|body| body.log_at_end(entry))
     }
 
     /// A route that needs no backend.
-    fn by_route(&self, site: &Site, own: &Own, request: Request<Incoming>, seen: &Seen) -> Response<ClientBody> {
-        let (mut head, _body) = request.into_parts();
+    fn by_route(&self, site: &Site, own: &Own, mut head: Box<Parts>, seen: &Seen) -> Response<ClientBody> {
         let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
         match self.link.client.prepare(&mut head, seen) {
             Ok(()) => own.answer(Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers }),
@@ -153,8 +154,8 @@ impl Exchange {
     }
 
     /// A route to a backend, with what it changes in requests and answers.
-    async fn on_route(&self, site: &Site, route: &Route, request: Request<Incoming>, seen: &Seen) -> Answered {
-        let (mut head, body) = request.into_parts();
+    async fn on_route(&self, site: &Site, route: &Route, request: RequestOf<Incoming>, seen: &Seen) -> Answered {
+        let RequestOf { mut head, body } = request;
         let policy = route.spill(&head.method).filter(|_| !grpc::is_call(&head.method, &head.headers));
         let limit = route.settings.max_body.unwrap_or(site.clients.max_body);
         let limit = policy.map_or(limit, |policy| policy.max_body.min(limit));
@@ -203,7 +204,7 @@ impl Exchange {
     }
 
     /// Everything that never spills: it streams both ways.
-    async fn pass(&self, route: &Route, mut head: Parts, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
+    async fn pass(&self, route: &Route, mut head: Box<Parts>, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
         let seats = match self.seats(route, Class::Live).await {
             Ok(seats) => seats,
@@ -213,7 +214,7 @@ impl Exchange {
         if let Some(changes) = changes {
             changes.head(&mut head);
         }
-        match forward::send(&self.link.worker.pool, route, seats, Request::from_parts(head, body)).await {
+        match forward::send(&self.link.worker.pool, route, seats, RequestOf::new(head, body)).await {
             Ok((reply, seats)) => passed(route, reply, seats),
             Err(error) => failed(&error, answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
@@ -251,7 +252,7 @@ impl Exchange {
         route: &Route,
         policy: &Spill,
         sender: Sender,
-        head: Parts,
+        head: Box<Parts>,
         whole: Whole,
         changes: Option<Arc<Changes>>,
     ) -> Answered {
@@ -285,7 +286,7 @@ impl Exchange {
         };
         let outcome = forward::send(&self.link.worker.pool, route, seats, live_request(&write)).await;
         let evidence = match &outcome {
-            Ok((reply, _)) => Evidence::Answer { status: reply.response.status(), to_login: false },
+            Ok((reply, _)) => Evidence::Answer { status: reply.response.head.status, to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
             Err(_) => Evidence::NotSent,
         };
@@ -294,7 +295,7 @@ impl Exchange {
             (Live::Spill, outcome) if !wishes.never_queue => {
                 // The seats are free before the write is queued.
                 let failure = match outcome {
-                    Ok((reply, _seats)) => Failure::Answer(reply.response.status()),
+                    Ok((reply, _seats)) => Failure::Answer(reply.response.head.status),
                     Err(error) => Failure::NoAnswer(error.kind),
                 };
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
@@ -308,7 +309,8 @@ impl Exchange {
 
     async fn queue(&self, route: &Route, policy: &Spill, write: Write, turn: QueuedTurn, cause: impl Into<Cause>) -> Answered {
         let shared = &self.link.worker.shared;
-        Box::pin(spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into())).await
+        let (response, verdict) = Box::pin(spill(&*shared.store, &shared.clock, route, policy, write, turn, cause.into())).await;
+        (response.into(), verdict)
     }
 
     /// Seats at the route and at the backend. A request that may be queued does not wait at the route's own limit: the queue is where it waits.
@@ -332,8 +334,8 @@ fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Answered {
 /// An answer with what its route changes in it.
 fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answered {
     match changes {
-        Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(response.headers_mut()),
-        Some(changes) => changes.own_answer(response.headers_mut()),
+        Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(&mut response.head.headers),
+        Some(changes) => changes.own_answer(&mut response.head.headers),
         None => {}
     }
     (response, verdict)
@@ -341,9 +343,9 @@ fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answ
 
 /// The answer to a request that got none from its backend.
 fn failed(error: &SendError, response: Response<ClientBody>) -> Answered {
-    (response, Verdict { server: error.server, ..Verdict::REFUSED })
+    (response.into(), Verdict { server: error.server, ..Verdict::REFUSED })
 }
 
 fn refused(response: Response<ClientBody>) -> Answered {
-    (response, Verdict::REFUSED)
+    (response.into(), Verdict::REFUSED)
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 use http_body_util::{BodyExt, Full};
@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use crate::{
     backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop},
     health::Signal,
+    http1::{RequestOf, ResponseOf},
     store::Payload,
 };
 
@@ -32,12 +33,11 @@ pub(super) async fn send(
     pool: &Pool,
     route: &Route,
     seats: Seats,
-    request: Request<RequestBody>,
+    mut request: RequestOf<RequestBody>,
 ) -> Result<(Reply, Option<Seats>), SendError> {
     let backend = &route.upstream.backend;
     let mut under_way = UnderWay::begin(route, seats, &request);
     let mut tried: u64 = 0;
-    let mut request = Box::new(request);
     loop {
         let mut result = backend.send_avoiding(tried, pool, request).await;
         report(route, &result);
@@ -50,7 +50,7 @@ pub(super) async fn send(
         };
         match unsent {
             Some(unsent) => {
-                request = unsent;
+                request = *unsent;
                 under_way.begin_again();
             }
             None => return finish(under_way, result),
@@ -74,7 +74,7 @@ fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>) -> Result<(
 fn report(route: &Route, result: &Result<Reply, SendError>) {
     let upstream = &route.upstream;
     match result {
-        Ok(reply) => upstream.health.report(reply.server, Signal::of_status(reply.response.status().as_u16())),
+        Ok(reply) => upstream.health.report(reply.server, Signal::of_status(reply.response.head.status.as_u16())),
         Err(error) if error.kind.is_of_the_request() => {}
         Err(error) => {
             if let Some(server) = error.server {
@@ -86,18 +86,14 @@ fn report(route: &Route, result: &Result<Reply, SendError>) {
 }
 
 /// The live request of a write whose parts are kept for a rescue.
-pub(super) fn live_request(write: &Write) -> Request<RequestBody> {
-    let mut request = Request::new(request_body(&write.payload, write.trailers.as_ref()));
-    *request.method_mut() = write.head.method.clone();
-    *request.uri_mut() = write.head.uri.clone();
-    *request.headers_mut() = write.head.headers.clone();
-    *request.extensions_mut() = write.head.extensions.clone();
-    write.change(&mut request);
+pub(super) fn live_request(write: &Write) -> RequestOf<RequestBody> {
+    let mut head = write.head.clone();
+    write.change(&mut head.uri, &mut head.headers);
     match &write.trailers {
-        Some(trailers) => chunk(request.headers_mut(), trailers),
-        None => _ = request.headers_mut().remove(TRAILER),
+        Some(trailers) => chunk(&mut head.headers, trailers),
+        None => _ = head.headers.remove(TRAILER),
     }
-    request
+    RequestOf::new(head, request_body(&write.payload, write.trailers.as_ref()))
 }
 
 /// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and only those trailers are sent that are announced.
@@ -131,8 +127,8 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
 }
 
 /// The backend's own answer: nothing of ours but `Via`.
-pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Response<ClientBody> {
-    let (mut head, body) = reply.response.into_parts();
+pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> ResponseOf<ClientBody> {
+    let ResponseOf { mut head, body } = reply.response;
     let protocol = reply.switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
     remove_hop_by_hop(&mut head.headers);
     if let Some(protocol) = protocol {
@@ -148,5 +144,5 @@ pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Respo
         None => ClientBody::passing(body, seats),
         Some(switched) => ClientBody::tunnel(Tunnel::new(switched, body, seats, route.upstream.backend.tunnel_timeout())),
     };
-    Response::from_parts(head, body)
+    ResponseOf::new(head, body)
 }

@@ -1,8 +1,9 @@
 //! Calls of gRPC. None is ever queued: its client waits for the one answer that the server gives, knows no 202, and may be told something before it has said all.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
 };
 
 use super::{body::ClientBody, proxy_status::PROXY_STATUS};
@@ -25,9 +26,9 @@ pub(super) fn is_call(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Whether its client looks for the outcome in `grpc-status`, and takes another status of HTTP for a fault. One of gRPC-Web is content with that.
-pub(super) fn reads_status<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_2
-        && suffix(request.method(), request.headers()).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+pub(super) fn reads_status(head: &Parts) -> bool {
+    head.version == Version::HTTP_2
+        && suffix(&head.method, &head.headers).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// An answer of our own as such a client reads it: 200, and all that there is to say in the head (Trailers-Only, "gRPC over HTTP2").

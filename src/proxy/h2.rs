@@ -4,33 +4,34 @@
 //! library has refused before (RFC 9113 section 8.2).
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri,
+    HeaderMap, HeaderValue, Method, Uri,
     header::{COOKIE, HOST},
+    request::Parts,
     uri::PathAndQuery,
 };
 
 use super::inspect::Malformed;
 
 /// RFC 9113 section 8.3.1: an intermediary makes `Host` of `:authority`; a `Host` that says something else is a trap for one of two readers.
-pub(super) fn settle<B>(request: &mut Request<B>) -> Result<(), Malformed> {
-    if *request.method() == Method::CONNECT {
+pub(super) fn settle(head: &mut Parts) -> Result<(), Malformed> {
+    if head.method == Method::CONNECT {
         return Err(Malformed::Target);
     }
-    if let Some(authority) = request.uri().authority() {
+    if let Some(authority) = head.uri.authority() {
         if authority.as_str().contains('@') {
             return Err(Malformed::UserInfo);
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::Target)?;
-        if request.headers().get_all(HOST).iter().any(|said| !said.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
+        if head.headers.get_all(HOST).iter().any(|said| !said.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
             return Err(Malformed::Authority);
         }
-        request.headers_mut().insert(HOST, host);
-    } else if !request.headers().contains_key(HOST) {
+        head.headers.insert(HOST, host);
+    } else if !head.headers.contains_key(HOST) {
         return Err(Malformed::Host);
     }
-    let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(target);
-    join_cookies(request.headers_mut());
+    let target = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    head.uri = Uri::from(target);
+    join_cookies(&mut head.headers);
     Ok(())
 }
 
@@ -50,11 +51,13 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn settled(request: http::request::Builder) -> Result<Request<()>, Malformed> {
-        let mut request = request.body(()).unwrap();
-        settle(&mut request).map(|()| request)
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        settle(&mut head).map(|()| Request::from_parts(head, ()))
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Looking at a request before anything is done about it, so that one that two readers could understand differently gets nowhere.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA},
+    request::Parts,
 };
 
 use crate::backend::headers::may_be_hop_by_hop;
@@ -175,15 +176,15 @@ impl Seen {
 }
 
 /// Looks at a request.
-pub(super) fn inspect<B>(request: &Request<B>) -> Result<Seen, Malformed> {
-    let mut seen = Seen::look(request.headers());
-    if let Some(fault) = seen.fault(request.version(), request.headers()) {
+pub(super) fn inspect(head: &Parts) -> Result<Seen, Malformed> {
+    let mut seen = Seen::look(&head.headers);
+    if let Some(fault) = seen.fault(head.version, &head.headers) {
         return Err(fault);
     }
-    target(request.method(), request.uri())?;
-    match *request.method() {
+    target(&head.method, &head.uri)?;
+    match head.method {
         Method::TRACE => return Err(Malformed::Trace),
-        Method::OPTIONS => seen.max_forwards = max_forwards(request.headers())?,
+        Method::OPTIONS => seen.max_forwards = max_forwards(&head.headers)?,
         _ => {}
     }
     Ok(seen)
@@ -304,10 +305,12 @@ pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn fault(request: http::request::Builder) -> Option<Malformed> {
-        inspect(&request.body(()).unwrap()).err()
+        inspect(&request.body(()).unwrap().into_parts().0).err()
     }
 
     fn with(name: &str, value: &str) -> http::request::Builder {
@@ -378,9 +381,9 @@ mod tests {
     #[test]
     fn max_forwards_counts_for_options_only() {
         let options = |value: &'static str| Request::options("/").header("host", "a").header("max-forwards", value).body(()).unwrap();
-        assert_eq!(inspect(&options("3")).unwrap().max_forwards, Some(3));
+        assert_eq!(inspect(&options("3").into_parts().0).unwrap().max_forwards, Some(3));
         for bad in ["-1", "+1", "", "1, 1", "99999999999999999999"] {
-            assert_eq!(inspect(&options(bad)).unwrap_err(), Malformed::MaxForwards, "{bad:?}");
+            assert_eq!(inspect(&options(bad).into_parts().0).unwrap_err(), Malformed::MaxForwards, "{bad:?}");
         }
         assert_eq!(fault(with("max-forwards", "nonsense")), None);
     }

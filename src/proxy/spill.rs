@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, Response, Uri, header::CONTENT_LENGTH, request::Parts};
 
 use crate::{
     envelope::{Clock, Envelope, Field, OrderKey, Reason, RequestId},
@@ -22,7 +22,7 @@ use super::{
 
 /// A whole write, its head prepared for the backend.
 pub(super) struct Write {
-    pub(super) head: Parts,
+    pub(super) head: Box<Parts>,
     pub(super) payload: Payload,
     pub(super) trailers: Option<HeaderMap>,
     pub(super) order_key: Option<OrderKey>,
@@ -32,11 +32,9 @@ pub(super) struct Write {
 
 impl Write {
     /// Makes the changes of its route in a request that is a copy of it.
-    pub(super) fn change<B>(&self, request: &mut Request<B>) {
+    pub(super) fn change(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         if let Some(changes) = &self.changes {
-            let mut uri = std::mem::take(request.uri_mut());
-            changes.request(&mut uri, request.headers_mut());
-            *request.uri_mut() = uri;
+            changes.request(uri, headers);
         }
     }
 }
@@ -92,12 +90,11 @@ fn accept_of(headers: &HeaderMap) -> HeaderMap {
 fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &Clock) -> Envelope {
     let accepted_at = clock.now();
     let changed = write.changes.as_ref().map(|_| {
-        let mut copy = Request::new(());
-        (*copy.uri_mut(), *copy.headers_mut()) = (write.head.uri.clone(), write.head.headers.clone());
-        write.change(&mut copy);
-        copy
+        let (mut uri, mut headers) = (write.head.uri.clone(), write.head.headers.clone());
+        write.change(&mut uri, &mut headers);
+        (uri, headers)
     });
-    let (uri, headers) = changed.as_ref().map_or((&write.head.uri, &write.head.headers), |copy| (copy.uri(), copy.headers()));
+    let (uri, headers) = changed.as_ref().map_or((&write.head.uri, &write.head.headers), |(uri, headers)| (uri, headers));
     Envelope {
         id: RequestId::new(),
         backend: route.upstream.name.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::BodyExt;
 
 use crate::backend::{Backend, Pool, RequestBody, SendError, headers::remove_hop_by_hop};
@@ -32,7 +32,7 @@ impl Courier for Wire {
             // Replay sweeps too seldom for the pool's clock, and can afford a look at the real one.
             self.pool.tick();
             let reply = self.backend.send(&self.pool, request).await?;
-            let mut response = reply.response.map(|body| body.map_err(|_| ()).boxed_unsync());
+            let mut response = Response::from(reply.response.map(|body| body.map_err(|_| ()).boxed_unsync()));
             remove_hop_by_hop(response.headers_mut());
             Ok(Answered { response, server: reply.server })
         })

@@ -14,13 +14,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version, request, response};
 use http_body::Body;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Error, Fault, Origin,
+    Error, Fault, Origin, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending},
     parse::{self, Said},
@@ -52,11 +52,10 @@ pub struct Connection<S> {
 }
 
 /// What comes on a connection.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and nearly always the large one")]
 #[derive(Debug)]
 pub enum Next {
     /// A request.
-    Request(Request<Incoming>),
+    Request(RequestOf<Incoming>),
     /// The preface of HTTP/2; it is still to be read.
     Http2,
     /// No more. `unread`: the client may still be sending what nobody will read.
@@ -134,15 +133,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 if found.as_ref().map_or(wire.buffer.len(), |(_, _, origin)| origin.head().len()) > self.most {
                     return Poll::Ready(Err(Fault::HeadTooLarge.into()));
                 }
-                if let Some((request, said, origin)) = found {
+                if let Some((head, said, origin)) = found {
                     wire.release();
                     self.unread = !wire.buffer.is_empty();
                     self.fresh = false;
                     self.said = said;
-                    self.to_head = *request.method() == Method::HEAD;
+                    self.to_head = head.method == Method::HEAD;
                     self.stays = said.stays();
                     io.begin(&said);
-                    return Poll::Ready(Ok(Next::Request(self.request(request, origin, io.decoder))));
+                    return Poll::Ready(Ok(Next::Request(self.request(head, origin, io.decoder))));
                 }
             }
             if stop() && wire.buffer.is_empty() {
@@ -157,18 +156,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         }
     }
 
-    fn request(&self, mut request: Request<()>, origin: Origin, decoder: Decoder) -> Request<Incoming> {
+    fn request(&self, mut head: Box<request::Parts>, origin: Origin, decoder: Decoder) -> RequestOf<Incoming> {
         // RFC 9110 section 15.2: not in HTTP/1.0.
         let origin = if self.said.is_old() { origin } else { origin.heard_by(self.io.clone()) };
-        request.extensions_mut().insert(origin);
-        request.map(|()| match decoder.is_over() {
-            true => Incoming::none(),
-            false => Incoming::on(self.io.clone(), decoder),
-        })
+        head.extensions.insert(origin);
+        let body = if decoder.is_over() { Incoming::none() } else { Incoming::on(self.io.clone(), decoder) };
+        RequestOf::new(head, body)
     }
 
     /// Gives the answer to the request that came last, when `handling` has it. It is dropped when the client goes away before.
-    pub async fn answer<B>(&mut self, mut handling: impl Future<Output = Response<B>> + Unpin) -> Result<Then, Broken>
+    pub async fn answer<B>(&mut self, mut handling: impl Future<Output = ResponseOf<B>> + Unpin) -> Result<Then, Broken>
     where
         B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
     {
@@ -177,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             Poll::Pending => self.poll_meanwhile(cx).map(Err),
         });
         let answer = answer.await?;
-        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let switches = answer.head.status == StatusCode::SWITCHING_PROTOCOLS;
         let mut sending = self.begin(answer).map_err(Error::from)?;
         poll_fn(|cx| self.poll_send(&mut sending, cx)).await?;
         drop(sending);
@@ -209,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     }
 
     /// Puts out the head of an answer.
-    fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, answer: Response<B>) -> io::Result<Sending<B>> {
+    fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, answer: ResponseOf<B>) -> io::Result<Sending<B>> {
         let mut io = self.io.lock();
         io.answered = true;
         io.drain();
@@ -217,11 +214,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let Some(wire) = &mut io.wire else { return Err(io::ErrorKind::NotConnected.into()) };
         let out = &mut wire.out.text;
         let version = if self.said.is_old() { Version::HTTP_10 } else { Version::HTTP_11 };
-        let told = write::response(&answer, version, out);
-        let encoder = self.framing(&answer, &told, out);
+        let ResponseOf { head, body } = answer;
+        let told = write::response(&head, version, out);
+        let encoder = self.framing(&head, &body, &told, out);
         self.stays &= !unread && !told.closes && encoder != Encoder::Close;
         match (self.stays, self.said.is_old()) {
-            (false, _) if !told.closes && answer.status() != StatusCode::SWITCHING_PROTOCOLS => {
+            (false, _) if !told.closes && head.status != StatusCode::SWITCHING_PROTOCOLS => {
                 out.extend_from_slice(b"Connection: close\r\n");
             }
             (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -231,15 +229,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             write::date(out);
         }
         out.extend_from_slice(b"\r\n");
-        let (head, body) = answer.into_parts();
-        spare::give(head.headers, head.extensions);
+        spare::give_response(head);
         Ok(Sending::new(body, encoder))
     }
 
     /// Writes how the body of an answer is framed (RFC 9112 section 6).
-    fn framing<B: Body>(&self, answer: &Response<B>, told: &Told<'_>, out: &mut Vec<u8>) -> Encoder {
-        let (body, said) = (answer.body(), told.length());
-        let status = answer.status();
+    fn framing<B: Body>(&self, head: &response::Parts, body: &B, told: &Told<'_>, out: &mut Vec<u8>) -> Encoder {
+        let (said, status) = (told.length(), head.status);
         if status.is_informational() || status == StatusCode::NO_CONTENT {
             return Encoder::Over;
         }

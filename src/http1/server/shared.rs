@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, Version};
+use http::{Version, response};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -156,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Mutex<Io<S>> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Interim for Mutex<Io<S>> {
-    fn interim(&self, answer: &Response<()>) {
+    fn interim(&self, answer: &response::Parts) {
         let mut io = self.lock();
         let io = &mut *io;
         let Some(wire) = &mut io.wire else { return };

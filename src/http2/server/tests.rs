@@ -22,7 +22,7 @@ impl Body for Endless {
     }
 }
 
-type Answered = Pin<Box<dyn Future<Output = Response<Endless>> + Send>>;
+type Answered = Pin<Box<dyn Future<Output = ResponseOf<Endless>> + Send>>;
 
 async fn client(socket: DuplexStream) -> h2::client::SendRequest<Bytes> {
     let (sender, connection) = h2::client::handshake(socket).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_client_hears_why_an_answer_broke_off() {
         let (near, far) = tokio::io::duplex(65_536);
         tokio::spawn(async move {
             let mut connection =
-                Connection::new(far, LIMITS, |_| -> Answered { Box::pin(async move { Response::new(Endless(Some(said))) }) });
+                Connection::new(far, LIMITS, |_| -> Answered { Box::pin(async move { Response::new(Endless(Some(said))).into() }) });
             poll_fn(|cx| connection.poll(cx)).await
         });
         let (answer, _stream) = client(near).await.send_request(get(), true).unwrap();
@@ -84,8 +84,8 @@ async fn a_request_has_no_fields_of_a_connection_but_that_it_takes_trailers() {
     let (near, far) = tokio::io::duplex(65_536);
     let (heard, mut hears) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
-        let mut connection = Connection::new(far, LIMITS, |request: Request<_>| -> Answered {
-            let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        let mut connection = Connection::new(far, LIMITS, |request: RequestOf<_>| -> Answered {
+            let mut names: Vec<_> = request.head.headers.keys().map(ToString::to_string).collect();
             names.sort_unstable();
             heard.try_send(names).unwrap();
             Box::pin(std::future::pending())
