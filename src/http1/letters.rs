@@ -10,7 +10,10 @@ pub(super) fn spells(mut came: &[u8], name: &str) -> bool {
     }
     // The last eight bytes of what has more, then the others from the first one on: some are looked at twice, and none alone.
     let (Some(last), Some(name_last)) = (came.last_chunk(), name.last_chunk()) else {
-        return came.iter().zip(name).all(|(came, name)| came.to_ascii_lowercase() == *name);
+        return match (ends(came), ends(name)) {
+            (Some(came), Some(name)) => small(came) == u64::from_ne_bytes(name),
+            _ => came.iter().zip(name).all(|(came, name)| came.to_ascii_lowercase() == *name),
+        };
     };
     let mut same = small(*last) == u64::from_ne_bytes(*name_last);
     while same
@@ -21,6 +24,12 @@ pub(super) fn spells(mut came: &[u8], name: &str) -> bool {
         (came, name) = (rest, name_rest);
     }
     same
+}
+
+/// The first and the last four bytes of a few: all of them, and some twice.
+fn ends(bytes: &[u8]) -> Option<[u8; 8]> {
+    let ([a, b, c, d], [e, f, g, h]) = (*bytes.first_chunk()?, *bytes.last_chunk()?);
+    Some([a, b, c, d, e, f, g, h])
 }
 
 /// Eight bytes at once, with small letters for capital ones.
@@ -86,7 +95,24 @@ mod tests {
     #[test]
     fn capital_and_small_letters_are_the_same_and_nothing_else_is() {
         let letters = b"x-some-letters-and-more";
-        for (length, place) in [(1, 0), (7, 6), (8, 3), (9, 0), (14, 0), (14, 7), (14, 8), (14, 13), (16, 7), (17, 16), (23, 15)] {
+        for (length, place) in [
+            (1, 0),
+            (3, 2),
+            (4, 0),
+            (4, 3),
+            (5, 4),
+            (7, 3),
+            (7, 6),
+            (8, 3),
+            (9, 0),
+            (14, 0),
+            (14, 7),
+            (14, 8),
+            (14, 13),
+            (16, 7),
+            (17, 16),
+            (23, 15),
+        ] {
             for (came, name) in (0..=u8::MAX).flat_map(|came| (0..128).map(move |name: u8| (came, name.to_ascii_lowercase()))) {
                 let (mut other, mut own) = (letters[..length].to_vec(), letters[..length].to_vec());
                 (other[place], own[place]) = (came, name);
