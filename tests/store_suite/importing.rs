@@ -122,6 +122,11 @@ async fn wherever_the_disk_fails_once_an_import_can_be_done_again() {
 }
 
 #[tokio::test]
+async fn wherever_the_disk_fails_once_and_it_is_killed_before_it_has_recovered_an_import_can_be_done_again() {
+    cut_short(Fail::Once, async |bench: &Bench, _| bench.disk.kill()).await;
+}
+
+#[tokio::test]
 async fn wherever_it_is_killed_an_import_can_be_done_again() {
     cut_short(Fail::From, async |bench: &Bench, _| bench.disk.kill()).await;
 }

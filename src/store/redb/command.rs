@@ -188,6 +188,12 @@ impl KeptFile {
     pub(super) fn needed(mut self) {
         self.needed = true;
     }
+
+    /// Whether a row refers to it will be known later. Its name.
+    pub(super) fn doubtful(mut self) -> String {
+        self.needed = true;
+        std::mem::take(&mut self.name)
+    }
 }
 
 impl Drop for KeptFile {

@@ -184,7 +184,7 @@ fn serve(shared: &Arc<Shared>, flights: &Receiver<Flight>, landed: &SyncSender<R
                 shared.health.set_failing(Some(Arc::clone(&why)));
                 *shared.database.write() = None;
                 shared.ahead.fail();
-                news.waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
+                news.waiting.into_iter().for_each(|waiting| waiting.refuse(&why, shared));
                 Err(Unlanded { why: error.to_string(), segment: unwritten.segment() })
             }
         };

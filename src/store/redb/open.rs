@@ -79,6 +79,7 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         database: RwLock::new(None),
         ahead: Ahead::default(),
         returned: Mutex::default(),
+        doubtful_files: Mutex::default(),
         health: Health::default(),
         writer: OnceLock::new(),
     };
@@ -171,6 +172,8 @@ pub(super) fn reopen(writer: &mut Writer) -> Result<(), StoreError> {
             writer.doubtful = doubtful;
         }
         undone.map_err(unreadable)?;
+        // Now no row refers to them, and none will. Some went with their rows.
+        std::mem::take(&mut *shared.doubtful_files.lock()).iter().for_each(|name| drop(shared.disk.remove(name)));
         *shared.database.write() = Some(database);
         writer.file = Some(file);
         Ok(())

@@ -99,6 +99,8 @@ pub(super) struct Shared {
     pub(super) ahead: Ahead,
     /// Claims whose caller went away before it had them: the writer takes them back.
     pub(super) returned: Mutex<Vec<(Position, u32)>>,
+    /// Files of requests and answers that went down with a batch.
+    pub(super) doubtful_files: Mutex<Vec<String>>,
     pub(super) health: Health,
     /// Weak, since the writer ends when the last of its callers is gone.
     pub(super) writer: OnceLock<WeakSender<Command>>,

@@ -62,21 +62,29 @@ impl Waiting {
         }
     }
 
-    pub(super) fn refuse(self, why: &Arc<str>) {
+    /// Refuses what went down with its batch. Its frame may be on the disk nevertheless, and so the files that it names stay until the next opening, or a reopening, knows.
+    pub(super) fn refuse(self, why: &Arc<str>, shared: &Shared) {
         let failed = || StoreError::Failed(Arc::clone(why));
+        let doubt = |file: Option<KeptFile>| shared.doubtful_files.lock().extend(file.map(KeptFile::doubtful));
         match self {
             Self::Append(append, reply, _) => {
-                drop(append);
+                let Append { file, .. } = *append;
+                doubt(file);
                 drop(reply.send(Err(failed())));
             }
             Self::Appended(reply, _) => drop(reply.send(Err(failed()))),
             Self::Import(import, reply, _) => {
-                drop(import);
+                let Import { file, answer, .. } = *import;
+                doubt(file);
+                doubt(answer.and_then(|answer| answer.file));
                 drop(reply.send(Err(failed())));
             }
             Self::Imported(reply, _) => drop(reply.send(Err(failed()))),
             Self::Claim(reply, _) => drop(reply.send(Err(failed()))),
-            Self::Done(reply, ..) => drop(reply.send(Err(failed()))),
+            Self::Done(reply, _, file) => {
+                doubt(file);
+                drop(reply.send(Err(failed())));
+            }
             Self::Step(reply, _) => drop(reply.send(Err(failed()))),
             Self::Close(reply) => drop(reply.send(())),
         }

@@ -240,7 +240,7 @@ impl Writer {
         if let Err(error) = sent {
             let why: Arc<str> = error.to_string().into();
             self.fail(Arc::clone(&why));
-            waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
+            waiting.into_iter().for_each(|waiting| waiting.refuse(&why, &self.shared));
         }
         Ok(())
     }
