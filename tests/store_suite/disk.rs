@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -18,7 +18,7 @@ use redb::StorageBackend;
 #[derive(Debug, Clone)]
 pub(crate) struct FakeDisk {
     state: Arc<Mutex<State>>,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +103,11 @@ impl Change {
 }
 
 impl Image {
+    /// Bytes that have long been there.
+    pub(crate) fn durable(bytes: Vec<u8>) -> Self {
+        Self { now: bytes.clone(), durable: bytes, unsynced: Vec::new(), named: true }
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.now);
         self.unsynced.push(change);
@@ -120,6 +125,9 @@ const SECTOR: usize = 512;
 
 pub(crate) const DATABASE: &str = "database";
 
+const NEW_DATABASE: &str = "database.rebuilt";
+pub(crate) const DAMAGED_DATABASE: &str = "database.damaged";
+
 impl FakeDisk {
     pub(crate) fn new(folder: PathBuf) -> Self {
         std::fs::create_dir_all(&folder).unwrap();
@@ -128,24 +136,6 @@ impl FakeDisk {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Takes in the database at `path`, and the segments beside it, which then lie here and no longer there.
-    pub(crate) fn take_in(&self, path: &Path) {
-        let take = |name: &str, path: &Path| {
-            let bytes = std::fs::read(path).unwrap();
-            let image = Image { now: bytes.clone(), durable: bytes, unsynced: Vec::new(), named: true };
-            self.state().files.insert(name.to_owned(), image);
-            std::fs::remove_file(path).unwrap();
-        };
-        take(DATABASE, path);
-        for entry in std::fs::read_dir(&self.folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            if name.starts_with("segment-") {
-                take(&name, &entry.path());
-            }
-        }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -236,6 +226,23 @@ impl Disk for FakeDisk {
             Ok(())
         })?;
         Ok(Box::new(FakeFile { disk: self.clone(), name: DATABASE.into() }))
+    }
+
+    fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
+        self.act(NEW_DATABASE, |state| {
+            state.files.insert(NEW_DATABASE.into(), Image { named: true, ..Image::default() });
+            Ok(())
+        })?;
+        Ok(Box::new(FakeFile { disk: self.clone(), name: NEW_DATABASE.into() }))
+    }
+
+    fn replace_database(&self) -> io::Result<String> {
+        self.act(DATABASE, |state| {
+            let new = state.files.remove(NEW_DATABASE).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let old = state.files.insert(DATABASE.into(), new);
+            old.into_iter().for_each(|old| drop(state.files.insert(DAMAGED_DATABASE.into(), old)));
+            Ok(DAMAGED_DATABASE.into())
+        })
     }
 
     fn database_len(&self) -> io::Result<u64> {

@@ -43,6 +43,14 @@ impl Disk for Stalling {
         self.disk.database()
     }
 
+    fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
+        self.disk.new_database()
+    }
+
+    fn replace_database(&self) -> io::Result<String> {
+        self.disk.replace_database()
+    }
+
     fn database_len(&self) -> io::Result<u64> {
         self.disk.database_len()
     }

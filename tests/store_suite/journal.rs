@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Three requests in one segment, of which only the journal knows, and where each ends there.
-async fn three() -> (Bench, [RequestId; 3], [usize; 3]) {
+pub(crate) async fn three() -> (Bench, [RequestId; 3], [usize; 3]) {
     let bench = Bench::with(|_, tuning| tuning.segment_bytes = 8_192);
     // The first batch in a segment is followed by a checkpoint.
     let mut ids = [RequestId::new(); 3];
@@ -27,7 +27,7 @@ async fn three() -> (Bench, [RequestId; 3], [usize; 3]) {
 }
 
 /// Bytes of the frame, of which two copies end at `end`.
-fn frame(disk: &FakeDisk, end: usize) -> usize {
+pub(crate) fn frame(disk: &FakeDisk, end: usize) -> usize {
     let bytes = disk.bytes("segment-00000001");
     (32..end / 2).find(|len| bytes[end - 2 * len..end - len] == bytes[end - len..end]).unwrap()
 }

@@ -15,6 +15,7 @@ mod journal;
 mod limits;
 mod lockstep;
 mod order;
+mod rebuild;
 mod rig;
 mod space;
 mod spoil;

@@ -1,8 +1,27 @@
 //! What happens to a disk from outside: it fills up, takes no new name, and what lies on it changes or is gone.
 
-use crate::disk::{DATABASE, FakeDisk, junk};
+use std::path::Path;
+
+use crate::disk::{DATABASE, FakeDisk, Image, junk};
 
 impl FakeDisk {
+    /// Takes in the database at `path`, and the segments beside it, which then lie here and no longer there.
+    pub(crate) fn take_in(&self, path: &Path) {
+        let take = |name: &str, path: &Path| {
+            let bytes = std::fs::read(path).unwrap();
+            self.state().files.insert(name.to_owned(), Image::durable(bytes));
+            std::fs::remove_file(path).unwrap();
+        };
+        take(DATABASE, path);
+        for entry in std::fs::read_dir(&self.folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("segment-") {
+                take(&name, &entry.path());
+            }
+        }
+    }
+
     pub(crate) fn set_free(&self, free: u64) {
         self.state().free = free;
     }
@@ -46,6 +65,11 @@ impl FakeDisk {
     /// Inverts one bit of the database.
     pub(crate) fn flip_database(&self, offset: usize, bit: u8) {
         self.state().files.get_mut(DATABASE).unwrap().now[offset] ^= 1 << bit;
+    }
+
+    /// Inverts all of the database.
+    pub(crate) fn ruin_database(&self) {
+        self.state().files.get_mut(DATABASE).unwrap().now.iter_mut().for_each(|byte| *byte = !*byte);
     }
 
     /// Has the folder take no new name and let none go; files that are open can still be written.

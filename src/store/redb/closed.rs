@@ -102,6 +102,14 @@ impl Disk for ReadDisk {
         Ok(Box::new(Overlay::new(File::open(&self.path)?)?))
     }
 
+    fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
+        refused()
+    }
+
+    fn replace_database(&self) -> io::Result<String> {
+        refused()
+    }
+
     fn database_len(&self) -> io::Result<u64> {
         Ok(std::fs::metadata(&self.path)?.len())
     }

@@ -26,6 +26,12 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// The bytes under redb. Called again after an error, once the one before was closed.
     fn database(&self) -> io::Result<Box<dyn StorageBackend>>;
 
+    /// A new, empty database beside that one.
+    fn new_database(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Has the new database, which was closed, take the place of the other, at once and for good. Where that one is kept.
+    fn replace_database(&self) -> io::Result<String>;
+
     /// Bytes of the file under redb.
     fn database_len(&self) -> io::Result<u64>;
 
@@ -141,8 +147,13 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// The folder of payloads beside the database at `path`.
 pub(in crate::store) fn payload_folder(path: &Path) -> PathBuf {
+    beside(path, ".payloads")
+}
+
+/// A path with more behind its name.
+fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".payloads");
+    name.push(more);
     name.into()
 }
 
@@ -154,6 +165,22 @@ impl Disk for FileDisk {
             sync_parent(&self.path)?;
         }
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let path = beside(&self.path, ".rebuilt");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn replace_database(&self) -> io::Result<String> {
+        let mut names = (1..).map(|number| beside(&self.path, &format!(".damaged-{number}")));
+        let kept = names.find(|path| !path.exists()).unwrap_or_default();
+        // By a second name of its own, so that there is no moment without a database.
+        std::fs::hard_link(&self.path, &kept).or_else(|_| std::fs::copy(&self.path, &kept).map(drop))?;
+        std::fs::rename(beside(&self.path, ".rebuilt"), &self.path)?;
+        sync_parent(&self.path)?;
+        Ok(kept.display().to_string())
     }
 
     fn database_len(&self) -> io::Result<u64> {

@@ -167,17 +167,18 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Hands over every whole copy of a frame that lies in `bytes` of a segment: its number, and its head. They are looked for by the secret, so that
+/// Hands over every whole copy of a frame that lies in `bytes` of a segment: its number, its head, and where it ends. They are looked for by the secret, so that
 /// neither a damaged record nor a damaged frame hides those behind it.
-pub(super) fn each_frame<E>(secret: Secret, bytes: &[u8], mut take: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn each_frame<E>(secret: Secret, bytes: &[u8], mut take: impl FnMut(u64, &[u8], usize) -> Result<(), E>) -> Result<(), E> {
     let secret = secret.0.to_be_bytes();
     let finder = Finder::new(&secret);
     // Where the id of a record begins.
     const ID: usize = HEADER - 16;
     for at in finder.find_iter(bytes) {
-        let Some(record) = at.checked_sub(ID).map(|begin| &bytes[begin..]) else { continue };
+        let Some(begin) = at.checked_sub(ID) else { continue };
+        let record = &bytes[begin..];
         if let (Some(head), Some(number)) = (Record::whole_head(record), record[ID + 8..].first_chunk()) {
-            take(u64::from_be_bytes(*number), head)?;
+            take(u64::from_be_bytes(*number), head, begin + HEADER + head.len())?;
         }
     }
     Ok(())
@@ -205,7 +206,7 @@ mod tests {
 
     fn found(secret: Secret, bytes: &[u8]) -> Vec<(u64, usize)> {
         let mut found = Vec::new();
-        let all = each_frame(secret, bytes, |number, head| {
+        let all = each_frame(secret, bytes, |number, head, _| {
             found.push((number, Change::all(head).map_or(0, |changes| changes.len())));
             Ok::<_, ()>(())
         });
@@ -244,7 +245,7 @@ mod tests {
         let head = Record::whole_head(frame.bytes()).unwrap();
         crate::fuzz::run(&[frame.bytes()], &[b"\x01\x02\x03\x04\x05\x06\x07\x08", b"\xff\xff\xff\xff"], |bytes| {
             let mut is_found = false;
-            let all = each_frame(secret, bytes, |number, found| {
+            let all = each_frame(secret, bytes, |number, found, _| {
                 is_found = (number, found) == (1, head);
                 if is_found { Ok(()) } else { Err(number) }
             });

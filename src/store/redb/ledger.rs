@@ -36,6 +36,12 @@ struct Account {
     changed: bool,
 }
 
+impl Account {
+    fn row(&self) -> RouteRow {
+        RouteRow::new(&self.backend, &self.route, self.totals, self.latest)
+    }
+}
+
 impl Ledger {
     /// The next route, as it is stored; its number is how many were added before.
     pub(super) fn add(&mut self, row: &RouteRow) -> (Name, Name) {
@@ -156,10 +162,12 @@ impl Ledger {
 
     /// What is to be written of the routes that changed.
     pub(super) fn changed(&self) -> impl Iterator<Item = (u32, RouteRow)> {
-        self.changed.iter().map(|&number| {
-            let account = &self.routes[number as usize];
-            (number, RouteRow::new(&account.backend, &account.route, account.totals, account.latest))
-        })
+        self.changed.iter().map(|&number| (number, self.routes[number as usize].row()))
+    }
+
+    /// All routes, as they are to be written.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, RouteRow)> {
+        (0..).zip(self.routes.iter().map(Account::row))
     }
 
     /// The routes that changed, once they were written.

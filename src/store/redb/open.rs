@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
+use ::redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -21,18 +21,20 @@ use super::{
     flight::{Ahead, Behind, Syncer},
     format,
     hours::corrupted,
-    index::Index,
-    ledger::{Ledger, Published},
+    journal::Changes,
+    ledger::Published,
+    load::Loaded,
     log::Log,
+    rebuild::rebuild,
     redo::redo,
-    row::{IDS, REQUESTS, ROUTES, RouteRow, Row},
+    row::{IDS, REQUESTS, Row},
     segments::{self, Readers},
     shared::{Health, Shared, Tuning},
     work::Work,
     writer::{Durable, Writer},
 };
 use crate::{
-    envelope::{Clock, DeadReason, OrderKey, RequestId, State, Timestamp},
+    envelope::{Clock, DeadReason, OrderKey, RequestId},
     store::{
         INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, Totals, Turns, capacity::Capacity, refusing::Refusing,
         wakes::Wakes,
@@ -42,8 +44,19 @@ use crate::{
 /// Bytes that are read and written at once by [`rewrite`].
 const REWRITTEN: u64 = 1024 * 1024;
 
-/// Opens what is on `disk`. The writer is not running yet.
+/// Opens what is on `disk`; where the index cannot be read, it is made anew. The writer is not running yet.
 pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
+    let path = settings.path.clone();
+    let opened = open_as_is(settings.clone(), clock.clone(), tuning.clone(), Arc::clone(&disk));
+    let Err(OpenError::Unreadable { why, .. }) = &opened else { return opened };
+    tracing::error!(path = %path.display(), why, "the index cannot be read");
+    let Some(aside) = guarded(&path, || rebuild(&*disk, &tuning, &path, clock.now()))? else { return opened };
+    let writer = open_as_is(settings, clock, tuning, disk)?;
+    writer.shared.health.damaged.fetch_add(aside, Relaxed);
+    Ok(writer)
+}
+
+fn open_as_is(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
     let path = settings.path.clone();
     let unreadable = |error: ::redb::Error| open_error(&path, error);
     let (database, file, secret, redone) = guarded(&path, || {
@@ -107,7 +120,8 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
         put_right(&mut writer, &database, &found, |work| delivering.iter().try_for_each(|&(position, _)| interrupt(work, position)))
             .map_err(unreadable)?;
         // The writing goes on in a new segment, so that what a crash left behind is never mixed with what comes.
-        if let Err(error) = writer.shared.readers.truncate(loaded.tail) {
+        go_on(&mut writer);
+        if let Err(error) = writer.shared.readers.truncate(loaded.tail.max(redone.end)) {
             tracing::warn!(%error, "the room that was reserved behind the last payload could not be given back");
         }
         sweep(&mut writer, &database, &names).map_err(unreadable)
@@ -128,6 +142,29 @@ fn on_freed(shared: &Arc<Shared>) -> impl Fn(OrderKey) + Send + Sync + 'static {
             backend.iter().for_each(|backend| shared.wakes.ring(backend));
         }
     }
+}
+
+/// Has the journal go on with the routes as they are. Whether frames before that are missing shows from then on, and so does whose counts they were; see [`rebuild`](super::rebuild).
+fn go_on(writer: &mut Writer) {
+    let mut changes = Changes::new();
+    let mut routes = 0;
+    for (number, row) in writer.ledger.rows() {
+        changes.route(number, &row);
+        routes += 1;
+    }
+    // Where there are none, there is no request either.
+    let Some(sealed) = (routes > 0).then(|| writer.log.seal(changes)) else { return };
+    let written = sealed.and_then(|unwritten| {
+        let Some(unwritten) = unwritten else { return Ok(()) };
+        unwritten.write().inspect_err(|_| writer.log.leave(unwritten.segment()))?;
+        writer.log.reuse(unwritten.into_bytes());
+        Ok(())
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "the journal could not be gone on with; the first write tries again");
+        writer.log.forget_staged();
+    }
+    writer.committed = writer.log.sequence();
 }
 
 /// Opens the database again after it failed, and reads all that is in memory anew.
@@ -221,65 +258,6 @@ fn interrupt(work: &mut Work<'_, '_>, position: Position) -> Result<(), ::redb::
     work.change(position, Some(&before), &row)
 }
 
-/// What is in memory, read from the rows.
-struct Loaded {
-    index: Index,
-    ledger: Ledger,
-    /// Attempts that had begun.
-    delivering: Vec<(Position, u32)>,
-    /// Queued and delivering requests, and their bytes.
-    held: (u64, u64),
-    /// The last segment that is needed, and up to where.
-    tail: (u32, u64),
-    /// Requests of each route.
-    found: Vec<Totals>,
-}
-
-impl Loaded {
-    fn read(database: &Database, turns: &Arc<Turns>, log: &mut Log, now: Timestamp) -> Result<Self, ::redb::Error> {
-        let read = database.begin_read()?;
-        let mut loaded = Self {
-            index: Index::new(Arc::clone(turns), now),
-            ledger: Ledger::default(),
-            delivering: Vec::new(),
-            held: (0, 0),
-            tail: (0, 0),
-            found: Vec::new(),
-        };
-        for entry in read.open_table(ROUTES)?.iter()? {
-            let (_, bytes) = entry?;
-            let row = RouteRow::decode(bytes.value()).map_err(corrupted)?;
-            let (backend, route) = loaded.ledger.add(&row);
-            loaded.index.add_route(&backend, &route);
-            loaded.found.push(Totals::default());
-        }
-        for entry in read.open_table(REQUESTS)?.iter()? {
-            let (position, bytes) = entry?;
-            let row = Row::decode(bytes.value()).map_err(corrupted)?;
-            let Some(found) = loaded.found.get_mut(row.route as usize) else {
-                return Err(corrupted("a request has no route").into());
-            };
-            *found.of(row.state()) += 1;
-            loaded.add(position.value(), &row, log);
-        }
-        Ok(loaded)
-    }
-
-    fn add(&mut self, position: Position, row: &Row, log: &mut Log) {
-        self.index.load(position, row);
-        log.retain(row);
-        let ends = [Some(row.request), row.answer].into_iter().flatten().map(|at| (at.segment, segments::end(at)));
-        self.tail = ends.fold(self.tail, Ord::max);
-        if row.takes_room() {
-            self.held.0 += 1;
-            self.held.1 += row.bytes;
-        }
-        if row.state() == State::Delivering {
-            self.delivering.push((position, row.attempts));
-        }
-    }
-}
-
 /// Opens redb's file. With `check`, every page of it is looked at, also where it was closed in order; one that somebody else has changed is refused.
 pub(super) fn open_database(
     disk: &dyn Disk,
@@ -287,14 +265,24 @@ pub(super) fn open_database(
     path: &Path,
     check: bool,
 ) -> Result<(Database, Arc<DatabaseFile>), OpenError> {
+    let backend = disk.database().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    open_backend(backend, tuning, path, check)
+}
+
+pub(super) fn open_backend(
+    backend: Box<dyn StorageBackend>,
+    tuning: &Tuning,
+    path: &Path,
+    check: bool,
+) -> Result<(Database, Arc<DatabaseFile>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let file = Arc::new(DatabaseFile::new(disk.database().map_err(io)?));
+    let file = Arc::new(DatabaseFile::new(backend));
     let mut builder = Builder::new();
     builder.set_cache_size(tuning.cache_bytes).set_check_integrity_on_open(check);
     match builder.create_with_backend(AnyBackend(Arc::clone(&file))) {
         Ok(database) => Ok((database, file)),
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.to_owned())),
-        Err(DatabaseError::Storage(StorageError::Io(source))) if source.kind() != io::ErrorKind::InvalidData => Err(io(source)),
+        Err(DatabaseError::Storage(StorageError::Io(source))) if !is_damage(&source) => Err(io(source)),
         Err(error) => Err(OpenError::Unreadable { path: path.to_owned(), why: error.to_string() }),
     }
 }
@@ -314,7 +302,7 @@ fn rewrite(disk: &dyn Disk) -> io::Result<()> {
     file.close()
 }
 
-fn last_position(database: &Database) -> Result<Position, ::redb::Error> {
+pub(super) fn last_position(database: &Database) -> Result<Position, ::redb::Error> {
     let read = database.begin_read()?;
     let requests = read.open_table(REQUESTS)?;
     Ok(requests.last()?.map_or(0, |(position, _)| position.value()))
@@ -350,9 +338,14 @@ fn sweep(writer: &mut Writer, database: &Database, names: &[String]) -> Result<(
 
 pub(super) fn open_error(path: &Path, error: ::redb::Error) -> OpenError {
     match error {
-        ::redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
+        ::redb::Error::Io(source) if !is_damage(&source) => OpenError::Io { path: path.to_owned(), source },
         error => OpenError::Unreadable { path: path.to_owned(), why: error.to_string() },
     }
+}
+
+/// Whether it was not the disk that failed: what it gave makes no sense, or names a page past the end of the file.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// redb panics on some bytes that it did not write.

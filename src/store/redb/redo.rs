@@ -27,16 +27,21 @@ pub(super) struct Redone {
     pub(super) sequence: u64,
     /// The segment in which the journal went on.
     pub(super) segment: u32,
+    /// Segment and offset where it ends.
+    pub(super) end: (u32, u64),
 }
 
 /// Does again what the journal has, in one durable commit. Frames after number `until` were told to nobody and are not done.
 pub(super) fn redo(database: &Database, disk: &dyn Disk, secret: Secret, until: u64) -> Result<Redone, ::redb::Error> {
     let Some(place) = Place::read(&database.begin_read()?)? else { return Ok(Redone::default()) };
-    let mut redone = Redone { sequence: place.sequence, segment: place.segment, ..Redone::default() };
+    let end = if place.offset > 0 { (place.segment, place.offset) } else { (0, 0) };
+    let mut redone = Redone { sequence: place.sequence, segment: place.segment, end, ..Redone::default() };
     let transaction = database.begin_write()?;
     let mut tables = Tables::open(&transaction)?;
-    for bytes in Tail::of(disk, place, &mut redone)? {
-        each_frame(secret, &bytes?, |number, head| {
+    for part in Tail::of(disk, place, &mut redone)? {
+        let (segment, from, bytes) = part?;
+        each_frame(secret, &bytes, |number, head, end| {
+            redone.end = (segment, from + end as u64);
             if number <= redone.sequence || number > until {
                 return Ok(());
             }
@@ -69,7 +74,7 @@ fn lose(redone: &mut Redone, frames: u64, what: &str) {
     }
 }
 
-/// The bytes of the segments from a place on, one after another.
+/// The bytes of the segments from a place on, one after another, with the number of each and where they begin in it.
 struct Tail<'a> {
     disk: &'a dyn Disk,
     place: Place,
@@ -89,23 +94,14 @@ impl<'a> Tail<'a> {
         }
         Ok(Self { disk, place, segments: segments.into_iter() })
     }
-
-    fn read(&self, number: u32) -> io::Result<Vec<u8>> {
-        let segment = self.disk.open_segment(&segments::name(number))?;
-        let from = if number == self.place.segment { self.place.offset } else { 0 };
-        let mut bytes = vec![0; usize::try_from(segment.len()?.saturating_sub(from)).unwrap_or(usize::MAX)];
-        if !bytes.is_empty() {
-            segment.read(from, &mut bytes)?;
-        }
-        Ok(bytes)
-    }
 }
 
 impl Iterator for Tail<'_> {
-    type Item = io::Result<Vec<u8>>;
+    type Item = io::Result<(u32, u64, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let number = self.segments.next()?;
-        Some(self.read(number))
+        let from = if number == self.place.segment { self.place.offset } else { 0 };
+        Some(segments::read_all(self.disk, number, from).map(|bytes| (number, from, bytes)))
     }
 }

@@ -67,11 +67,29 @@ impl Record {
         Location { segment, offset, head: self.head, body: self.body }
     }
 
-    /// The head of the record that begins `bytes`, if it is whole and has no body.
-    pub(super) fn whole_head(bytes: &[u8]) -> Option<&[u8]> {
+    /// The head of the record that begins `bytes`, if it is whole.
+    pub(super) fn checked_head(bytes: &[u8]) -> Option<&[u8]> {
         let head = number_at(bytes.get(8..12)?, 0) as usize;
         let checked = bytes.get(8..HEADER.checked_add(head)?)?;
-        (number_at(checked, 4) == 0 && number_at(bytes, 0) == extend_crc(0, checked)).then_some(&checked[HEADER - 8..])
+        (number_at(bytes, 0) == extend_crc(0, checked)).then_some(&checked[HEADER - 8..])
+    }
+
+    /// The same of one that has no body.
+    pub(super) fn whole_head(bytes: &[u8]) -> Option<&[u8]> {
+        Self::checked_head(bytes).filter(|_| number_at(bytes, 12) == 0)
+    }
+
+    /// Identities and places of the records that `bytes` of a segment begin with, one after another. Behind one whose head is damaged nothing is known.
+    pub(super) fn all(bytes: &[u8], number: u32) -> impl Iterator<Item = (RequestId, Location)> {
+        let mut offset = 0;
+        std::iter::from_fn(move || {
+            let record = bytes.get(offset..)?;
+            let head = Self::checked_head(record).filter(|head| !head.is_empty())?;
+            let (head, body) = (u32::try_from(head.len()).ok()?, number_at(record, 12));
+            let at = Location { segment: number, offset: u32::try_from(offset).ok()?, head, body };
+            offset = usize::try_from(end(at)).ok()?;
+            Some((RequestId::from_bytes(record[16..HEADER].try_into().ok()?), at))
+        })
     }
 
     /// The record at a place, byte for byte as it is there: one that is damaged stays damaged.
@@ -178,6 +196,16 @@ impl Readers {
         }
         Ok((bytes.slice(HEADER..head_end), bytes.slice(head_end..)))
     }
+}
+
+/// All bytes of a segment from a place on.
+pub(super) fn read_all(disk: &dyn Disk, number: u32, from: u64) -> io::Result<Vec<u8>> {
+    let segment = disk.open_segment(&name(number))?;
+    let mut bytes = vec![0; usize::try_from(segment.len()?.saturating_sub(from)).unwrap_or(usize::MAX)];
+    if !bytes.is_empty() {
+        segment.read(from, &mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Where a record ends.
