@@ -25,7 +25,10 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    http1::client::{Answer, Left},
+    http1::{
+        Pipe, Piped,
+        client::{Answer, Left},
+    },
     http2,
 };
 
@@ -181,6 +184,8 @@ impl Body for RequestBody {
     }
 }
 
+impl Piped for RequestBody {}
+
 /// What the failure of a request's body was.
 pub(super) fn kind_of(error: &BodyError) -> ErrorKind {
     match error {
@@ -257,6 +262,16 @@ impl ResponseBody {
         Self { source: Source::Over, load: Some(load) }
     }
 
+    /// A part of it came, or broke off.
+    fn came(&mut self, whole: bool) {
+        if !whole {
+            self.source = Source::Over;
+            self.load = None;
+        } else if self.is_end_stream() {
+            self.ended();
+        }
+    }
+
     fn ended(&mut self) {
         self.load = None;
         if let Source::Http1(lease) = std::mem::replace(&mut self.source, Source::Over) {
@@ -276,12 +291,8 @@ impl Body for ResponseBody {
             Source::Over => None,
         };
         match &frame {
-            Some(Ok(_)) if !self.is_end_stream() => {}
-            Some(Err(_)) => {
-                self.source = Source::Over;
-                self.load = None;
-            }
-            Some(Ok(_)) | None => self.ended(),
+            Some(frame) => self.came(frame.is_ok()),
+            None => self.ended(),
         }
         Poll::Ready(frame)
     }
@@ -300,5 +311,16 @@ impl Body for ResponseBody {
             Source::Http2 { incoming, .. } => incoming.size_hint(),
             Source::Over => SizeHint::with_exact(0),
         }
+    }
+}
+
+impl Piped for ResponseBody {
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, io::Error>>> {
+        let Source::Http1(lease) = &mut self.source else { return Poll::Ready(None) };
+        let pipe = ready!(lease.answer.poll_pipe(cx)).map(|pipe| pipe.map_err(io::Error::other));
+        if let Some(pipe) = &pipe {
+            self.came(pipe.is_ok());
+        }
+        Poll::Ready(pipe)
     }
 }

@@ -13,6 +13,8 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use crate::http1::{self, Pipe};
+
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -69,6 +71,16 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl http1::Socket for Socket {
+    fn poll_fill(&mut self, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe>>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_fill(most, cx),
+            Self::Unix(stream) => stream.poll_fill(most, cx),
+            Self::Tls(_) => Poll::Ready(Ok(None)),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use http::{Method, StatusCode, request, response};
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use super::encode::Unsent;
 
@@ -19,12 +18,15 @@ use super::{
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse::{self, Said},
+    pipe::{Pipe, Piped, Socket},
     wire::Wire,
     write::{self, Told},
 };
 
 /// Bytes of the head of an answer.
 const MOST_HEAD: usize = 400 * 1024;
+/// Bytes of a body that have to be missing to be worth a pipe.
+const LONG: u64 = 64 * 1024;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct Answer<S, B> {
     connection: Connection<S>,
     exchange: Exchange<B>,
     ending: Ending,
+    /// A part of it has come in a pipe.
+    piped: bool,
 }
 
 /// What is left when an answer has ended.
@@ -71,7 +75,7 @@ pub enum Left<S, B> {
     Nothing,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Socket> Connection<S> {
     /// One that has just been opened.
     pub fn new(socket: S) -> Self {
         Self(Box::new(Wire::new(socket)))
@@ -90,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Begins to send a request with this body.
-    pub fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, head: &request::Parts, body: B) -> Exchange<B> {
+    pub fn begin<B: Piped>(&mut self, head: &request::Parts, body: B) -> Exchange<B> {
         let before = self.0.out.total;
         let out = &mut self.0.out.text;
         let told = write::request(head, out);
@@ -100,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Goes on with a request until the head of its answer is here. `heard` is told of interim answers.
-    pub fn poll_answer<B: Body<Data = Bytes> + Unpin>(
+    pub fn poll_answer<B: Piped>(
         &mut self,
         exchange: &mut Exchange<B>,
         heard: &mut impl FnMut(&mut response::Parts),
@@ -185,7 +189,7 @@ enum SendFailed<E> {
     Write(io::Error),
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
+impl<B: Piped> Exchange<B> {
     /// Whether nothing of the request has left us.
     pub fn is_untouched<S>(&self, connection: &Connection<S>) -> bool {
         connection.0.out.total == self.before
@@ -202,18 +206,14 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
     }
 
     /// Sends what there is; ready when all has been sent, or no more can be.
-    fn poll_send<S: AsyncRead + AsyncWrite + Unpin>(
-        &mut self,
-        wire: &mut Wire<S>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendFailed<B::Error>>> {
+    fn poll_send<S: Socket>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Result<(), SendFailed<B::Error>>> {
         if self.broken.is_some() {
             return Poll::Ready(Ok(()));
         }
         loop {
             let mut waits = false;
             while wire.out.has_room() && !self.sending.is_over() && !waits {
-                match self.sending.poll_next(cx) {
+                match self.sending.poll_next(wire.socket.takes_pipes(), cx) {
                     Poll::Ready(Ok(Some(framed))) => framed.put(&mut wire.out),
                     Poll::Ready(Ok(None)) => {}
                     Poll::Ready(Err(error)) => {
@@ -234,10 +234,10 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, B: Body<Data = Bytes> + Unpin> Answer<S, B> {
+impl<S: Socket, B: Piped> Answer<S, B> {
     /// The body that follows the head of an answer.
     pub fn new(connection: Connection<S>, exchange: Exchange<B>, ending: Ending) -> Self {
-        Self { connection, exchange, ending }
+        Self { connection, exchange, ending, piped: false }
     }
 
     /// Whether all of it has been read.
@@ -248,6 +248,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, B: Body<Data = Bytes> + Unpin> Answer<S,
     /// How long the rest of it is.
     pub fn size_hint(&self) -> SizeHint {
         self.ending.decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The next part of it in a pipe; none where that has to be read. Meanwhile the request goes on.
+    pub fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, Error>>> {
+        let wire = &mut self.connection.0;
+        let most = match self.ending.decoder {
+            Decoder::Length(left) if left >= LONG || self.piped => left,
+            Decoder::Close if wire.is_fast() => u64::MAX,
+            _ => return Poll::Ready(None),
+        };
+        if !self.exchange.is_sent(&self.connection) {
+            let _goes_on = self.poll_rest(cx);
+        }
+        let Some(pipe) = ready!(self.connection.0.poll_pipe(most, cx))? else { return Poll::Ready(None) };
+        self.ending.decoder.pass(pipe.len());
+        self.piped = true;
+        Poll::Ready(Some(Ok(pipe)))
     }
 
     /// The next part of it; meanwhile the request goes on.

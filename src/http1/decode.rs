@@ -64,6 +64,13 @@ impl Decoder {
         }
     }
 
+    /// So many bytes of the body, of a length or to its end, have gone by.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        if let Self::Length(left) = self {
+            *self = Self::of(left.saturating_sub(bytes as u64));
+        }
+    }
+
     /// Takes the next part of the body from `buffer`.
     pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, Fault> {
         loop {

@@ -5,11 +5,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body;
 
-use super::{parse::may_trail, wire::Out, write};
+use super::{
+    parse::may_trail,
+    pipe::Piped,
+    wire::{Out, Piece},
+    write,
+};
 
 /// How a body is framed, and what of it is still to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub(super) struct Sending<B> {
     pub(super) begun: bool,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
+impl<B: Piped> Sending<B> {
     pub(super) fn new(body: B, encoder: Encoder) -> Self {
         Self { body, encoder, begun: false }
     }
@@ -61,11 +64,15 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.encoder == Encoder::Over
     }
 
-    /// The next part of the body, framed; none at its end. To be put out while there is room.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Framed>, Unsent<B::Error>>> {
+    /// The next part of the body, framed; none at its end. To be put out while there is room. `pipes`: it may be a pipe.
+    pub(super) fn poll_next(&mut self, pipes: bool, cx: &mut Context<'_>) -> Poll<Result<Option<Framed>, Unsent<B::Error>>> {
         loop {
             if self.is_over() {
                 return Poll::Ready(Ok(None));
+            }
+            if pipes && let Some(pipe) = ready!(self.body.poll_pipe(cx)).transpose().map_err(Unsent::Source)? {
+                self.begun = true;
+                return Poll::Ready(self.data(Piece::Pipe(pipe)).map(Some));
             }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose().map_err(Unsent::Source)? else {
                 return Poll::Ready(self.end());
@@ -73,7 +80,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             self.begun = true;
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(self.data(data).map(Some)),
+                Ok(data) => return Poll::Ready(self.data(Piece::Bytes(data)).map(Some)),
                 Err(frame) => {
                     if let (Ok(trailers), Encoder::Chunks { trailers: true }) = (frame.into_trailers(), self.encoder) {
                         self.encoder = Encoder::Over;
@@ -84,7 +91,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
     }
 
-    fn data(&mut self, data: Bytes) -> Result<Framed, Unsent<B::Error>> {
+    fn data(&mut self, data: Piece) -> Result<Framed, Unsent<B::Error>> {
         match &mut self.encoder {
             Encoder::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(Unsent::Length)?;
@@ -115,14 +122,22 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 /// A part of a body as it is to be written.
 #[derive(Debug)]
 pub(super) enum Framed {
-    Data(Bytes),
-    Chunk(Bytes),
-    LastChunk(Bytes),
+    Data(Piece),
+    Chunk(Piece),
+    LastChunk(Piece),
     Trailers(HeaderMap),
     End,
 }
 
 impl Framed {
+    /// Bytes of the body in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Data(data) | Self::Chunk(data) | Self::LastChunk(data) => data.len(),
+            Self::Trailers(_) | Self::End => 0,
+        }
+    }
+
     /// Puts it out.
     pub(super) fn put(self, out: &mut Out) {
         match self {
@@ -158,6 +173,7 @@ fn size(size: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
@@ -175,7 +191,7 @@ mod tests {
         }
         let mut sending = Sending::new(StreamBody::new(stream::iter(frames)).boxed_unsync(), encoder);
         let mut out = Out::default();
-        while let Some(framed) = std::future::poll_fn(|cx| sending.poll_next(cx)).await.map_err(|error| error.to_string())? {
+        while let Some(framed) = std::future::poll_fn(|cx| sending.poll_next(false, cx)).await.map_err(|error| error.to_string())? {
             framed.put(&mut out);
         }
         assert!(sending.is_over());

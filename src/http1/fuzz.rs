@@ -19,6 +19,7 @@ use super::{
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse,
+    pipe::{Piped, Socket},
     server::{Connection, Incoming, Next, Then},
     wire::Out,
     write,
@@ -91,6 +92,9 @@ impl AsyncWrite for Said {
     }
 }
 
+impl Socket for Said {}
+impl Piped for Full<Bytes> {}
+
 /// A request as it was understood.
 type Served = (Box<request::Parts>, Vec<u8>);
 
@@ -149,7 +153,7 @@ fn is_one_request((request, body): Served) {
     let mut sending = Sending::new(Full::new(Bytes::from(body.clone())), Encoder::Chunks { trailers: true });
     let mut out = Out::default();
     let mut cx = Context::from_waker(std::task::Waker::noop());
-    while let Poll::Ready(Ok(Some(framed))) = sending.poll_next(&mut cx) {
+    while let Poll::Ready(Ok(Some(framed))) = sending.poll_next(false, &mut cx) {
         assert!(out.has_room());
         framed.put(&mut out);
     }

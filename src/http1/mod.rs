@@ -15,6 +15,7 @@ mod letters;
 mod message;
 mod origin;
 mod parse;
+mod pipe;
 pub mod server;
 mod spare;
 mod wire;
@@ -24,6 +25,7 @@ use http::{StatusCode, request};
 
 pub use message::{Message, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, Phrase, fields};
+pub use pipe::{Pipe, Piped, Socket};
 pub use write::now;
 
 /// Most fields of a head.

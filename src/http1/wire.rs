@@ -9,7 +9,9 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, ReadBuf};
+
+use super::pipe::{Pipe, Socket};
 
 use super::spare;
 
@@ -39,14 +41,21 @@ pub(super) struct Out {
     pub(super) text: Vec<u8>,
     written: usize,
     /// then this,
-    data: Bytes,
+    data: Piece,
     /// then this.
     after: &'static [u8],
     /// Bytes that have been written so far.
     pub(super) total: u64,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+/// Data on its way out.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Bytes(Bytes),
+    Pipe(Pipe),
+}
+
+impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
         Self { socket, buffer: BytesMut::new(), out: Out::default(), room: HEAD }
     }
@@ -86,12 +95,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx))?
         };
-        if read >= room {
+        self.heed(read, room);
+        Poll::Ready(Ok(read))
+    }
+
+    /// So many bytes came where there was room for so many.
+    fn heed(&mut self, came: usize, room: usize) {
+        if came >= room {
             self.room = (self.room * 4).min(BODY);
-        } else if read < self.room / 4 {
+        } else if came < self.room / 4 {
             self.room = (self.room / 4).max(HEAD);
         }
-        Poll::Ready(Ok(read))
+    }
+
+    /// Whether the body comes as fast as it is read.
+    pub(super) fn is_fast(&self) -> bool {
+        self.room == BODY
+    }
+
+    /// What has come of a body of which at least `most` bytes are missing, in a pipe; none where it has to be read.
+    pub(super) fn poll_pipe(&mut self, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe>>> {
+        if !self.buffer.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let pipe = ready!(self.socket.poll_fill(most, cx))?;
+        if let Some(pipe) = &pipe {
+            self.heed(pipe.len(), self.room);
+        }
+        Poll::Ready(Ok(pipe))
     }
 
     /// Writes what is to be written.
@@ -100,12 +131,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(Ok(()));
         }
         while !self.out.is_empty() {
-            let written = if self.out.data.is_empty() && self.out.after.is_empty() {
-                ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out.text[self.out.written..]))?
-            } else {
-                let slices = [&self.out.text[self.out.written..], &self.out.data[..], self.out.after].map(IoSlice::new);
-                let begin = usize::from(slices[0].is_empty());
-                ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[begin..]))?
+            let Self { socket, out, .. } = &mut *self;
+            let text = &out.text[out.written..];
+            let written = match &mut out.data {
+                Piece::Pipe(pipe) if text.is_empty() => ready!(socket.poll_drain(pipe, cx))?,
+                Piece::Bytes(data) if !data.is_empty() || !out.after.is_empty() => {
+                    let slices = [text, &data[..], out.after].map(IoSlice::new);
+                    let begin = usize::from(text.is_empty());
+                    ready!(Pin::new(socket).poll_write_vectored(cx, &slices[begin..]))?
+                }
+                _ => ready!(Pin::new(socket).poll_write(cx, text))?,
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -127,12 +162,13 @@ impl Out {
     }
 
     /// Puts in data, with `after` behind it. To be asked only while there is room.
-    pub(super) fn push(&mut self, data: Bytes, after: &'static [u8]) {
-        if data.len() <= SMALL {
-            self.text.extend_from_slice(&data);
-            self.text.extend_from_slice(after);
-        } else {
-            (self.data, self.after) = (data, after);
+    pub(super) fn push(&mut self, data: Piece, after: &'static [u8]) {
+        match data {
+            Piece::Bytes(data) if data.len() <= SMALL => {
+                self.text.extend_from_slice(&data);
+                self.text.extend_from_slice(after);
+            }
+            data => (self.data, self.after) = (data, after),
         }
     }
 
@@ -141,17 +177,40 @@ impl Out {
         let of_text = written.min(self.text.len() - self.written);
         self.written += of_text;
         written -= of_text;
-        let of_data = written.min(self.data.len());
-        self.data.advance(of_data);
-        self.after = &self.after[written - of_data..];
+        if let Piece::Bytes(data) = &mut self.data {
+            let of_data = written.min(data.len());
+            data.advance(of_data);
+            self.after = &self.after[written - of_data..];
+        }
         if self.written == self.text.len() {
             // The next message may be far off.
             spare::give_text(std::mem::take(&mut self.text));
             self.written = 0;
         }
-        if self.data.is_empty() {
-            self.data = Bytes::new();
+        if self.data.is_empty()
+            && let Piece::Pipe(pipe) = std::mem::take(&mut self.data)
+        {
+            pipe.give_back();
         }
+    }
+}
+
+impl Piece {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(data) => data.len(),
+            Self::Pipe(pipe) => pipe.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
     }
 }
 
@@ -172,7 +231,7 @@ mod tests {
                 for part in parts {
                     std::future::poll_fn(|cx| if wire.out.has_room() { Poll::Ready(Ok(())) } else { wire.poll_flush(cx) }).await.unwrap();
                     wire.out.text.push(b'<');
-                    wire.out.push(part.into(), b"\r\n");
+                    wire.out.push(Piece::Bytes(part.into()), b"\r\n");
                 }
                 std::future::poll_fn(|cx| wire.poll_flush(cx)).await.unwrap();
                 assert_eq!(wire.out.total, expected.len() as u64);

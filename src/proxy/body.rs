@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     backend::ResponseBody,
     health::Seat,
+    http1::{Pipe, Piped},
     store::{PayloadBody, StoreError},
 };
 
@@ -167,5 +168,19 @@ impl Body for ClientBody {
             Kind::Passing(body, _) => body.size_hint(),
             Kind::Kept(body) => body.size_hint(),
         }
+    }
+}
+
+impl Piped for ClientBody {
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, Broken>>> {
+        let Kind::Passing(body, seats) = &mut self.kind else { return Poll::Ready(None) };
+        let Some(pipe) = ready!(body.poll_pipe(cx)) else { return Poll::Ready(None) };
+        if body.is_end_stream() || pipe.is_err() {
+            *seats = None;
+        }
+        if let (Some(entry), Ok(pipe)) = (&mut self.entry, &pipe) {
+            entry.sent(pipe.len() as u64);
+        }
+        Poll::Ready(Some(pipe.map_err(Broken::from)))
     }
 }

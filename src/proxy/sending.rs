@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::stream::Stream;
+use crate::http1::{Pipe, Socket};
 
 /// See the module.
 #[derive(Debug)]
@@ -88,6 +89,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.socket.is_write_vectored()
+    }
+}
+
+impl<S: Socket> Socket for Sending<S> {
+    fn takes_pipes(&self) -> bool {
+        self.socket.takes_pipes()
+    }
+
+    fn poll_drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let polled = self.socket.poll_drain(pipe, cx);
+        self.judge(cx, polled)
     }
 }
 

@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::{sending::Sending, watch::Watch};
-use crate::backend::gather::Gather;
+use crate::{
+    backend::gather::Gather,
+    http1::{Pipe, Socket},
+};
 
 /// A client's socket.
 #[derive(Debug)]
@@ -129,6 +132,16 @@ impl AsyncWrite for Watched {
     }
 }
 
+impl Socket for Watched {
+    fn takes_pipes(&self) -> bool {
+        self.stream.0.takes_pipes()
+    }
+
+    fn poll_drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.stream.0.poll_drain(pipe, cx)
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -176,6 +189,20 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+impl Socket for Stream {
+    fn takes_pipes(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    fn poll_drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_drain(pipe, cx),
+            Self::Unix(stream) => stream.poll_drain(pipe, cx),
+            Self::Tls(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }

@@ -56,6 +56,43 @@ async fn a_body_that_is_cut_off_is_seen_to_be_cut_off_by_an_old_client_too() {
     }
 }
 
+/// Nearly all of a long body goes by without our having it in our hands.
+#[tokio::test]
+async fn a_long_body_that_is_cut_off_is_seen_to_be_cut_off() {
+    let stage = Stage::set().await;
+    let body = "0123456789".repeat(100_000);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    for cut in [70_000, 300_000, body.len() - 1] {
+        let answer = format!("{head}{}", &body[..cut]);
+        let response = stage.get(then_close(&answer)).await.unwrap();
+        assert!(response.text() == &body[..cut] && !response.complete, "{cut}: {}", response.body.len());
+        match stage.get(then_reset(&answer)).await {
+            Ok(response) if response.status == 200 => assert!(body.starts_with(response.text()) && !response.complete, "{cut}"),
+            Ok(response) => assert_eq!(response.status, 503, "{cut}"),
+            Err(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_that_ends_with_the_connection_is_whole_only_if_that_ends_in_peace() {
+    let stage = Stage::set().await;
+    let body = "0123456789".repeat(100_000);
+    let answer = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+    let response = stage.get(then_close(&answer)).await.unwrap();
+    assert!(response.text() == body && response.complete, "{}", response.body.len());
+    // The reset comes when all of it has been passed on.
+    let trigger = Trigger::default();
+    let reset = [super::Step::Wait(trigger.clone()), super::Step::Reset];
+    stage.backend.next([super::bytes(&answer), reset.into()].concat());
+    let mut client = Client::connect(stage.program.proxy()).await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 200);
+    assert!(client.bytes(body.len()).await == body.as_bytes());
+    trigger.release();
+    assert!(!client.ends_in_peace().await);
+}
+
 #[tokio::test]
 async fn a_body_that_goes_wrong_is_seen_to_break_off() {
     let stage = Stage::set().await;

@@ -13,17 +13,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, StatusCode, Version, request, response};
 use http_body::Body;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Error, Fault, Origin, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending},
     parse::{self, Said},
+    pipe::{Piped, Socket},
     spare,
     wire::Wire,
     write::{self, Told},
@@ -33,6 +33,8 @@ use shared::Io;
 
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of an answer after which others have their turn, however fast its source and its client are.
+const TURN: usize = 1024 * 1024;
 
 /// A connection whose requests are answered one after the other.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ pub enum Broken {
     },
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+impl<S: Socket + Send + 'static> Connection<S> {
     /// A connection that has been accepted; the head of a request may have so many bytes.
     pub fn new(socket: S, most: usize) -> Self {
         let io = Arc::new(Mutex::new(Io::new(socket)));
@@ -167,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Gives the answer to the request that came last, when `handling` has it. It is dropped when the client goes away before.
     pub async fn answer<B>(&mut self, mut handling: impl Future<Output = ResponseOf<B>> + Unpin) -> Result<Then, Broken>
     where
-        B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+        B: Piped<Error: std::fmt::Display>,
     {
         let answer = poll_fn(|cx| match Pin::new(&mut handling).poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
@@ -206,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     }
 
     /// Puts out the head of an answer.
-    fn begin<B: Body<Data = Bytes> + Unpin>(&mut self, answer: ResponseOf<B>) -> io::Result<Sending<B>> {
+    fn begin<B: Piped>(&mut self, answer: ResponseOf<B>) -> io::Result<Sending<B>> {
         let mut io = self.io.lock();
         io.answered = true;
         io.drain();
@@ -260,14 +262,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     fn poll_send<B>(&mut self, sending: &mut Sending<B>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>
     where
-        B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+        B: Piped<Error: std::fmt::Display>,
     {
+        let mut turn = 0;
         loop {
             let mut waits = false;
-            while !waits && !sending.is_over() && self.has_room() {
+            while let Some(pipes) = self.room().filter(|_| !waits && !sending.is_over()) {
                 // The body of an answer may be reading that of its request, so that nothing is held here.
-                match sending.poll_next(cx) {
-                    Poll::Ready(Ok(Some(framed))) => self.with_wire(|wire| framed.put(&mut wire.out))?,
+                match sending.poll_next(pipes, cx) {
+                    Poll::Ready(Ok(Some(framed))) => {
+                        turn += framed.len();
+                        self.with_wire(|wire| framed.put(&mut wire.out))?;
+                    }
                     Poll::Ready(Ok(None)) => {}
                     Poll::Ready(Err(error)) => {
                         let _as_far_as_it_goes = self.with_wire(|wire| wire.poll_flush(cx))?;
@@ -283,11 +289,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             if waits {
                 return self.poll_meanwhile(cx).map(|error| Err(error.into()));
             }
+            if turn >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.io.lock().wire.as_ref().is_none_or(|wire| wire.out.has_room())
+    /// Whether more may be put out, and then, whether a pipe may.
+    fn room(&self) -> Option<bool> {
+        self.io.lock().wire.as_ref().map_or(Some(false), |wire| wire.out.has_room().then(|| wire.socket.takes_pipes()))
     }
 
     fn with_wire<T>(&self, with: impl FnOnce(&mut Wire<S>) -> T) -> Result<T, Error> {

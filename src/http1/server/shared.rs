@@ -11,10 +11,9 @@ use bytes::Bytes;
 use http::{Version, response};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http1::{
-    Error, Interim,
+    Error, Interim, Socket,
     decode::{Decoded, Decoder},
     parse::Said,
     wire::Wire,
@@ -57,7 +56,7 @@ impl Incoming {
     }
 
     /// The body that `decoder` finds on a connection.
-    pub(super) fn on<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: Arc<Mutex<Io<S>>>, decoder: Decoder) -> Self {
+    pub(super) fn on<S: Socket + Send + 'static>(io: Arc<Mutex<Io<S>>>, decoder: Decoder) -> Self {
         Self { source: Some(io), left: decoder.left() }
     }
 }
@@ -69,7 +68,7 @@ trait Source: Send + Sync {
     fn let_go(&self);
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+impl<S: Socket> Io<S> {
     /// One of a connection that has just begun.
     pub(super) fn new(socket: S) -> Self {
         Self {
@@ -139,7 +138,7 @@ impl<S> Io<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Mutex<Io<S>> {
+impl<S: Socket + Send> Source for Mutex<Io<S>> {
     fn poll_frame(&self, cx: &mut Context<'_>) -> (PolledFrame, Decoder) {
         let mut io = self.lock();
         (io.poll_frame(cx), io.decoder)
@@ -155,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Mutex<Io<S>> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Interim for Mutex<Io<S>> {
+impl<S: Socket + Send> Interim for Mutex<Io<S>> {
     fn interim(&self, answer: &response::Parts) {
         let mut io = self.lock();
         let io = &mut *io;
