@@ -22,7 +22,7 @@ const RESTORED: f32 = 1.1;
 const KNOWN_BEFORE: u32 = 200;
 /// Spread of the median of n answers, as a part of it, times the root of n: 1.25 sigma where latencies are lognormal with a usual sigma of 0.5. What is
 /// faster by less is chance, and a base that fell with every chance would end up well below the truth.
-const NOISE: f32 = 0.63;
+pub(super) const NOISE: f32 = 0.63;
 /// Latencies below this are taken for it: what our own threads and the kernel's add is no sign of load.
 const GRAIN: f32 = 0.005;
 /// Turns of our own event loop that a request may wait for without any doing of the backend's.

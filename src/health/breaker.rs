@@ -45,7 +45,7 @@ pub const TRIAL_FAILURES_PERCENT: u32 = 10;
 pub const TRIAL_LENGTH: u32 = 100;
 /// Probe passes in a row, at one server that is up, that end SHEDDING.
 pub const PROBE_PASSES: u32 = 2;
-/// Seats in PROBING: twice the least limit (4) of the overload rules, section 1.
+/// Seats in PROBING where a number is configured, at most: twice the least limit (4) of the overload rules, section 1.
 pub const PROBING_LIMIT: u32 = 8;
 /// The gap between probes that is doubled, before jitter.
 pub const FIRST_GAP: Duration = Duration::from_secs(1);

@@ -6,28 +6,36 @@
 //!
 //! ```text
 //! >= 3 and > 10% bad      L = 0.7 * min(L, a)
-//! x > 2                   L = min(L, max(1.1 a, L/2)) * max(0.7, 2/x)       and, from the third cut on, was it us at all?
-//! q > max(6, 0.30 L)      L -= 5%
+//! x > 2, holds back       L = min(L, max(1.1 a, L/2)) * max(0.7, 2/x)       and, where half is gone: was it us at all?
+//! x > 2, holds not back   L = min(L, twice the most in flight)              and, the fourth time and after 2 s: this is the new normal
+//! q > max(6, 0.30 L)      if the limit bounds the traffic: L -= 5%          and the same question
 //! q < max(3, 0.15 L)      if the limit bounds the traffic: L *= 1.5 (slow start), += 10%, or += 1
 //! else                    if it bounds the traffic for long: try 1.25 L
 //! ```
 //!
-//! A backend that became slower for good looks overloaded. Two questions tell them apart, both by the elasticity `e = ln(x ratio) / ln(a ratio)`:
-//! latency that is made by our concurrency moves with it (e about 1), and latency that is not stays where it is (e about 0). After three cuts
-//! in a row with `e < 0.3` the slowness is taken for the new normal, and so it is after five windows at the least limit, where
-//! nothing is left to cut. Where the limit is held down between the two thresholds by a base that is too low, the trial with a quarter more finds it.
+//! A backend that became slower for good looks overloaded. Three questions tell them apart. Does it keep up with what comes? In overload more and more is in
+//! flight until the limit holds it back; where the limit does not, and no more is in flight than before, less would only turn clients away. Where it does hold
+//! back, [`elasticity`](super::elasticity) is asked: latency that is made by our concurrency goes down with it, and latency that is not stays where it is. And
+//! after five windows at the least limit nothing is left to cut. Where the limit is held down between the two thresholds by a base that is too low, the trial
+//! with a quarter more finds it.
 //!
 //! No decay while the traffic, and not the limit, bounds what is in flight: an idle night must not end with a small limit. Sources: the
 //! queue estimate is that of TCP Vegas (Brakmo and Peterson, 1995); thresholds relative to the limit keep it fair to small and large backends.
 
 use std::time::Duration;
 
-use super::Why;
+use super::{
+    Why,
+    elasticity::{Descent, elasticity},
+    endured::{Endured, Mean},
+};
 
 /// The limit of a backend that nothing is known of.
 pub(super) const FIRST: f64 = 20.0;
 /// The least limit: below it a window takes too long to fill.
 pub(super) const LEAST: f64 = 4.0;
+/// The largest limit of a backend that has just come back.
+const MOST_AT_FIRST: f64 = 4.0 * LEAST;
 /// The largest limit that is found by itself.
 pub(super) const MOST: f64 = 512.0;
 /// Bad requests that a window needs before they count.
@@ -36,19 +44,22 @@ const LEAST_BAD: u32 = 3;
 const TOO_SLOW: f64 = 2.0;
 /// Slowdown below which the limit grows fast at first.
 const QUICK: f64 = 1.25;
-/// Below it, latency does not depend on our concurrency.
+/// In a trial: below it, latency does not depend on our concurrency.
 const INELASTIC: f64 = 0.3;
+/// Mean in flight, as a part of the limit, past which it holds back what comes; or one request in so many that is turned away.
+const FULL: f64 = 0.95;
+const TURNED_AWAY: u32 = 20;
 /// Windows in which a backend that has come back is measured anew.
 const LOOKS: u32 = 2;
-/// Cuts in a row before it is asked whether they help.
-const CUTS: u32 = 3;
-/// Part of what was in flight before them to which cuts must have come for that to be a proof.
-const PROOF: f64 = 0.4;
 /// The most that trials alone may raise the bases, while the limit bounds the traffic all the time. Where several proxies stand before one backend, each of them
 /// causes a part of the latency, so that a quarter more of one alone never shows much.
 const MOST_BY_TRIALS: f64 = 2.0;
 /// Windows at the least limit after which slowness is taken for normal.
 const FLOOR_WINDOWS: u32 = 5;
+/// As slow is what is taken for normal then: one of several proxies that has been crowded out is to be no quicker to take it for normal than the others.
+const MILDLY_SLOW: f64 = 1.7;
+/// For so long afterwards, slowness under a limit that holds back is not taken for normal again.
+const REBASED_FOR: Duration = Duration::from_secs(60);
 /// A trial raises the limit to so much of itself.
 const TRIAL: f64 = 1.25;
 /// Requests, or time, that a trial lasts.
@@ -71,8 +82,10 @@ pub(super) struct Seen {
     pub(super) in_flight: f64,
     /// The most of them.
     pub(super) most_in_flight: u32,
-    /// Whether a live request found no seat meanwhile.
-    pub(super) rejected: bool,
+    /// Live requests that found no seat meanwhile.
+    pub(super) rejected: u32,
+    /// Whether replay is a good part of them.
+    pub(super) replayed: bool,
 }
 
 /// What follows from a window.
@@ -94,15 +107,19 @@ pub(super) struct Limiter {
     /// Windows in which a backend that has just come back may still turn out to be slower than it was.
     looks: u32,
     why: Why,
-    /// Where the cuts that are under way began, and how many they are.
-    cuts: Option<(Point, u32)>,
+    /// While the limit goes down.
+    descent: Option<Descent>,
+    /// While the backend is slow and keeps up with what comes.
+    endured: Option<Endured>,
     floor_windows: u32,
     /// Since when the limit bounds the traffic without growing, and what was seen since.
     bound: Option<(Duration, Mean)>,
     trial_wait: Duration,
     trial: Option<Trial>,
     /// How many times higher trials have made the bases since the limit last did not bound the traffic.
-    raised: f64,
+    raised_by_trials: f64,
+    /// When slowness under a limit that held back was last taken for normal.
+    rebased: Option<Duration>,
 }
 
 /// A slowdown at a concurrency, under a limit.
@@ -111,14 +128,6 @@ struct Point {
     slowdown: f64,
     in_flight: f64,
     limit: f64,
-}
-
-/// A mean over windows, weighted by their requests.
-#[derive(Debug, Clone, Copy, Default)]
-struct Mean {
-    requests: u32,
-    slowdown: f64,
-    in_flight: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,12 +148,14 @@ impl Limiter {
             hesitates: false,
             looks: 0,
             why: Why::Unknown,
-            cuts: None,
+            descent: None,
+            endured: None,
             floor_windows: 0,
             bound: None,
             trial_wait: TRIAL_WAIT,
             trial: None,
-            raised: 1.0,
+            raised_by_trials: 1.0,
+            rebased: None,
         }
     }
 
@@ -154,9 +165,10 @@ impl Limiter {
         Self { limit, slow_start: false, why: Why::Remembered, ..Self::new() }
     }
 
-    /// A backend that came back: few at first, then up again.
+    /// A backend that came back: few at first, then up again. Half of what it could take before, where that is more than twice the least; one that goes and comes
+    /// again and again begins with less each time.
     pub(super) fn restart(&mut self) {
-        *self = Self { limit: 2.0 * LEAST, looks: LOOKS, why: Why::Probing, ..Self::new() };
+        *self = Self { limit: (self.limit / 2.0).clamp(2.0 * LEAST, MOST_AT_FIRST), looks: LOOKS, why: Why::Probing, ..Self::new() };
     }
 
     /// Requests that may be in flight.
@@ -191,8 +203,9 @@ impl Limiter {
         match seen.slowdown {
             None => because(self.why),
             Some(slowdown) if self.looks > 0 => self.look(slowdown, seen, now, random),
-            Some(slowdown) if slowdown > TOO_SLOW => self.cut(slowdown, seen.in_flight),
-            Some(slowdown) => self.steady(slowdown, seen, now, random),
+            Some(slowdown) if slowdown <= TOO_SLOW => self.steady(slowdown, seen, now, random),
+            Some(slowdown) if self.holds_back(seen) => self.cut(slowdown, seen, now),
+            Some(slowdown) => self.endure(slowdown, seen, now),
         }
     }
 
@@ -211,59 +224,100 @@ impl Limiter {
         Verdict { why: Why::SlowerBack, rebase: Some(slowdown) }
     }
 
-    fn cut(&mut self, slowdown: f64, in_flight: f64) -> Verdict {
+    /// Whether the limit keeps from the backend some of what comes. What replay does depends on the limit, so that it is never known not to.
+    fn holds_back(&self, seen: Seen) -> bool {
+        seen.replayed || seen.rejected.saturating_mul(TURNED_AWAY) > seen.requests || seen.in_flight >= FULL * f64::from(self.limit())
+    }
+
+    /// The backend is slow and all the same keeps up with what comes: less would make nobody faster. Either more and more is in flight, until the limit holds
+    /// it back, or it has become slower for good.
+    fn endure(&mut self, slowdown: f64, seen: Seen, now: Duration) -> Verdict {
         self.calm();
+        self.limit = self.limit.min((2.0 * f64::from(seen.most_in_flight)).max(2.0 * LEAST));
+        let endured = Endured::with(self.endured, slowdown, seen, now);
+        if endured.is_normal(now) {
+            self.accept(self.limit.max(1.25 * endured.mean.in_flight));
+            return Verdict { why: Why::NotOurs, rebase: Some(endured.mean.slowdown) };
+        }
+        self.endured = Some(endured);
+        because(Why::Enough)
+    }
+
+    fn cut(&mut self, slowdown: f64, seen: Seen, now: Duration) -> Verdict {
+        self.calm();
+        self.endured = None;
         if self.limit <= LEAST {
             self.floor_windows += 1;
-            if self.floor_windows >= FLOOR_WINDOWS {
+            if self.floor_windows >= FLOOR_WINDOWS && self.may_rebase(now) {
+                self.rebased = Some(now);
                 self.accept(2.0 * LEAST);
-                return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
+                return Verdict { why: Why::NotOurs, rebase: Some(slowdown / MILDLY_SLOW) };
             }
         }
-        let here = Point { slowdown, in_flight, limit: self.limit };
-        let (first, cuts) = self.cuts.map_or((here, 1), |(first, cuts)| (first, cuts + 1));
-        if cuts > CUTS && in_flight <= PROOF * first.in_flight && elasticity(first, slowdown, in_flight) < INELASTIC {
-            self.accept(first.limit.max(1.25 * first.in_flight));
-            return Verdict { why: Why::NotOurs, rebase: Some(slowdown) };
-        }
-        self.cuts = Some((first, cuts));
         // At most the half at once: with little in flight, one slow window proves little.
-        let used = self.limit.min((1.1 * in_flight).max(self.limit / 2.0));
-        self.limit = used * (TOO_SLOW / slowdown).max(0.7);
-        because(Why::Slow)
+        let used = self.limit.min((1.1 * seen.in_flight).max(self.limit / 2.0));
+        self.descend(slowdown, seen, now, used * (TOO_SLOW / slowdown).max(0.7), Why::Slow)
+    }
+
+    /// Where others crowd the backend, each slowness of theirs would be taken for normal, and answered with more.
+    fn may_rebase(&self, now: Duration) -> bool {
+        self.rebased.is_none_or(|at| now >= at + REBASED_FOR)
+    }
+
+    /// To this limit, unless what was cut so far has not made the backend faster.
+    fn descend(&mut self, slowdown: f64, seen: Seen, now: Duration, to: f64, why: Why) -> Verdict {
+        let mut descent = self.descent.unwrap_or_else(|| Descent::from(self.limit, seen.in_flight));
+        descent.evidence.add(slowdown, seen.in_flight, seen.requests - seen.bad);
+        if descent.is_in_vain(seen.in_flight) && self.may_rebase(now) {
+            self.rebased = Some(now);
+            self.accept(descent.limit.max(1.25 * descent.in_flight));
+            return Verdict { why: Why::NotOurs, rebase: Some(descent.evidence.slowdown()) };
+        }
+        self.descent = Some(descent);
+        self.limit = to;
+        because(why)
     }
 
     /// The slowness is not made by us.
     fn accept(&mut self, limit: f64) {
         self.limit = limit;
-        self.cuts = None;
+        (self.descent, self.endured) = (None, None);
         self.floor_windows = 0;
         self.slow_start = true;
     }
 
     fn steady(&mut self, slowdown: f64, seen: Seen, now: Duration, random: f64) -> Verdict {
-        self.cuts = None;
+        self.endured = None;
         self.floor_windows = 0;
         if self.trial.is_some() {
             return self.on_trial(slowdown, seen, now);
         }
         let queue = seen.in_flight * (1.0 - 1.0 / slowdown);
-        let bound = seen.rejected || f64::from(seen.most_in_flight) >= 0.75 * self.limit;
-        if queue > (0.3 * self.limit).max(6.0) {
-            self.calm();
-            self.limit -= (0.05 * self.limit).max(1.0);
-            return because(Why::Queueing);
-        }
+        let bound = seen.rejected > 0 || f64::from(seen.most_in_flight) >= 0.75 * self.limit;
         if !bound {
-            self.bound = None;
-            self.raised = 1.0;
+            (self.bound, self.descent, self.raised_by_trials) = (None, None, 1.0);
             return because(Why::Enough);
         }
+        if queue > (0.3 * self.limit).max(6.0) {
+            self.calm();
+            return self.descend(slowdown, seen, now, self.limit - (0.05 * self.limit).max(1.0), Why::Queueing);
+        }
         if queue < (0.15 * self.limit).max(3.0) {
-            self.bound = None;
+            (self.bound, self.descent) = (None, None);
             self.trial_wait = TRIAL_WAIT;
             return because(self.grow(slowdown));
         }
+        if self.descent.is_some() {
+            let verdict = self.descend(slowdown, seen, now, self.limit, Why::Settled);
+            if verdict.rebase.is_some() {
+                return verdict;
+            }
+        }
+        self.settled(slowdown, seen, now, random)
+    }
+
+    /// Between the thresholds, where only a trial tells more.
+    fn settled(&mut self, slowdown: f64, seen: Seen, now: Duration, random: f64) -> Verdict {
         let (since, mut mean) = self.bound.unwrap_or((now, Mean::default()));
         mean.add(slowdown, seen);
         self.bound = Some((since, mean));
@@ -302,8 +356,8 @@ impl Limiter {
         let Mean { slowdown, in_flight, .. } = trial.seen;
         // Without more in flight nothing was tried.
         let more = in_flight > 1.1 * trial.before.in_flight;
-        let too_far = self.raised * slowdown > MOST_BY_TRIALS;
-        if !more || too_far || elasticity(trial.before, slowdown, in_flight) >= INELASTIC {
+        let too_far = self.raised_by_trials * slowdown > MOST_BY_TRIALS;
+        if !more || too_far || elasticity(slowdown / trial.before.slowdown, in_flight / trial.before.in_flight) >= INELASTIC {
             self.limit = trial.before.limit;
             self.bound = None;
             self.trial_wait = (2 * self.trial_wait).min(LONGEST_TRIAL_WAIT);
@@ -315,7 +369,7 @@ impl Limiter {
         }
         self.bound = None;
         self.trial_wait = TRIAL_WAIT;
-        self.raised *= slowdown.max(1.0);
+        self.raised_by_trials *= slowdown.max(1.0);
         Verdict { why: Why::TrialKept, rebase: Some(slowdown.max(1.0)) }
     }
 
@@ -328,20 +382,6 @@ impl Limiter {
             self.limit = self.limit.min(trial.before.limit);
         }
     }
-}
-
-impl Mean {
-    fn add(&mut self, slowdown: f64, seen: Seen) {
-        self.requests += seen.requests;
-        let part = f64::from(seen.requests) / f64::from(self.requests.max(1));
-        self.slowdown += part * (slowdown - self.slowdown);
-        self.in_flight += part * (seen.in_flight - self.in_flight);
-    }
-}
-
-/// How much of a change of concurrency the latency followed: 1 all of it, 0 nothing.
-fn elasticity(before: Point, slowdown: f64, in_flight: f64) -> f64 {
-    (slowdown / before.slowdown).ln() / (in_flight / before.in_flight).ln()
 }
 
 fn because(why: Why) -> Verdict {

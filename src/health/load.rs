@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Class, Concurrency, Health, Mode, Seat, Why,
+    Class, Concurrency, Health, Mode, Quality, Seat, Why,
     base::Base,
+    breaker::PROBING_LIMIT,
     lag::Lag,
     limit::{Limiter, Seen},
-    samples::{End, Tick, Ticking, Window},
+    samples::{Bad, End, Tick, Ticking, Window},
 };
 
 /// A class of requests that take about as long as one another: those of a route with a safe method (RFC 9110 section 9.2.1), or with another. Of
@@ -27,29 +28,6 @@ pub struct Kind(u16);
 
 /// The most classes; those of more routes share the last.
 const MOST_KINDS: usize = 1024;
-
-/// How a dispatch ended, as far as the limit goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quality {
-    /// An answer of the usual kind: its latency counts.
-    Good,
-    /// Timeout, failed connect, reset, 502, 503, 504, 429: the backend had enough. Its latency does not count: a fast 503 is no sign of health.
-    Bad,
-    /// Any other answer (4xx, 500, 501, 505), or an end that is the client's doing: says nothing. A backend refuses far faster than it works,
-    /// so that a minute of 401s would teach a base that no work can keep.
-    Neither,
-}
-
-impl Quality {
-    /// What a status says. The one translation, for live traffic and replay.
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            ..=399 => Self::Good,
-            429 | 502..=504 => Self::Bad,
-            _ => Self::Neither,
-        }
-    }
-}
 
 /// One finished dispatch.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +85,7 @@ pub(super) struct Load {
     measure: Mutex<Measure>,
     /// The limit that holds while the backend passes.
     limit: AtomicU32,
-    rejected: AtomicBool,
+    rejected: AtomicU32,
     live_requests: AtomicU32,
     live_waited: AtomicU32,
     lag: Arc<Lag>,
@@ -146,7 +124,7 @@ impl Load {
                 limiter,
                 slowdown: None,
             }),
-            rejected: AtomicBool::new(false),
+            rejected: AtomicU32::new(0),
             live_requests: AtomicU32::new(0),
             live_waited: AtomicU32::new(0),
             lag: Arc::default(),
@@ -178,6 +156,11 @@ impl Load {
         self.limit.load(Relaxed)
     }
 
+    /// The limit that holds while it is tried. A number that somebody configured says nothing of a backend that has just come back.
+    pub(super) fn probing_limit(&self) -> u32 {
+        if self.is_adaptive() { self.limit() } else { self.limit().min(PROBING_LIMIT) }
+    }
+
     /// The backend came back: what is known of its limit is void. True when the limit is found by itself.
     pub(super) fn restart(&self) -> bool {
         let mut measure = self.measure.lock();
@@ -197,7 +180,7 @@ impl Load {
 
     /// A live request found no seat.
     pub(super) fn rejected(&self) {
-        self.rejected.store(true, Relaxed);
+        self.rejected.fetch_add(1, Relaxed);
     }
 
     fn sample(&self, seat: &Seat, sample: Sample, now: Duration, random: fn() -> f64) -> Option<Change> {
@@ -207,7 +190,13 @@ impl Load {
         self.lag.look(now);
         let good = sample.quality == Quality::Good;
         let timed = sample.rtt.filter(|_| good).map(|rtt| (sample.kind.0, rtt.as_secs_f32()));
-        let end = End { epoch: seat.epoch(), in_flight: seat.in_flight(), bad: !good, replayed: sample.class == Class::Replay, timed };
+        let end = End {
+            epoch: seat.epoch(),
+            in_flight: seat.in_flight(),
+            bad: Bad::of(sample.quality),
+            replayed: sample.class == Class::Replay,
+            timed,
+        };
         let mut measure = self.measure.lock();
         if let Some((kind, rtt)) = timed {
             measure.ticking.add(sample.class != Class::Replay, kind, rtt, now);
@@ -222,13 +211,13 @@ impl Load {
             measure.window.delayed(lag);
             measure.ticking.delayed(lag);
         }
-        let rejected = self.rejected.swap(false, Relaxed);
+        let rejected = self.rejected.swap(0, Relaxed);
         measure.close(rejected, now, random).inspect(|change| self.limit.store(change.after, Relaxed))
     }
 }
 
 impl Measure {
-    fn close(&mut self, rejected: bool, now: Duration, random: fn() -> f64) -> Option<Change> {
+    fn close(&mut self, rejected: u32, now: Duration, random: fn() -> f64) -> Option<Change> {
         let limit = self.limiter.as_ref().map_or(f64::INFINITY, Limiter::exactly);
         let seen = self.window.close(&mut self.bases, limit, rejected, now);
         self.slowdown = seen.slowdown;
@@ -278,7 +267,12 @@ impl Health {
     }
 
     /// Told of a finished dispatch and the seat that it had. What it says of the servers goes to [`report`](Self::report).
-    pub fn sample(&self, seat: &Seat, sample: Sample) {
+    pub fn sample(&self, seat: &Seat, mut sample: Sample) {
+        if let Quality::Lost(server) = sample.quality
+            && !self.has_another(server)
+        {
+            sample.quality = Quality::Bad;
+        }
         if let Some(change) = self.load.sample(seat, sample, self.now(), self.random) {
             if change.before != change.after {
                 let _policy = self.policy.lock();
@@ -286,6 +280,11 @@ impl Health {
             }
             self.log_change(&change);
         }
+    }
+
+    /// Whether another server than this one is given traffic.
+    fn has_another(&self, server: usize) -> bool {
+        self.weights.iter().enumerate().any(|(other, weight)| other != server && weight.load(Relaxed) > 0)
     }
 
     /// A request is given up, but its server may still work on it: its seat stays taken for as long as the slowest of a hundred of its class

@@ -11,6 +11,8 @@ mod arrivals;
 mod base;
 pub mod breaker;
 mod contest;
+mod elasticity;
+mod endured;
 pub mod gate;
 mod lag;
 mod limit;
@@ -19,6 +21,7 @@ mod logs;
 mod mode;
 mod policy;
 pub mod probe;
+mod quality;
 mod samples;
 mod seats;
 mod servers;
@@ -47,8 +50,9 @@ use tokio::{
 };
 
 pub use gate::{Gate, Rank, Seat};
-pub use load::{Kind, LoadView, Memory, Quality, Remembered, Sample};
+pub use load::{Kind, LoadView, Memory, Remembered, Sample};
 pub use mode::Mode;
+pub use quality::Quality;
 pub use samples::{Slowdown, Tick};
 pub use signal::Signal;
 pub use why::Why;
@@ -363,7 +367,7 @@ impl Health {
         let limit = match self.state() {
             State::Shedding => return self.gate.close(),
             State::Passing => self.load.limit(),
-            State::Probing => self.load.limit().min(breaker::PROBING_LIMIT),
+            State::Probing => self.load.probing_limit(),
         };
         self.gate.set_limit(limit);
         self.shares.lock().iter().for_each(|share| share.apply(limit));

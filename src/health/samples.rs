@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    Quality,
     base::{Base, grain, median},
     limit::Seen,
 };
@@ -78,6 +79,7 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
+    lost: Losses,
     replayed: u32,
     in_flight: u64,
     most_in_flight: u32,
@@ -93,10 +95,48 @@ pub(super) struct Window {
 pub(super) struct End {
     pub(super) epoch: u32,
     pub(super) in_flight: u32,
-    pub(super) bad: bool,
+    pub(super) bad: Option<Bad>,
     pub(super) replayed: bool,
     /// Class and seconds of a good one that was timed.
     pub(super) timed: Option<(u16, f32)>,
+}
+
+/// What was bad about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    Overloaded,
+    /// The connection to this server failed, and it is not the only one.
+    Lost(usize),
+}
+
+impl Bad {
+    pub(super) fn of(quality: Quality) -> Option<Self> {
+        match quality {
+            Quality::Good | Quality::Neither => None,
+            Quality::Bad => Some(Self::Overloaded),
+            Quality::Lost(server) => Some(Self::Lost(server)),
+        }
+    }
+}
+
+/// Connections that failed in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Losses {
+    #[default]
+    None,
+    /// All at this server, and so many.
+    One(usize, u32),
+    Several,
+}
+
+impl Losses {
+    fn add(&mut self, at: usize) {
+        *self = match *self {
+            Self::None => Self::One(at, 1),
+            Self::One(server, count) if server == at => Self::One(server, count + 1),
+            Self::One(..) | Self::Several => Self::Several,
+        };
+    }
 }
 
 impl Window {
@@ -112,7 +152,10 @@ impl Window {
             return false;
         }
         self.requests += 1;
-        self.bad += u32::from(end.bad);
+        self.bad += u32::from(end.bad.is_some());
+        if let Some(Bad::Lost(server)) = end.bad {
+            self.lost.add(server);
+        }
         self.replayed += u32::from(end.replayed);
         self.in_flight += u64::from(end.in_flight);
         self.most_in_flight = self.most_in_flight.max(end.in_flight);
@@ -136,17 +179,23 @@ impl Window {
     }
 
     /// Closes the window at `now` and opens the next. The bases move with what it holds; `limit` says what little load is.
-    pub(super) fn close(&mut self, bases: &mut [Base], limit: f64, rejected: bool, now: Duration) -> Seen {
+    pub(super) fn close(&mut self, bases: &mut [Base], limit: f64, rejected: u32, now: Duration) -> Seen {
         let requests = self.requests.max(1);
         let in_flight = self.in_flight as f64 / f64::from(requests);
         let mut slowdowns = self.timed.slowdowns(bases, grain(self.lag));
         let slowdown = (slowdowns.len() >= FEW as usize).then(|| f64::from(median(&mut slowdowns)));
         self.median_rtt = self.timed.median_rtt().unwrap_or_default().min(LONG);
         // Replay fills whatever room there is: while it does, half of the limit is no rest.
-        let replay = self.replayed > requests / MOST_REPLAYED;
-        let trough = !replay && in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
+        let replayed = self.replayed > requests / MOST_REPLAYED;
+        let trough = !replayed && in_flight <= limit / 2.0 && slowdown.is_some_and(|x| x < 2.0);
         self.move_bases(bases, trough);
-        let seen = Seen { requests, bad: self.bad, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected };
+        // One server that is lost while the others serve is no sign of load.
+        let alone = match self.lost {
+            Losses::One(_, count) if self.requests - self.bad >= FEW => count,
+            _ => 0,
+        };
+        let (requests, bad) = (requests - alone, self.bad - alone);
+        let seen = Seen { requests, bad, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected, replayed };
         self.open(self.epoch, now);
         seen
     }
@@ -154,7 +203,8 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.replayed, self.in_flight, self.most_in_flight) = (0, 0, 0, 0, 0);
+        (self.requests, self.bad, self.lost, self.replayed) = (0, 0, Losses::None, 0);
+        (self.in_flight, self.most_in_flight) = (0, 0);
         self.timed.clear();
     }
 

@@ -65,8 +65,8 @@ impl<'a> UnderWay<'a> {
     /// There will be no answer.
     pub(super) fn failed(mut self, error: &SendError) {
         // What was the client's doing, or our disk's, says nothing; nor does it when there was no server to ask.
-        if !error.kind.is_of_the_request() && error.server.is_some() {
-            self.sample(Quality::Bad);
+        if let Some(server) = error.server.filter(|_| !error.kind.is_of_the_request()) {
+            self.sample(Quality::of_failure(server, error.kind == ErrorKind::Timeout));
         }
         if error.kind != ErrorKind::Timeout {
             self.seats.seats = None;

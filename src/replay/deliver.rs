@@ -138,8 +138,9 @@ fn unanswered(error: SendError, failure: Option<&StoreError>) -> Attempted {
     // A body that we could not read is our fault, whatever the connection said about it.
     let signal = signal.filter(|_| failure.is_none());
     let signal = error.server.zip(signal);
-    let given_up = error.kind == ErrorKind::Timeout && failure.is_none();
-    Attempted { ended, signal, rtt: None, quality: signal.map(|_| Quality::Bad), given_up }
+    let timed_out = error.kind == ErrorKind::Timeout;
+    let quality = signal.map(|(server, _)| Quality::of_failure(server, timed_out));
+    Attempted { ended, signal, rtt: None, quality, given_up: timed_out && failure.is_none() }
 }
 
 fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended {

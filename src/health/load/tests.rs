@@ -87,7 +87,7 @@ async fn a_route_has_a_class_for_what_reads_and_one_for_what_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_comes_back_begins_with_eight_and_grows_from_there() {
+async fn a_backend_that_comes_back_begins_with_half_of_what_it_had_and_grows_from_there() {
     let health = health(Concurrency::Adaptive);
     let kind = health.kind("marks", false);
     traffic(&health, kind, QUICK, 50).await;
@@ -96,11 +96,11 @@ async fn a_backend_that_comes_back_begins_with_eight_and_grows_from_there() {
     assert_eq!((health.state(), health.limit()), (State::Shedding, 0));
     health.probed(0, true);
     health.probed(0, true);
-    assert_eq!((health.state(), health.limit()), (State::Probing, 8));
+    assert_eq!((health.state(), health.limit()), (State::Probing, 15));
     (0..20).for_each(|_| health.report(0, Signal::Success));
-    assert_eq!((health.state(), health.limit()), (State::Passing, 8));
+    assert_eq!((health.state(), health.limit()), (State::Passing, 15));
     traffic(&health, kind, QUICK, 20).await;
-    assert_eq!(health.limit(), 12);
+    assert_eq!(health.limit(), 22);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,4 +172,18 @@ async fn what_streams_from_a_client_is_not_timed() {
     let untimed = Sample { rtt: None, ..sample(kind, QUICK, Quality::Good) };
     (0..100).for_each(|_| health.sample(&seat, untimed));
     assert_eq!((health.base(kind), health.take_tick().all), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_lost_among_several_takes_no_seat_from_the_others_and_the_only_one_does() {
+    for (servers, expected) in [(2, 20), (1, 14)] {
+        let settings = Settings { concurrency: Concurrency::Adaptive, wait: Duration::ZERO, check: None };
+        let health = Health::with_random("app".into(), settings, (servers, servers), || 0.5);
+        let kind = health.kind("marks", false);
+        let seats: Vec<Seat> = std::iter::from_fn(|| health.gate.try_seat()).collect();
+        tokio::time::advance(Duration::from_millis(250)).await;
+        (0..10).for_each(|_| health.sample(&seats[19], sample(kind, QUICK, Quality::Lost(0))));
+        (0..20).for_each(|_| health.sample(&seats[19], sample(kind, QUICK, Quality::Good)));
+        assert_eq!(health.limit(), expected, "of {servers}");
+    }
 }

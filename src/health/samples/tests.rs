@@ -4,7 +4,7 @@ const MS: Duration = Duration::from_millis(1);
 const EPOCH: u32 = 7;
 
 fn good(rtt: f32) -> End {
-    End { epoch: EPOCH, in_flight: 10, bad: false, replayed: false, timed: Some((0, rtt)) }
+    End { epoch: EPOCH, in_flight: 10, bad: None, replayed: false, timed: Some((0, rtt)) }
 }
 
 fn open() -> (Window, Vec<Base>) {
@@ -38,7 +38,7 @@ fn a_window_closes_with_twenty_requests_after_a_quarter_second_or_with_ten_after
 fn a_window_is_at_least_as_long_as_one_and_a_half_of_its_requests_so_that_not_only_the_fastest_count() {
     let (mut window, mut bases) = open();
     assert!(add(&mut window, 20, good(0.4), 300 * MS));
-    window.close(&mut bases, 20.0, false, 300 * MS);
+    window.close(&mut bases, 20.0, 0, 300 * MS);
     assert!(!add(&mut window, 20, good(0.4), 899 * MS));
     assert!(add(&mut window, 1, good(0.4), 901 * MS));
 }
@@ -54,7 +54,7 @@ fn while_the_limit_grows_fast_a_window_of_very_quick_answers_closes_with_a_hundr
     ] {
         let (mut window, mut bases) = open();
         add(&mut window, 20, good(rtt), 300 * MS);
-        window.close(&mut bases, 20.0, false, 300 * MS);
+        window.close(&mut bases, 20.0, 0, 300 * MS);
         window.hurry(hasty);
         assert_eq!(add(&mut window, count, good(rtt), (300 + millis) * MS), closes, "{rtt} {hasty} {count} {millis}");
     }
@@ -66,7 +66,7 @@ fn what_is_older_than_twenty_seconds_is_forgotten() {
     add(&mut window, 9, good(0.1), 1_000 * MS);
     assert!(!add(&mut window, 1, good(0.1), 20_000 * MS), "the window began anew with this one");
     assert!(add(&mut window, 9, good(0.1), 22_000 * MS));
-    assert_eq!(window.close(&mut bases, 20.0, false, 22_000 * MS).requests, 10);
+    assert_eq!(window.close(&mut bases, 20.0, 0, 22_000 * MS).requests, 10);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_was_admitted_under_another_limit_does_not_count() {
     let earlier = End { epoch: EPOCH - 1, ..good(0.1) };
     assert!(!add(&mut window, 100, earlier, 300 * MS));
     assert!(add(&mut window, 20, good(0.1), 300 * MS));
-    assert_eq!(window.close(&mut bases, 20.0, false, 300 * MS).requests, 20);
+    assert_eq!(window.close(&mut bases, 20.0, 0, 300 * MS).requests, 20);
     // A change of the limit in the middle of a window begins it anew.
     add(&mut window, 19, good(0.1), 400 * MS);
     let later = End { epoch: EPOCH + 1, ..good(0.1) };
@@ -90,9 +90,9 @@ fn a_window_shows_the_median_slowdown_over_classes_and_the_mean_in_flight() {
     }
     let other = End { in_flight: 40, timed: Some((1, 1.3)), ..good(0.0) };
     add(&mut window, 5, other, 100 * MS);
-    add(&mut window, 5, End { bad: true, timed: None, in_flight: 50, ..good(0.0) }, 250 * MS);
-    let seen = window.close(&mut bases, 20.0, true, 250 * MS);
-    assert_eq!((seen.requests, seen.bad, seen.most_in_flight, seen.rejected), (20, 5, 50, true));
+    add(&mut window, 5, End { bad: Some(Bad::Overloaded), timed: None, in_flight: 50, ..good(0.0) }, 250 * MS);
+    let seen = window.close(&mut bases, 20.0, 1, 250 * MS);
+    assert_eq!((seen.requests, seen.bad, seen.most_in_flight, seen.rejected), (20, 5, 50, 1));
     assert_eq!(seen.in_flight, 27.5);
     assert!((seen.slowdown.unwrap() - 1.3).abs() < 1e-6, "{seen:?}");
 }
@@ -103,7 +103,7 @@ fn fewer_than_ten_latencies_of_known_classes_are_no_slowdown() {
     bases.push(Base::default());
     add(&mut window, 9, good(0.5), 100 * MS);
     add(&mut window, 30, End { timed: Some((2, 9.0)), ..good(0.0) }, 250 * MS);
-    assert_eq!(window.close(&mut bases, 20.0, false, 250 * MS).slowdown, None);
+    assert_eq!(window.close(&mut bases, 20.0, 0, 250 * MS).slowdown, None);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_base_rises_only_when_little_is_in_flight_and_nothing_is_slow() {
     for (in_flight, rtt, expected) in [(10, 0.15, 0.105), (11, 0.15, 0.1), (10, 0.25, 0.1), (30, 0.08, 0.098)] {
         let (mut window, mut bases) = open();
         add(&mut window, 20, End { in_flight, ..good(rtt) }, 250 * MS);
-        window.close(&mut bases, 20.0, false, 250 * MS);
+        window.close(&mut bases, 20.0, 0, 250 * MS);
         assert!((bases[0].seconds().unwrap() - expected).abs() < 1e-5, "{in_flight} {rtt}: {bases:?}");
     }
 }
@@ -122,7 +122,7 @@ fn a_window_of_which_more_than_a_quarter_is_replayed_is_no_trough() {
         let (mut window, mut bases) = open();
         add(&mut window, 20 - replayed, good(0.15), 250 * MS);
         add(&mut window, replayed, End { replayed: true, ..good(0.15) }, 250 * MS);
-        window.close(&mut bases, 20.0, false, 250 * MS);
+        window.close(&mut bases, 20.0, 0, 250 * MS);
         assert!((bases[0].seconds().unwrap() - expected).abs() < 1e-5, "{replayed}: {bases:?}");
     }
 }
@@ -134,7 +134,7 @@ fn of_very_many_requests_an_even_part_is_kept_and_all_are_counted() {
         window.add(good(0.1 + number as f32 / 500_000.0), EPOCH, 100 * MS);
     }
     assert!(window.timed.kept.len() <= KEPT);
-    let seen = window.close(&mut bases, 20.0, false, 250 * MS);
+    let seen = window.close(&mut bases, 20.0, 0, 250 * MS);
     assert_eq!(seen.requests, 50_000);
     let middle = 1.5;
     assert!((seen.slowdown.unwrap() - middle).abs() < 0.02, "{seen:?}");
@@ -165,4 +165,24 @@ fn a_tick_that_nobody_takes_holds_the_last_twenty_seconds_at_most() {
     ticking.add(true, 0, 0.1, 30_000 * MS);
     let tick = ticking.take(&bases, 31_000 * MS);
     assert_eq!(tick.live, Some(Slowdown { p50: 1.0, samples: 1 }));
+}
+
+#[test]
+fn connections_that_failed_at_one_server_count_where_hardly_anything_else_was_good_or_another_failed_too() {
+    let lost = |server| End { bad: Some(Bad::Lost(server)), timed: None, ..good(0.0) };
+    for (goods, losses, expected) in [
+        (20, &[(0, 8)][..], (20, 0)),
+        (10, &[(3, 10)], (10, 0)),
+        (9, &[(3, 11)], (20, 11)),
+        (20, &[(0, 4), (1, 4)], (28, 8)),
+        (20, &[(0, 4), (1, 1), (0, 1)], (26, 6)),
+    ] {
+        let (mut window, mut bases) = open();
+        losses.iter().for_each(|&(server, count)| _ = add(&mut window, count, lost(server), 100 * MS));
+        add(&mut window, goods, good(0.1), 250 * MS);
+        let seen = window.close(&mut bases, 20.0, 0, 250 * MS);
+        assert_eq!((seen.requests, seen.bad), expected, "{goods} good, {losses:?}");
+        add(&mut window, 20, good(0.1), 500 * MS);
+        assert_eq!(window.close(&mut bases, 20.0, 0, 500 * MS).bad, 0, "it is forgotten with its window");
+    }
 }

@@ -65,6 +65,11 @@ impl Backend {
         self.random.lock().seed(seed);
     }
 
+    /// Where another chain of chances begins.
+    pub(crate) fn another_seed(&self) -> u64 {
+        self.random.lock().u64(..)
+    }
+
     /// All work takes so many times as long.
     pub(crate) fn set_slowness(&self, slowness: f64) {
         self.servers.iter().for_each(|server| server.crew.lock().slowness = slowness);

@@ -91,7 +91,7 @@ impl Forebay {
                 let began = Instant::now();
                 let server = self.backend.choose(&self.health.weights());
                 let result = self.backend.serve(server, work.takes).await;
-                let (signal, quality) = judged(&result);
+                let (signal, quality) = judged(server, &result);
                 self.health.report(server, signal);
                 self.health.sample(&seat, Sample { kind, class, rtt: Some(began.elapsed()), quality });
                 if result.is_ok() { Fate::Good } else { Fate::Failed }
@@ -106,11 +106,11 @@ impl Forebay {
 }
 
 /// What health is told of such an end.
-pub(crate) fn judged(result: &Result<(), Lost>) -> (Signal, Quality) {
+pub(crate) fn judged(server: usize, result: &Result<(), Lost>) -> (Signal, Quality) {
     match result {
         Ok(()) => (Signal::Success, Quality::Good),
-        Err(Lost::Refused) => (Signal::ConnectFailure, Quality::Bad),
-        Err(Lost::Broken) => (Signal::Failure, Quality::Bad),
+        Err(Lost::Refused) => (Signal::ConnectFailure, Quality::Lost(server)),
+        Err(Lost::Broken) => (Signal::Failure, Quality::Lost(server)),
     }
 }
 
@@ -118,9 +118,9 @@ pub(crate) fn judged(result: &Result<(), Lost>) -> (Signal, Quality) {
 pub(crate) async fn load(forebays: &[Arc<Forebay>], streams: &[Stream], span: Duration) -> Vec<Done> {
     let began = Instant::now();
     let done = Arc::new(Mutex::new(Vec::new()));
-    let arrive = |(number, &Stream(work, rate)): (usize, &Stream)| {
+    let arrive = |&Stream(work, rate): &Stream| {
         let (forebays, done) = (forebays.to_vec(), Arc::clone(&done));
-        let mut random = fastrand::Rng::with_seed(7 + number as u64);
+        let mut random = fastrand::Rng::with_seed(forebays[0].backend.another_seed());
         tokio::spawn(async move {
             let mut requests = Vec::new();
             let (mut due, mut turn) = (Duration::ZERO, 0);
@@ -144,7 +144,7 @@ pub(crate) async fn load(forebays: &[Arc<Forebay>], streams: &[Stream], span: Du
             }
         })
     };
-    let arrivals: Vec<_> = streams.iter().enumerate().map(arrive).collect();
+    let arrivals: Vec<_> = streams.iter().map(arrive).collect();
     for arrival in arrivals {
         arrival.await.unwrap();
     }

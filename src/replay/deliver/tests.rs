@@ -267,8 +267,8 @@ fn the_limit_hears_how_it_ended_and_whether_the_backend_may_still_work_on_it() {
         let attempted = unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), unsent: None }, None);
         (attempted.quality, attempted.given_up)
     };
-    assert_eq!(told(ErrorKind::Connect, Some(0)), (Some(Quality::Bad), false));
-    assert_eq!(told(ErrorKind::Reset, Some(0)), (Some(Quality::Bad), false));
+    assert_eq!(told(ErrorKind::Connect, Some(1)), (Some(Quality::Lost(1)), false));
+    assert_eq!(told(ErrorKind::Reset, Some(0)), (Some(Quality::Lost(0)), false));
     assert_eq!(told(ErrorKind::Timeout, Some(0)), (Some(Quality::Bad), true));
     assert_eq!(told(ErrorKind::RequestBody, Some(0)), (None, false));
     assert_eq!(told(ErrorKind::Connect, None), (None, false));
