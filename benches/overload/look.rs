@@ -32,11 +32,14 @@ pub struct Look {
     pub at_backend: f64,
 }
 
-/// A look at the program, if there is one, and at the backend. None while the program is away.
+/// A look at the program, if there is one, and at the backend. None while the program is away, or opens its store and does not know what is queued.
 pub async fn look(admin: Option<SocketAddr>, backend: &Arc<Backend>, now: Duration) -> Option<Look> {
     let at_backend = f64::from(backend.in_flight.load(Relaxed));
     let Some(admin) = admin else { return Some(Look { at: now.as_secs_f64(), at_backend, ..Look::default() }) };
     let status = get(admin, "/api/v1/status").await?;
+    if status["phase"] == "opening" {
+        return None;
+    }
     let app = &status["backends"][0];
     let number = |value: &Value| value.as_f64().unwrap_or_default();
     let bases: Vec<f64> = app["base_latencies"].as_array()?.iter().map(|base| number(&base["seconds"])).collect();

@@ -14,7 +14,8 @@
 //! used up                                  w += max(1, 0.1 * w) * (1 + tau - x) / tau, slow start is over
 //! ```
 //! `x` is how many times slower than at rest the backend answers, taken from live requests where there are enough of them. tau is 0.25, and 1.0 while
-//! hardly anybody is there to notice. Whatever comes out, w is at least 1, at most what is configured, and at most 80% of the backend's limit.
+//! hardly anybody is there to notice; after each tick in which more than 5% of live requests waited it is 0.18 for three, so that those who suffer while a
+//! backend comes back cold are better off afterwards. Whatever comes out, w is at least 1, at most what is configured, and at most 80% of the backend's limit.
 //! The third line acts as soon as the third one has failed, and does not wait for the tick to end.
 
 use std::time::Duration;
@@ -39,6 +40,11 @@ const FEW_SAMPLES: u32 = 5;
 const LEAST_SAMPLES: u32 = 3;
 /// How much slower replay may make the backend.
 const TAU: f64 = 0.25;
+/// The same after live requests had to wait: they are to be better off in the mean.
+const TAU_OWED: f64 = 0.18;
+/// For so many ticks after each in which they had to wait, and at most for so many.
+const OWED: u32 = 3;
+const MOST_OWED: u32 = 60;
 /// The same while hardly anybody is there.
 const TAU_ALONE: f64 = 1.0;
 /// The part of the backend's limit that live and replayed requests may fill together before replay has to stop.
@@ -80,10 +86,6 @@ impl Sight {
     /// Whether there are live requests that replay could hurt.
     pub(in crate::replay) fn is_watched(&self) -> bool {
         self.live.samples >= FEW_SAMPLES
-    }
-
-    fn tau(&self) -> f64 {
-        if self.is_watched() { TAU } else { TAU_ALONE }
     }
 }
 
@@ -138,6 +140,8 @@ pub(super) struct Window {
     still_until: Option<Instant>,
     /// In a row, since the last cut.
     calm_ticks: u32,
+    /// Ticks for which live requests are to be slowed down less, since they had to wait before.
+    owed_ticks: u32,
     ended: u32,
     bad: u32,
     /// Whether all of it was in use at some time in this tick.
@@ -147,7 +151,18 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(profile: Profile, most: Option<u32>) -> Self {
         let most = most.unwrap_or(u32::MAX).max(1);
-        Self { profile, most, size: 1.0, slow_start: true, still_until: None, calm_ticks: 0, ended: 0, bad: 0, used_up: false }
+        Self {
+            profile,
+            most,
+            size: 1.0,
+            slow_start: true,
+            still_until: None,
+            calm_ticks: 0,
+            owed_ticks: 0,
+            ended: 0,
+            bad: 0,
+            used_up: false,
+        }
     }
 
     /// Takes other settings over and keeps what was learnt.
@@ -202,6 +217,8 @@ impl Window {
     /// Ends a tick in which that was seen.
     pub(super) fn tick(&mut self, sight: &Sight, now: Instant) -> Ramp {
         let ramp = self.first_match(sight, now);
+        self.owed_ticks =
+            if ramp == Ramp::LiveWaited { (self.owed_ticks + OWED).min(MOST_OWED) } else { self.owed_ticks.saturating_sub(1) };
         (self.ended, self.bad, self.used_up) = (0, 0, false);
         self.size = self.size.clamp(1.0, self.cap(sight.limit));
         ramp
@@ -221,7 +238,7 @@ impl Window {
         if self.bad.saturating_mul(ONE_IN) > self.ended {
             return self.cut_for_failures(now);
         }
-        let tau = sight.tau();
+        let tau = self.tau(sight);
         match (self.profile, sight.slowdown()) {
             (Profile::Gentle, None) if self.used_up => self.grow(0.5, Ramp::Feeling),
             (Profile::Gentle, Some(x)) if x > 1.0 + tau => self.cut((1.0 - 0.5 * (x - 1.0 - tau) / tau).max(0.5), Ramp::Slower),
@@ -235,6 +252,14 @@ impl Window {
             }
             _ if self.slow_start => self.grow((0.5 * self.size).max(1.0), Ramp::SlowStart),
             _ => self.grow((0.1 * self.size).max(1.0), Ramp::Growing),
+        }
+    }
+
+    fn tau(&self, sight: &Sight) -> f64 {
+        match sight.is_watched() {
+            false => TAU_ALONE,
+            true if self.owed_ticks > 0 => TAU_OWED,
+            true => TAU,
         }
     }
 

@@ -228,3 +228,16 @@ fn a_window_of_one_is_six_after_four_ticks_and_fifteen_after_six() {
         .collect();
     assert_eq!(sizes, [2, 3, 4, 6, 10, 15]);
 }
+
+#[test]
+fn after_ticks_in_which_live_requests_waited_three_times_as_many_slow_them_down_less() {
+    let now = Instant::now();
+    let slowed = sight(20, 1.2, 90, 1.0);
+    for (waits, owed) in [(0, 0), (1, 3), (4, 12), (30, 60)] {
+        let mut window = window(Profile::Gentle, 1.0, false, false);
+        (0..waits).for_each(|_| _ = window.tick(&Sight { waited: 2, ..slowed }, now));
+        window.set(20.0, false);
+        let cuts = (0..100).take_while(|_| window.tick(&slowed, now) == Ramp::Slower).count();
+        assert_eq!(cuts, owed, "after {waits}");
+    }
+}
