@@ -208,7 +208,8 @@ pub struct ResponseBody {
 pub(super) enum Source {
     Http1(Box<Lease>),
     Http2 {
-        incoming: http2::Incoming,
+        /// Boxed, so that it makes no answer of HTTP/1.1 larger.
+        incoming: Box<http2::Incoming>,
         _stream: Stream,
     },
     /// It is over.
@@ -287,7 +288,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let frame = match &mut self.source {
             Source::Http1(lease) => ready!(lease.answer.poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
-            Source::Http2 { incoming, .. } => ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
+            Source::Http2 { incoming, .. } => ready!(Pin::new(&mut **incoming).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other)),
             Source::Over => None,
         };
         match &frame {

@@ -167,7 +167,7 @@ pub struct Reply {
     /// Head and streaming body.
     pub response: ResponseOf<ResponseBody>,
     /// With a 101 to a protocol that the request asked for: what follows it.
-    pub switched: Option<Switched>,
+    pub switched: Option<Box<Switched>>,
     /// Index of the server that gave it.
     pub server: usize,
 }

@@ -30,7 +30,7 @@ pub(super) enum Sent {
     /// The head of its answer is here.
     Answered(ResponseOf<Source>),
     /// The connection speaks another protocol.
-    Switched(Box<response::Parts>, Switched),
+    Switched(Box<response::Parts>, Box<Switched>),
     /// It came back unsent, and why: from a kept connection, because that has died idle, or because its server said that it did not process it.
     Unsent(Box<RequestOf<RequestBody>>, String),
     /// It was not processed, but its body is gone.
@@ -94,7 +94,8 @@ impl Backend {
             let is_stream = matches!(connection, Connection::Stream(_));
             let sent = match connection {
                 Connection::Whole(connection) => on_whole(connection, request, how).await,
-                Connection::Stream(stream) => on_stream(stream, request, &how).await,
+                // Boxed: it is far larger, and would make every request so.
+                Connection::Stream(stream) => Box::pin(on_stream(stream, request, &how)).await,
             };
             match sent {
                 Sent::Answered(response) => {
@@ -194,7 +195,7 @@ pub(super) async fn on_whole(mut connection: Http1, request: RequestOf<RequestBo
     http1::recycle(head);
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         return match headers::fault_of(&answer, asked.as_ref()) {
-            None => Sent::Switched(answer, Switched::new(connection.connection.into_parts())),
+            None => Sent::Switched(answer, Box::new(Switched::new(connection.connection.into_parts()))),
             Some(fault) => misunderstood(fault),
         };
     }
@@ -223,7 +224,7 @@ async fn on_stream(stream: Stream, request: RequestOf<RequestBody>, how: &How) -
         Ok(Ok(response)) => {
             let response = ResponseOf::from(response);
             match headers::fault_of(&response.head, None) {
-                None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming, _stream: stream })),
+                None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming: Box::new(incoming), _stream: stream })),
                 Some(fault) => misunderstood(fault),
             }
         }

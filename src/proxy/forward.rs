@@ -142,7 +142,7 @@ pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Respo
     head.version = Version::HTTP_11;
     let body = match reply.switched {
         None => ClientBody::passing(body, seats),
-        Some(switched) => ClientBody::tunnel(Tunnel::new(switched, body, seats, route.upstream.backend.tunnel_timeout())),
+        Some(switched) => ClientBody::tunnel(Tunnel::new(*switched, body, seats, route.upstream.backend.tunnel_timeout())),
     };
     ResponseOf::new(head, body)
 }
