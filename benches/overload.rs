@@ -1,7 +1,7 @@
 //! Overload, outage and recovery against a backend of known capacity: nine scenarios, each beside its optimum and beside what two other policies
 //! make of the same load at the same time: no protection at all, and a fixed limit with a fixed replay rate.
 //!
-//! `cargo bench --bench overload` takes about twelve minutes, `-- --quick` about four, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
+//! `cargo bench --bench overload` takes ten to fifteen minutes, `-- --quick` four to eight, `-- --long` has twenty minutes of S2; `-- S3 S7` runs some of
 //! them. The load is open-loop (but for S9's) and the backend sleeps, so that two cores are enough for many scenarios side by side. What comes of it goes
 //! to standard output; pictures and a row of figures for every quarter of a second to `target/overload/`. `docs/overload.md` says how to read both.
 
