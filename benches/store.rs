@@ -107,7 +107,7 @@ fn size(requests: u64, keys: Keys) {
         let store = open(&copy);
         let (took, cpu) = (begun.elapsed(), cpu_time() - cpu);
         assert_eq!(store.status().requests, many);
-        println!("keys {keys:?}: {many} reopened in {took:.2?} after {after}, {cpu:.2?} of it on a processor");
+        println!("keys {keys:?}: {many} reopened in {took:.2?} after {after}, {cpu:.2?} of the opening thread on a processor");
     }
 }
 
