@@ -195,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_stranger_says_about_itself_nothing_is_left() {
+        let forged = Request::options("/a").header("host", "h").header("x-forwarded-host", "bank").header("x-forwarded-proto", "https");
+        let forged = forged.header("forwarded", "for=1.2.3.4;proto=https").header("max-forwards", "3");
+        let parts = prepared("[::ffff:192.0.2.1]:5", &["10.0.0.0/8"], forged).unwrap();
+        for (name, told) in
+            [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-host", "h"), ("x-forwarded-proto", "http"), ("max-forwards", "2")]
+        {
+            assert_eq!(all(&parts, name), [told], "{name}");
+        }
+        assert!(!parts.headers.contains_key("forwarded"));
+        let says_https = HeaderMap::from_iter([(X_FORWARDED_PROTO, HTTPS)]);
+        let is_https = |peer: &str| Client::new(Some(peer.parse().unwrap()), &["10.0.0.0/8".parse().unwrap()], false).is_https(&says_https);
+        assert!(!is_https("192.0.2.1:5") && is_https("10.1.1.1:5"));
+    }
+
+    #[test]
     fn a_trusted_proxy_is_believed_about_those_before_it() {
         let trusted = ["10.0.0.0/8"];
         let request = Request::get("/")

@@ -31,6 +31,19 @@ fn sent(source: &str, parts: &[Tlv<'_>], checksum: bool) -> Vec<u8> {
     head
 }
 
+/// One with a checksum that stands before `part`.
+fn checked_before(source: &str, part: &[u8]) -> Vec<u8> {
+    let mut head = sent(source, &[], true);
+    let at = head.len() - 4;
+    head[at..].fill(0);
+    head.extend_from_slice(part);
+    let length = u16::try_from(head.len() - FIXED).unwrap().to_be_bytes();
+    head[FIXED - 2..FIXED].copy_from_slice(&length);
+    let sum = crc32c::crc32c(&head);
+    head[at..at + 4].copy_from_slice(&sum.to_be_bytes());
+    head
+}
+
 /// What is read of these bytes, and what is left behind them.
 async fn heard(bytes: &[u8]) -> (Result<Said, Fault>, Vec<u8>) {
     let (mut theirs, ours) = tokio::net::UnixStream::pair().unwrap();
@@ -50,7 +63,14 @@ fn from(client: &str) -> Said {
 #[tokio::test]
 async fn a_head_of_either_version_names_the_client_and_what_follows_is_left() {
     let ssl = |client| Tlv::Ssl(SslInfo::new(client, false, false, 1));
+    // What else a balancer says of TLS is not that the client came by it.
+    let certificate = Tlv::Ssl(SslInfo::new(false, true, true, 1));
+    let line = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 16)).into_bytes();
     for (head, said) in [
+        (line, Said::default()),
+        (sent("192.0.2.1:9", &[Tlv::Noop(LONGEST - FIXED - 12 - 3)], false), from("192.0.2.1:9")),
+        (checked_before("192.0.2.1:9", b"\x02\0\x01a"), from("192.0.2.1:9")),
+        (sent("192.0.2.1:9", &[certificate], false), from("192.0.2.1:9")),
         (LINE.to_vec(), from("192.0.2.1:56324")),
         (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n".to_vec(), from("[2001:db8::1]:1")),
         (b"PROXY UNKNOWN\r\n".to_vec(), Said::default()),
@@ -76,7 +96,9 @@ async fn a_head_of_either_version_names_the_client_and_what_follows_is_left() {
 async fn what_is_not_wholly_right_is_refused() {
     let mut spoilt = sent("192.0.2.1:9", &[Tlv::UniqueId(b"a"[..].into())], true);
     spoilt[17] ^= 1;
-    let long = [b"PROXY UNKNOWN ", &[b'x'; 200][..], b"\r\n"].concat();
+    let mut spoilt_behind = checked_before("192.0.2.1:9", b"\x02\0\x01a");
+    spoilt_behind.splice(spoilt_behind.len() - 1.., *b"b");
+    let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 15)).into_bytes();
     for (bytes, fault) in [
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), "Missing"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03ab".to_vec(), "Missing"),
@@ -95,6 +117,8 @@ async fn what_is_not_wholly_right_is_refused() {
         (binary([0x21, 0x11], &[[0; 12].as_slice(), &[0x03, 0, 4, 1]].concat()), "Malformed"),
         (binary([0x21, 0x11], &[[0; 12].as_slice(), &[0x03, 0, 1, 1]].concat()), "Malformed"),
         (spoilt, "Checksum"),
+        (spoilt_behind, "Checksum"),
+        (sent("192.0.2.1:9", &[Tlv::Noop(LONGEST - FIXED - 12 - 2)], false), "TooLong"),
         (LINE[..20].to_vec(), "Broken"),
         (b"PROX".to_vec(), "Broken"),
         (binary([0x21, 0x11], &[0; 12])[..20].to_vec(), "Broken"),
