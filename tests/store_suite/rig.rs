@@ -56,6 +56,7 @@ pub(crate) fn tuning() -> Tuning {
         spool_memory: 0,
         retry_every: Duration::ZERO,
         free_disk_every: Duration::ZERO,
+        beside: 1,
         step: 3,
         ..Tuning::default()
     }

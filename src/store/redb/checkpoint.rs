@@ -1,6 +1,7 @@
 //! Checkpoints: from time to time the database is committed durably, with the place in the journal up to which it contains everything.
 //!
-//! A batch is durable by the journal alone, and its commit to redb costs no sync. A checkpoint follows after the answers of a batch, so that nobody in it waits. What
+//! A batch is durable by the journal alone. What it does to redb's tables stays in one open transaction with what others do, until somebody wants to look or a checkpoint is due; the
+//! former costs no sync. A checkpoint follows after the answers of a batch, so that nobody in it waits. What
 //! the journal has behind the last one is done again at an opening; see [`redo`](super::redo). The journal is kept back to the checkpoint before the last, since redb goes back by one
 //! commit where the page that names the last one is damaged.
 //!
@@ -8,9 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use ::redb::{ReadTransaction, TableError, WriteTransaction};
+use ::redb::{Database, Durability, ReadTransaction, StorageError, TableError, WriteTransaction};
 
-use super::{row::META, writer::Writer};
+use super::{row::META, tables::Tables, writer::Writer};
 
 const SEGMENT: &str = "journal_segment";
 const OFFSET: &str = "journal_offset";
@@ -88,15 +89,41 @@ impl Writer {
     pub(super) fn checkpoint(&mut self) -> Result<(), ::redb::Error> {
         self.land()?;
         let Some(database) = self.database.clone() else { return Ok(()) };
-        self.checkpoint_with(database.begin_write()?)
+        let transaction = self.transaction(&database)?;
+        self.checkpoint_with(transaction)
     }
 
     /// The same, with what a transaction changes besides.
     pub(super) fn checkpoint_with(&mut self, transaction: WriteTransaction) -> Result<(), ::redb::Error> {
         let place = self.log.place();
         place.write(&transaction)?;
-        transaction.commit().inspect_err(|_| self.unsure = true)?;
+        self.commit_to_redb(transaction)?;
         self.log.checkpointed(place);
+        Ok(())
+    }
+
+    /// The transaction that has what was done since redb was last committed.
+    pub(super) fn transaction(&mut self, database: &Database) -> Result<WriteTransaction, ::redb::Error> {
+        match self.transaction.take() {
+            Some(transaction) => Ok(transaction),
+            None => Ok(database.begin_write()?),
+        }
+    }
+
+    /// Has those who look at the database see all that was done.
+    pub(super) fn show(&mut self) -> Result<(), ::redb::Error> {
+        let Some(mut transaction) = self.transaction.take() else {
+            self.shared.ahead.show();
+            return Ok(());
+        };
+        transaction.set_durability(Durability::None).map_err(|error| StorageError::Corrupted(error.to_string()))?;
+        self.commit_to_redb(transaction)
+    }
+
+    fn commit_to_redb(&mut self, transaction: WriteTransaction) -> Result<(), ::redb::Error> {
+        Tables::open(&transaction, &mut self.held)?.put_held()?;
+        transaction.commit().inspect_err(|_| self.unsure = true)?;
+        self.shared.ahead.show();
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! The way of a batch to the disk, beside the writer: while one is synced, the writer does the next in memory.
+//! The way of a batch to the disk, and where many wait, beside the writer: while one is synced, the writer does the next in memory.
 //!
-//! One batch at a time is under way. The thread here writes and syncs it, and then lets everybody see it and answers, so that nobody hears of anything that is not
-//! durable. What the writer has done in memory meanwhile becomes the next batch only when the one before has landed; should that fail, both are refused and
-//! all that is in memory is read anew. Who looks at the database may see what is still under way, and so waits with its answer until that has landed.
+//! One batch at a time is under way. It is written and synced, and then everybody may see it and is answered, so that nobody hears of anything that is not durable. Where few wait, the
+//! writer does that itself: who comes meanwhile rides in the next batch, and wakes nobody. Where many wait, the thread here does it. What the writer has done in memory meanwhile becomes
+//! the next batch only when the one before has landed; should that fail, both are refused and all that is in memory is read anew. Who looks at the database sees only what is durable.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use std::{
 };
 
 use ::redb::StorageError;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{log::Unwritten, shared::Shared, waiting::Waiting, work::After, writer::Writer};
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     store::{Position, RouteCounts},
 };
 
-/// How far what can be read from the database is ahead of the disk.
+/// How far what was done in memory is ahead of the disk, and that ahead of what can be read from the database.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     state: Mutex<State>,
@@ -33,50 +33,67 @@ pub(super) struct Ahead {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct State {
-    /// Batches that can be read, and those of them that are durable.
-    read: u64,
+    /// Batches that were done, those of them that are durable, and those of these that can be read.
+    done: u64,
     durable: u64,
-    failures: u64,
+    read: u64,
+    /// Somebody waits to read what is durable.
+    is_wanted: bool,
 }
 
 impl Ahead {
-    /// A batch that is not durable can be read from now on.
+    /// A batch was done and is not durable.
     pub(super) fn begin(&self) {
-        self.state.lock().read += 1;
+        self.state.lock().done += 1;
     }
 
     fn land(&self) {
-        self.state.lock().durable += 1;
-        self.moved.notify_all();
+        self.change(|state| state.durable += 1);
     }
 
-    /// What is not durable will not be. To be told when the database that has it is no longer to be had.
+    /// All that is durable can be read from now on.
+    pub(super) fn show(&self) {
+        self.change(|state| (state.read, state.is_wanted) = (state.durable, false));
+    }
+
+    /// What is not durable will not be, and nobody need wait for it. To be told when the database is no longer to be had.
     pub(super) fn fail(&self) {
-        let mut state = self.state.lock();
-        state.failures += 1;
-        state.durable = state.read;
-        drop(state);
+        self.change(|state| (state.durable, state.read, state.is_wanted) = (state.done, state.done, false));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
         self.moved.notify_all();
     }
 
     pub(super) fn is_any(&self) -> bool {
         let state = self.state.lock();
-        state.durable < state.read
+        state.durable < state.done
     }
 
-    /// How often that has come about so far.
-    pub(super) fn failures(&self) -> u64 {
-        self.state.lock().failures
+    pub(super) fn is_wanted(&self) -> bool {
+        self.state.lock().is_wanted
     }
 
-    /// Waits until all that can be read now is durable. False where anything has been lost since there were so many `failures`.
-    pub(super) fn wait(&self, failures: u64) -> bool {
+    /// Waits until what was done is durable, or has failed.
+    pub(super) fn wait_to_land(&self) {
         let mut state = self.state.lock();
-        let read = state.read;
-        while state.durable < read && state.failures == failures {
+        while state.durable < state.done {
             self.moved.wait(&mut state);
         }
-        state.failures == failures
+    }
+
+    /// Waits until all that is durable now can be read, or the database has failed. Where it cannot be yet, the writer is nudged.
+    pub(super) fn wait_to_read(&self, nudge: impl FnOnce()) {
+        let mut state = self.state.lock();
+        let durable = state.durable;
+        if state.read < durable {
+            state.is_wanted = true;
+            MutexGuard::unlocked(&mut state, nudge);
+        }
+        while state.read < durable {
+            self.moved.wait(&mut state);
+        }
     }
 }
 
@@ -117,6 +134,41 @@ struct Flight {
     unwritten: Unwritten,
     news: News,
     operations: u64,
+}
+
+impl Flight {
+    /// Brings it to the disk, and then has everybody see and hear of it. Its bytes are given back for their room.
+    fn fly(self, shared: &Arc<Shared>) -> Result<Vec<u8>, Unlanded> {
+        let Self { unwritten, news, operations } = self;
+        let begun = Instant::now();
+        let written = catch_unwind(AssertUnwindSafe(|| unwritten.write()));
+        match written.unwrap_or_else(|_| Err(io::Error::other("the disk panicked"))) {
+            Ok(()) => {
+                shared.ahead.land();
+                shared.health.count_commit(operations, begun.elapsed());
+                news.tell(shared);
+                Ok(unwritten.into_bytes())
+            }
+            Err(error) => {
+                let why: Arc<str> = error.to_string().into();
+                // Nothing is accepted from here on, until the writer has the database again.
+                shared.health.set_failing(Some(Arc::clone(&why)));
+                *shared.database.write() = None;
+                shared.ahead.fail();
+                news.waiting.into_iter().for_each(|waiting| waiting.refuse(&why, shared));
+                Err(Unlanded { why: error.to_string(), segment: unwritten.segment() })
+            }
+        }
+    }
+}
+
+/// Where a batch is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// On the writer's thread, which has nothing better to do.
+    Here,
+    /// Beside it.
+    Beside,
 }
 
 /// What the writer has yet to do when the batch has landed.
@@ -168,27 +220,8 @@ impl Drop for Syncer {
 }
 
 fn serve(shared: &Arc<Shared>, flights: &Receiver<Flight>, landed: &SyncSender<Result<Vec<u8>, Unlanded>>) {
-    for Flight { unwritten, news, operations } in flights {
-        let begun = Instant::now();
-        let written = catch_unwind(AssertUnwindSafe(|| unwritten.write()));
-        let result = match written.unwrap_or_else(|_| Err(io::Error::other("the disk panicked"))) {
-            Ok(()) => {
-                shared.ahead.land();
-                shared.health.count_commit(operations, begun.elapsed());
-                news.tell(shared);
-                Ok(unwritten.into_bytes())
-            }
-            Err(error) => {
-                let why: Arc<str> = error.to_string().into();
-                // Nothing is accepted from here on, until the writer has the database again.
-                shared.health.set_failing(Some(Arc::clone(&why)));
-                *shared.database.write() = None;
-                shared.ahead.fail();
-                news.waiting.into_iter().for_each(|waiting| waiting.refuse(&why, shared));
-                Err(Unlanded { why: error.to_string(), segment: unwritten.segment() })
-            }
-        };
-        if landed.send(result).is_err() {
+    for flight in flights {
+        if landed.send(flight.fly(shared)).is_err() {
             break;
         }
         shared.nudge();
@@ -202,6 +235,7 @@ impl Writer {
         after: After,
         unwritten: Option<Unwritten>,
         (operations, begun): (u64, Instant),
+        way: Way,
         waiting: &mut Vec<Waiting>,
     ) -> Result<(), ::redb::Error> {
         if let Err(error) = self.land() {
@@ -222,30 +256,23 @@ impl Writer {
             self.landed(behind);
             return Ok(());
         };
+        let flight = Flight { unwritten, news, operations };
+        if way == Way::Here {
+            let result = flight.fly(&self.shared);
+            return self.arrive(behind, result);
+        }
         self.behind = Some(behind);
         let flights = self.syncer.as_ref().and_then(|syncer| syncer.flights.as_ref());
-        let sent = flights.and_then(|flights| flights.send(Flight { unwritten, news, operations }).ok());
+        let sent = flights.and_then(|flights| flights.send(flight).ok());
         Ok(sent.ok_or_else(|| StorageError::Io(io::Error::other("the thread that syncs is not there")))?)
     }
 
     /// Waits for what is under way. After an error nothing that is in memory counts.
     pub(super) fn land(&mut self) -> Result<(), ::redb::Error> {
         let Some(behind) = self.behind.take() else { return Ok(()) };
+        let ended = || Err(Unlanded { why: "the thread that syncs has ended".to_owned(), segment: 0 });
         let result = self.syncer.as_ref().and_then(|syncer| syncer.landed.recv().ok());
-        match result {
-            Some(Ok(buffer)) => {
-                self.log.reuse(buffer);
-                self.landed(behind);
-                Ok(())
-            }
-            result => {
-                self.shared.returned.lock().splice(..0, behind.returned);
-                let ended = || Unlanded { why: "the thread that syncs has ended".to_owned(), segment: 0 };
-                let Unlanded { why, segment } = result.and_then(Result::err).unwrap_or_else(ended);
-                self.log.leave(segment);
-                Err(StorageError::Io(io::Error::other(why)).into())
-            }
-        }
+        self.arrive(behind, result.unwrap_or_else(ended))
     }
 
     /// The same where it has come to its end already.
@@ -254,8 +281,27 @@ impl Writer {
             return Ok(());
         }
         self.land()?;
-        self.log.sweep();
+        // After a failure, who needs what is not known until all is read anew.
+        if self.database.is_some() {
+            self.log.sweep();
+        }
         Ok(())
+    }
+
+    /// The end of its way.
+    fn arrive(&mut self, behind: Behind, result: Result<Vec<u8>, Unlanded>) -> Result<(), ::redb::Error> {
+        match result {
+            Ok(buffer) => {
+                self.log.reuse(buffer);
+                self.landed(behind);
+                Ok(())
+            }
+            Err(Unlanded { why, segment }) => {
+                self.shared.returned.lock().splice(..0, behind.returned);
+                self.log.leave(segment);
+                Err(StorageError::Io(io::Error::other(why)).into())
+            }
+        }
     }
 
     /// What is left to do when a batch is durable, and told.

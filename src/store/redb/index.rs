@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// So many requests are counted one by one.
+const NEAR: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Index {
     turns: Arc<Turns>,
@@ -233,8 +236,10 @@ impl Index {
 
     /// Queued requests of the same backend as `route` before `position`.
     pub(super) fn ahead(&self, route: u32, position: Position) -> u64 {
-        let backend = self.routes[route as usize].backend;
-        self.backends[backend].queued.rank(position.saturating_sub(1))
+        let queued = &self.backends[self.routes[route as usize].backend].queued;
+        // What is new stands near the end, and to count those behind it is less than to count those before it.
+        let behind = queued.iter().rev().take(NEAR).take_while(|&other| other >= position).count();
+        if behind < NEAR { queued.len() - behind as u64 } else { queued.rank(position.saturating_sub(1)) }
     }
 
     /// The first dead letter after `after` in the routes that `wanted` picks.

@@ -19,6 +19,7 @@ mod compact;
 mod disk;
 mod flight;
 mod format;
+mod held;
 mod hours;
 mod index;
 mod journal;

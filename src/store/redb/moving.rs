@@ -142,7 +142,7 @@ impl Work<'_, '_> {
         let Some(route) = self.route(&import.backend, &import.route) else {
             return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
         };
-        if !self.tables.claim_id(import.row.id(), import.position)? {
+        if self.tables.has_id(import.row.id())? {
             return Ok(Ok(false));
         }
         let row = &mut import.row;

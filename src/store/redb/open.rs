@@ -18,8 +18,9 @@ use tokio::sync::mpsc;
 
 use super::{
     disk::{AnyBackend, DatabaseFile, Disk},
-    flight::{Ahead, Behind, Syncer},
+    flight::{Ahead, Behind, Syncer, Way},
     format,
+    held::Held,
     hours::corrupted,
     journal::Changes,
     ledger::Published,
@@ -110,6 +111,8 @@ fn open_as_is(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Di
         syncer: None,
         tried_at: None,
         unsure: false,
+        transaction: None,
+        held: Held::default(),
         file: Some(file),
         abandoned: 0,
         shrunk: None,
@@ -239,7 +242,7 @@ fn put_right(
         writer.checkpoint()?;
         writer.checkpoint()?;
     }
-    writer.send(after, None, (0, Instant::now()), &mut Vec::new())?;
+    writer.send(after, None, (0, Instant::now()), Way::Here, &mut Vec::new())?;
     writer.log.sweep();
     Ok(())
 }

@@ -19,6 +19,7 @@ use roaring::RoaringTreemap;
 use super::{
     disk::Disk,
     format,
+    held::Held,
     hours::{Latest, corrupted},
     journal::{Change, Secret, each_frame},
     open::{last_position, open_backend, open_error},
@@ -138,7 +139,8 @@ impl<'a> Journal<'a> {
         let mut doubtful = RoaringTreemap::new();
         let (mut gone, mut routes) = (HashSet::new(), 0);
         let transaction = database.begin_write()?;
-        let mut tables = Tables::open(&transaction)?;
+        let mut held = Held::default();
+        let mut tables = Tables::open(&transaction, &mut held)?;
         self.each(|frame, head| {
             for change in Change::all(head).unwrap_or_default() {
                 // The frame that made it may be missing.
@@ -163,9 +165,10 @@ impl<'a> Journal<'a> {
         for position in &doubtful {
             if let Some(mut row) = tables.row(position)?.filter(Row::takes_room) {
                 aside.set(&mut row);
-                tables.put(position, &row, false)?;
+                tables.put(position, &row, false);
             }
         }
+        tables.put_held()?;
         drop(tables);
         transaction.commit()?;
         Ok(gone)
@@ -176,7 +179,8 @@ impl<'a> Journal<'a> {
         let mut position = last_position(database)?;
         let mut routes = numbers(database)?;
         let transaction = database.begin_write()?;
-        let mut tables = Tables::open(&transaction)?;
+        let mut held = Held::default();
+        let mut tables = Tables::open(&transaction, &mut held)?;
         for &number in &self.segments {
             let bytes = segments::read_all(self.disk, number, 0)?;
             for (id, at) in Record::all(&bytes, number) {
@@ -192,10 +196,10 @@ impl<'a> Journal<'a> {
                 }
                 aside.set(&mut row);
                 position += 1;
-                tables.claim_id(id, position)?;
-                tables.put(position, &row, true)?;
+                tables.put(position, &row, true);
             }
         }
+        tables.put_held()?;
         drop(tables);
         transaction.commit()?;
         Ok(())

@@ -11,6 +11,7 @@ use ::redb::{Database, ReadableDatabase};
 use super::{
     checkpoint::Place,
     disk::Disk,
+    held::Held,
     journal::{Change, Secret, each_frame},
     segments,
     tables::Tables,
@@ -37,7 +38,8 @@ pub(super) fn redo(database: &Database, disk: &dyn Disk, secret: Secret, until: 
     let end = if place.offset > 0 { (place.segment, place.offset) } else { (0, 0) };
     let mut redone = Redone { sequence: place.sequence, segment: place.segment, end, ..Redone::default() };
     let transaction = database.begin_write()?;
-    let mut tables = Tables::open(&transaction)?;
+    let mut held = Held::default();
+    let mut tables = Tables::open(&transaction, &mut held)?;
     for part in Tail::of(disk, place, &mut redone)? {
         let (segment, from, bytes) = part?;
         each_frame(secret, &bytes, |number, head, end| {

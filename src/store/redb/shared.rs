@@ -54,6 +54,8 @@ pub struct Tuning {
     pub free_disk_every: Duration,
     /// Commands that wait for the writer.
     pub channel: usize,
+    /// So many that wait are done beside the sync of the batch before theirs.
+    pub beside: usize,
     /// Rows that one step of a prune, a redrive or a discard touches, so that others get their turn between two.
     pub step: usize,
 }
@@ -71,6 +73,7 @@ impl Default for Tuning {
             retry_every: Duration::from_millis(250),
             free_disk_every: Duration::from_secs(1),
             channel: 1024,
+            beside: 64,
             step: 1024,
         }
     }
@@ -95,7 +98,7 @@ pub(super) struct Shared {
     pub(super) published: RwLock<Published>,
     /// None while it is being reopened, and once closed. Readers hold it no longer than a look.
     pub(super) database: RwLock<Option<Arc<Database>>>,
-    /// How far what is read there is ahead of the disk.
+    /// How far the writer is ahead of the disk, and of what is read there.
     pub(super) ahead: Ahead,
     /// Claims whose caller went away before it had them: the writer takes them back.
     pub(super) returned: Mutex<Vec<(Position, u32)>>,
@@ -209,16 +212,15 @@ impl Shared {
         }
     }
 
-    /// A look at the database as it is on the disk: what it may see of a batch under way has landed when this returns.
+    /// A look at the database: it has all that anybody was told of, and nothing that is not durable.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         if self.health.closed.load(Relaxed) {
             return Err(StoreError::Closed);
         }
-        let failures = self.ahead.failures();
+        self.ahead.wait_to_read(|| self.nudge());
         let database = self.database.read().clone();
         let database = database.ok_or_else(|| StoreError::failed("the database is being reopened"))?;
-        let read = database.begin_read().map_err(StoreError::failed)?;
-        if self.ahead.wait(failures) { Ok(read) } else { Err(StoreError::failed("the commit did not come to its end")) }
+        database.begin_read().map_err(StoreError::failed)
     }
 
     /// A request's position and row.

@@ -1,4 +1,4 @@
-//! The tables inside one write transaction. Whatever is written to them is noted, so that the journal has it.
+//! The tables inside one write transaction, and the rows that are [held](super::held) before them. Whatever is written is noted, so that the journal has it.
 
 use std::ops::RangeInclusive;
 
@@ -6,6 +6,7 @@ use ::redb::{ReadableTable, Table, WriteTransaction};
 use prost::Message;
 
 use super::{
+    held::Held,
     hours::corrupted,
     journal::{Change, Changes},
     row::{HISTORY, HourRow, IDS, REQUESTS, ROUTES, RouteRow, Row, id_key},
@@ -20,35 +21,51 @@ pub(super) struct Tables<'t> {
     ids: Table<'t, u128, u64>,
     routes: Table<'t, u32, &'static [u8]>,
     history: Table<'t, HourKey, &'static [u8]>,
+    held: &'t mut Held,
     changes: Changes,
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::Error> {
+    pub(super) fn open(transaction: &'t WriteTransaction, held: &'t mut Held) -> Result<Self, ::redb::Error> {
         Ok(Self {
             requests: transaction.open_table(REQUESTS)?,
             ids: transaction.open_table(IDS)?,
             routes: transaction.open_table(ROUTES)?,
             history: transaction.open_table(HISTORY)?,
+            held,
             changes: Changes::new(),
         })
     }
 
     /// What was written.
-    pub(super) fn into_changes(self) -> Changes {
-        self.changes
+    pub(super) fn into_changes(mut self) -> Result<Changes, ::redb::Error> {
+        if self.held.is_enough() {
+            self.put_held()?;
+        }
+        Ok(self.changes)
+    }
+
+    /// Puts the rows that are held into the tables.
+    pub(super) fn put_held(&mut self) -> Result<(), ::redb::Error> {
+        self.held.put_into(&mut self.requests, &mut self.ids)
     }
 
     pub(super) fn row(&self, position: Position) -> Result<Option<Row>, ::redb::Error> {
-        let Some(bytes) = self.requests.get(position)? else { return Ok(None) };
-        Ok(Row::decode(bytes.value()).inspect_err(|error| tracing::error!(position, %error, "a row of the queue cannot be read")).ok())
+        let decode = |bytes: &[u8]| {
+            Row::decode(bytes).inspect_err(|error| tracing::error!(position, %error, "a row of the queue cannot be read")).ok()
+        };
+        if let Some(bytes) = self.held.row(position) {
+            return Ok(decode(bytes));
+        }
+        Ok(self.requests.get(position)?.and_then(|bytes| decode(bytes.value())))
     }
 
     /// Rows in order; none in place of one that cannot be read.
     pub(super) fn rows(
-        &self,
+        &mut self,
         positions: RangeInclusive<Position>,
     ) -> Result<impl Iterator<Item = Result<Option<(Position, Row)>, ::redb::Error>>, ::redb::Error> {
+        self.put_held()?;
         Ok(self.requests.range(positions)?.map(|entry| {
             let (position, bytes) = entry?;
             Ok(Row::decode(bytes.value()).ok().map(|row| (position.value(), row)))
@@ -56,27 +73,34 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn find(&self, id: RequestId) -> Result<Option<(Position, Row)>, ::redb::Error> {
-        let Some(position) = self.ids.get(id_key(id))?.map(|position| position.value()) else { return Ok(None) };
+        let Some(position) = self.position(id_key(id))? else { return Ok(None) };
         Ok(self.row(position)?.map(|row| (position, row)))
     }
 
-    /// Has an identity lead to a position, whose row is to follow. False where it leads to another.
-    pub(super) fn claim_id(&mut self, id: RequestId, position: Position) -> Result<bool, ::redb::Error> {
-        let existing = self.ids.insert(id_key(id), position)?.map(|existing| existing.value());
-        if let Some(existing) = existing {
-            self.ids.insert(id_key(id), existing)?;
+    fn position(&self, id: u128) -> Result<Option<Position>, ::redb::Error> {
+        match self.held.position(id) {
+            Some(position) => Ok(Some(position)),
+            None => Ok(self.ids.get(id)?.map(|position| position.value())),
         }
-        Ok(existing.is_none())
     }
 
-    /// Writes a row; one that is new has [claimed its identity](Self::claim_id).
-    pub(super) fn put(&mut self, position: Position, row: &Row, is_new: bool) -> Result<(), ::redb::Error> {
-        self.requests.insert(position, self.changes.row(position, row, is_new))?;
-        Ok(())
+    /// Whether an identity is that of a request.
+    pub(super) fn has_id(&mut self, id: RequestId) -> Result<bool, ::redb::Error> {
+        let id = id_key(id);
+        Ok(self.held.may_have(id, &self.ids)? && self.position(id)?.is_some())
+    }
+
+    /// Writes a row; one that is new has an identity that [no other](Self::has_id) has.
+    pub(super) fn put(&mut self, position: Position, row: &Row, is_new: bool) {
+        let bytes = self.changes.row(position, row, is_new);
+        self.held.put(position, id_key(row.id()), bytes, is_new);
     }
 
     pub(super) fn remove(&mut self, position: Position, id: RequestId) -> Result<(), ::redb::Error> {
         self.changes.gone(position, id);
+        if self.held.remove(position) {
+            return Ok(());
+        }
         self.requests.remove(position)?;
         self.ids.remove(id_key(id))?;
         Ok(())

@@ -54,7 +54,7 @@ impl Work<'_, '_> {
             return Ok(Err(StoreError::failed("the file has more routes than it can hold")));
         };
         let (id, position) = (append.row.id(), append.turn.position());
-        if !self.tables.claim_id(id, position)? {
+        if self.tables.has_id(id)? {
             return Ok(Err(StoreError::failed(format_args!("there is a request {id} already"))));
         }
         append.row.route = route;
@@ -221,7 +221,7 @@ impl Work<'_, '_> {
     /// Up to `most` requests of a second that have reached the age, and the earliest moment of those that have not.
     #[expect(clippy::type_complexity, reason = "two results of one walk")]
     fn aged(
-        &self,
+        &mut self,
         class: Class,
         second: u64,
         positions: std::ops::RangeInclusive<Position>,
@@ -294,9 +294,10 @@ impl Work<'_, '_> {
         self.after.changed = true;
         match (before, after) {
             (_, Some(row)) => self.tables.put(position, row, before.is_none()),
-            (Some(row), None) => self.tables.remove(position, row.id()),
-            (None, None) => Ok(()),
+            (Some(row), None) => self.tables.remove(position, row.id())?,
+            (None, None) => {}
         }
+        Ok(())
     }
 
     fn follow(&mut self, position: Position, before: Option<&Row>, after: Option<&Row>) {

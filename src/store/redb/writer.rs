@@ -1,8 +1,8 @@
 //! The one thread that writes: group commit without a timer.
 //!
-//! It takes all that waits in its channel, does everything in one redb transaction that is committed to memory, and sends the payloads and what was changed on their way to the
-//! log: [`flight`](super::flight) writes and syncs them, and answers all. What comes meanwhile is done in the next transaction, which is sent when the batch before has landed. redb's
-//! own file follows by [checkpoints](super::checkpoint). When log or database fail, everybody in the batch, and in the one that was being done, is told; then the database is reopened
+//! It takes all that waits in its channel, does everything in the one redb transaction that is open, and sends the payloads and what was changed on their way to the
+//! log: [`flight`](super::flight) writes and syncs them, and answers all. What comes meanwhile is done in the next batch, which is sent when the one before has landed. redb
+//! follows by [checkpoints](super::checkpoint), and when somebody looks. When log or database fail, everybody in the batch, and in the one that was being done, is told; then the database is reopened
 //! and all that is in memory is read from it anew, so that memory is ahead of the disk by nothing that anybody was told.
 
 use std::{
@@ -12,13 +12,14 @@ use std::{
     time::Instant,
 };
 
-use ::redb::{Database, Durability, StorageError};
+use ::redb::{Database, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     command::Command,
     disk::DatabaseFile,
-    flight::{Behind, Syncer},
+    flight::{Behind, Syncer, Way},
+    held::Held,
     ledger::Ledger,
     log::{Log, Unwritten},
     open,
@@ -56,6 +57,9 @@ pub(super) struct Writer {
     pub(super) tried_at: Option<Instant>,
     /// A commit of redb has failed: what is read from its file may not be on the disk.
     pub(super) unsure: bool,
+    /// What was done in redb since it was last committed, and what has yet to be.
+    pub(super) transaction: Option<WriteTransaction>,
+    pub(super) held: Held,
     /// The file under the database.
     pub(super) file: Option<Arc<DatabaseFile>>,
     /// Databases that panicked, whose memory is lost.
@@ -108,12 +112,16 @@ impl Writer {
         // A panic of redb on bytes that it did not write is a failure of the disk, not the end of the store.
         let prunes = batch.iter().any(|command| matches!(command, Command::Prune(..)));
         let done = catch_unwind(AssertUnwindSafe(|| {
-            self.land_if_done()?;
             if prunes {
                 // It moves what lies in the segments, and so must find it there.
                 self.land()?;
             }
             self.commit(batch, commands)?;
+            self.land_if_done()?;
+            if prunes || self.shared.ahead.is_wanted() {
+                self.land()?;
+                self.show()?;
+            }
             self.checkpoint_if_due()?;
             if prunes {
                 self.shrink();
@@ -144,6 +152,9 @@ impl Writer {
             Some(Ok(Err(error))) => tracing::warn!(%error, "the database could not be brought up to the journal; the next start does it"),
             Some(Err(_)) => self.abandon(),
         }
+        self.transaction = None;
+        // Who waits to look need not wait for what does not come.
+        self.shared.ahead.fail();
     }
 
     pub(super) fn fail(&mut self, why: Arc<str>) {
@@ -154,7 +165,7 @@ impl Writer {
         self.shared.health.set_failing(Some(why));
         self.log.forget_staged();
         self.file.take().iter().for_each(|file| file.let_go());
-        self.database = None;
+        self.let_go();
         *self.shared.database.write() = None;
         self.shared.ahead.fail();
         self.tried_at = None;
@@ -163,11 +174,18 @@ impl Writer {
     /// Leaves a database that has panicked where it is: redb cannot close one whose locks a panic has poisoned. Its file is let go, so that
     /// it can be opened again.
     fn abandon(&mut self) {
-        std::mem::forget(self.database.take());
+        std::mem::forget((self.transaction.take(), self.database.take()));
         self.abandoned += 1;
         if let Some(Err(error)) = self.file.take().map(|file| file.close()) {
             tracing::warn!(%error, "the file of a database that panicked could not be closed");
         }
+    }
+
+    /// Forgets the database, and what was done in it.
+    fn let_go(&mut self) {
+        self.held = Held::default();
+        self.transaction = None;
+        self.database = None;
     }
 
     fn may_try(&mut self) -> bool {
@@ -196,7 +214,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%error, "the store could not be reopened; trying again");
-                self.database = None;
+                self.let_go();
                 *self.shared.database.write() = None;
                 self.shared.health.set_failing(Some(error.to_string().into()));
                 false
@@ -216,16 +234,25 @@ impl Writer {
         let result = self.transact(&database, Durable::ByJournal, |work| {
             let now = work.shared.clock.now();
             returned.iter().try_for_each(|&(position, attempt)| work.unclaim(position, attempt, now))?;
+            let mut is_last = !work.shared.ahead.is_any();
             loop {
                 operations += batch.len();
                 adds += work.doubt(batch);
                 no_payload = work.do_all(batch, &mut waiting)?.or(no_payload.take());
-                // As long as the batch before is under way, whoever comes rides in this one.
-                let is_full = operations >= BATCH || !work.shared.ahead.is_any();
-                if is_full || commands.blocking_recv_many(batch, BATCH - operations) == 0 {
+                if is_last || operations >= BATCH {
                     return Ok(());
                 }
-                batch.retain(|command| !matches!(command, Command::Nudge));
+                // As long as the batch before is under way, whoever has come rides in this one. Nobody wakes this thread before that has landed.
+                is_last = !work.shared.ahead.is_any();
+                take(commands, batch, BATCH - operations);
+                if batch.is_empty() && !is_last {
+                    work.shared.ahead.wait_to_land();
+                    is_last = true;
+                    take(commands, batch, BATCH - operations);
+                }
+                if batch.is_empty() {
+                    return Ok(());
+                }
                 if batch.iter().any(|command| matches!(command, Command::Close(_) | Command::Prune(..))) {
                     return Ok(());
                 }
@@ -236,7 +263,9 @@ impl Writer {
             tracing::error!(error = &*why, "payloads could not be written; nothing new is accepted until they can");
             self.shared.health.set_failing(Some(why));
         }
-        let sent = result.and_then(|(after, (), unwritten)| self.send(after, unwritten, (operations as u64, begun), &mut waiting));
+        // Where few wait, two threads would cost more than they save.
+        let way = if commands.len() >= self.shared.tuning.beside { Way::Beside } else { Way::Here };
+        let sent = result.and_then(|(after, (), unwritten)| self.send(after, unwritten, (operations as u64, begun), way, &mut waiting));
         if let Err(error) = sent {
             let why: Arc<str> = error.to_string().into();
             self.fail(Arc::clone(&why));
@@ -252,25 +281,24 @@ impl Writer {
         durable: Durable,
         verbs: impl FnOnce(&mut Work<'_, '_>) -> Result<T, ::redb::Error>,
     ) -> Result<(After, T, Option<Unwritten>), ::redb::Error> {
-        let mut transaction = database.begin_write()?;
+        let transaction = self.transaction(database)?;
         let (after, result, changes) = {
-            let Self { shared, log, ledger, doubtful, .. } = &mut *self;
-            let tables = Tables::open(&transaction)?;
+            let Self { shared, log, ledger, doubtful, held, .. } = &mut *self;
+            let tables = Tables::open(&transaction, held)?;
             let mut work = Work { tables, shared, log, ledger, doubtful, after: After::default() };
             let result = verbs(&mut work)?;
             work.write_ledger()?;
-            (work.after, result, work.tables.into_changes())
+            (work.after, result, work.tables.into_changes()?)
         };
         if !after.changed {
-            transaction.abort()?;
+            self.transaction = Some(transaction);
             return Ok((after, result, None));
         }
         if durable == Durable::ByJournal
             && let Some(unwritten) = self.log.seal(changes).map_err(StorageError::Io)?
         {
-            transaction.set_durability(Durability::None).map_err(|error| StorageError::Corrupted(error.to_string()))?;
+            self.transaction = Some(transaction);
             self.shared.ahead.begin();
-            transaction.commit().inspect_err(|_| (self.unsure, _) = (true, self.log.leave(unwritten.segment())))?;
             return Ok((after, result, Some(unwritten)));
         }
         // What is in it would be durable before the batch that is under way.
@@ -298,4 +326,10 @@ impl Writer {
             }
         }
     }
+}
+
+/// Takes up to `most` of those that wait.
+fn take(commands: &mut mpsc::Receiver<Command>, batch: &mut Vec<Command>, most: usize) {
+    let waiting = std::iter::from_fn(|| commands.try_recv().ok()).take(most);
+    batch.extend(waiting.filter(|command| !matches!(command, Command::Nudge)));
 }
