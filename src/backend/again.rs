@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::Method;
 
 use super::RequestBody;
-use crate::http1::RequestOf;
 
 /// What is needed to have a body once more that has been sent; none where it is gone.
 #[derive(Debug, Clone)]
@@ -28,12 +27,6 @@ impl Spare {
     pub(super) fn again(self, method: &Method) -> Option<RequestBody> {
         if method.is_idempotent() { self.body() } else { None }
     }
-}
-
-/// Copies a request that is about to be sent on a stream: a server may say of any request that it has not processed it. None for one whose body is gone once
-/// it is sent.
-pub(super) fn copy(request: &RequestOf<RequestBody>) -> Option<RequestOf<RequestBody>> {
-    Some(RequestOf::new(request.head.clone(), Spare::of(&request.body).body()?))
 }
 
 #[cfg(test)]

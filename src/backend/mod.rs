@@ -29,10 +29,7 @@ use std::{
 
 use http::{Method, Request, StatusCode, header::HOST};
 
-use crate::{
-    envelope::Name,
-    http1::{RequestOf, ResponseOf},
-};
+use crate::{envelope::Name, http1::ResponseOf};
 
 pub use address::{Place, ServerAddress};
 pub use body::{BodyError, RequestBody, ResponseBody};
@@ -157,8 +154,8 @@ pub struct SendError {
     pub server: Option<usize>,
     /// The cause, for the log.
     pub detail: String,
-    /// The request, where it is certain that nothing of it was sent: for another server.
-    pub unsent: Option<Box<RequestOf<RequestBody>>>,
+    /// The request's body, where it is certain that nothing of the request was sent: for another server.
+    pub unsent: Option<Box<RequestBody>>,
 }
 
 /// A response and where it came from.
@@ -273,7 +270,8 @@ impl Backend {
             match connect::open(&server, &settings, false).await.ok()? {
                 connect::Opened::Http1(connection) => {
                     let how = send::How { timeout, reused: false, shelf: Arc::default() };
-                    match send::on_whole(connection, request.into(), how).await {
+                    let (head, body) = request.into_parts();
+                    match send::on_whole(connection, &head, body, how).await {
                         send::Sent::Answered(response) => Some(response.head.status),
                         _ => None,
                     }

@@ -2,12 +2,12 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, header::HOST, response};
+use http::{HeaderValue, Request, StatusCode, header::HOST, request, response};
 use tokio::time::timeout;
 
 use super::{
     Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
-    again::{self, Spare},
+    again::Spare,
     body::{self, Lease, Source},
     connect::{self, Opened},
     h2, headers,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     http1::{
-        self, Error, Origin, RequestOf, ResponseOf,
+        Error, Origin, ResponseOf,
         client::{Answer, Ending, Exchange, NoAnswer, Unsent},
     },
     http2::client::NoAnswer as Unanswered,
@@ -31,12 +31,12 @@ pub(super) enum Sent {
     Answered(ResponseOf<Source>),
     /// The connection speaks another protocol.
     Switched(Box<response::Parts>, Box<Switched>),
-    /// It came back unsent, and why: from a kept connection, because that has died idle, or because its server said that it did not process it.
-    Unsent(Box<RequestOf<RequestBody>>, String),
+    /// Nothing of it was sent, and why: a kept connection had died idle, or its server said that it did not process it. Here is its body.
+    Unsent(Box<RequestBody>, String),
     /// It was not processed, but its body is gone.
     Refused(String),
     /// It may be sent once more: the kept connection died with it, and executing it twice does no harm.
-    Again(Box<RequestOf<RequestBody>>),
+    Again(Box<RequestBody>),
     Failed(ErrorKind, String),
 }
 
@@ -56,46 +56,45 @@ impl Backend {
     /// The request's hop-by-hop fields must be gone already. Its body goes out as it comes; connect and response timeouts are ours. A kept connection
     /// that had died idle costs no request: what comes back unsent, and what is idempotent and may be executed twice, goes out on another one.
     pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
-        self.send_avoiding(0, pool, request.into()).await
+        let (head, body) = request.into_parts();
+        self.send_avoiding(0, pool, &head, body).await
     }
 
     /// As [`send`](Self::send), but not to the servers that `avoid` names: its bit `n` stands for server number `n`.
-    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, mut request: RequestOf<RequestBody>) -> Result<Reply, SendError> {
+    // So that its future is made where it stays, as are those below.
+    #[inline]
+    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, head: &request::Parts, mut body: RequestBody) -> Result<Reply, SendError> {
         let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(request)) });
+            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(body)) });
         };
         let server = load.server();
-        if !request.head.headers.contains_key(HOST)
-            && let Some(host) = self.slots.get(server).and_then(|server| HeaderValue::try_from(server.address.host()).ok())
-        {
-            // A client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112 section 3.2).
-            request.head.headers.insert(HOST, host);
-        }
-        let own_timeout = request.head.extensions.get().map(|ResponseTimeout(own)| *own);
+        let named = if head.headers.contains_key(HOST) { None } else { self.named(head, server) };
+        let head = named.as_deref().unwrap_or(head);
+        let own_timeout = head.extensions.get().map(|ResponseTimeout(own)| *own);
         let timeout = own_timeout.unwrap_or(self.settings.response_timeout);
         let shelf = pool.shelf(self.generation, self.slots.key(server));
         // Once something has been sent, no later failure makes that undone.
         let mut sent_before = false;
         let mut refusals = 0;
         let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
-        let not_sent = |sent_before, kind, detail, request: Option<Box<RequestOf<_>>>| SendError {
+        let not_sent = |sent_before, kind, detail, body: Option<Box<RequestBody>>| SendError {
             maybe_sent: sent_before,
-            unsent: request.filter(|_| !sent_before),
+            unsent: body.filter(|_| !sent_before),
             ..failed(kind, detail)
         };
         loop {
-            let whole = request.body.protocols().is_some();
+            let whole = body.protocols().is_some();
             let (connection, reused) = match self.connection(&shelf, server, whole, sent_before).await {
                 Ok(found) => found,
-                Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(Box::new(request)))),
+                Err((kind, detail)) => return Err(not_sent(sent_before, kind, detail, Some(Box::new(body)))),
             };
             let how = How { timeout, reused, shelf: shelf.clone() };
             let is_stream = matches!(connection, Connection::Stream(_));
             let sent = match connection {
-                Connection::Whole(connection) => on_whole(connection, request, how).await,
+                Connection::Whole(connection) => on_whole(connection, head, body, how).await,
                 // Boxed: it is far larger, and would make every request so.
-                Connection::Stream(stream) => Box::pin(on_stream(stream, request, &how)).await,
+                Connection::Stream(stream) => Box::pin(on_stream(stream, head, body, &how)).await,
             };
             match sent {
                 Sent::Answered(response) => {
@@ -106,20 +105,31 @@ impl Backend {
                 }
                 Sent::Unsent(back, _) if reused && refusals < MOST_REFUSALS => {
                     refusals += u32::from(is_stream);
-                    request = *back;
+                    body = *back;
                 }
                 Sent::Unsent(back, detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, Some(back))),
                 Sent::Refused(detail) => return Err(not_sent(sent_before, ErrorKind::Reset, detail, None)),
                 Sent::Again(again) => {
                     sent_before = true;
-                    request = *again;
+                    body = *again;
                 }
                 Sent::Failed(kind, detail) => return Err(failed(kind, detail)),
             }
         }
     }
 
+    /// The head of a request without `Host`, with that of its server: a client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112
+    /// section 3.2).
+    #[cold]
+    fn named(&self, head: &request::Parts, server: usize) -> Option<Box<request::Parts>> {
+        let host = self.slots.get(server).and_then(|server| HeaderValue::try_from(server.address.host()).ok())?;
+        let mut named = Box::new(head.clone());
+        named.headers.insert(HOST, host);
+        Some(named)
+    }
+
     /// A connection to send a request on, and whether it was used before. `whole`: it has to be one of HTTP/1.1, and is not kept. `new`: no kept one.
+    #[inline]
     async fn connection(
         &self,
         shelf: &Arc<Shelf>,
@@ -161,10 +171,10 @@ impl Backend {
 }
 
 /// Sends a request on a connection of HTTP/1.1.
-pub(super) async fn on_whole(mut connection: Http1, request: RequestOf<RequestBody>, how: How) -> Sent {
-    let RequestOf { head, body } = request;
+#[inline]
+pub(super) async fn on_whole(mut connection: Http1, head: &request::Parts, body: RequestBody, how: How) -> Sent {
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
-    let mut exchange = connection.connection.begin(&head, body);
+    let mut exchange = connection.connection.begin(head, body);
     let mut heard = |interim: &mut response::Parts| tell(head.extensions.get(), interim);
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
     let (answer, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
@@ -180,19 +190,18 @@ pub(super) async fn on_whole(mut connection: Http1, request: RequestOf<RequestBo
         Ok(Err(NoAnswer::Connection(error))) if exchange.is_untouched(&connection.connection) => {
             let body = spare.body().or_else(|| exchange.into_whole_body());
             return match body {
-                Some(body) => Sent::Unsent(Box::new(RequestOf::new(head, body)), error.to_string()),
+                Some(body) => Sent::Unsent(Box::new(body), error.to_string()),
                 None => Sent::Refused(error.to_string()),
             };
         }
         Ok(Err(NoAnswer::Connection(error))) => {
             return match spare.again(&head.method).filter(|_| how.reused) {
-                Some(body) => Sent::Again(Box::new(RequestOf::new(head, body))),
+                Some(body) => Sent::Again(Box::new(body)),
                 None => Sent::Failed(ErrorKind::Reset, error.to_string()),
             };
         }
         Err(timed_out) => return out_of_time(timed_out, how.timeout),
     };
-    http1::recycle(head);
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         return match headers::fault_of(&answer, asked.as_ref()) {
             None => Sent::Switched(answer, Box::new(Switched::new(connection.connection.into_parts()))),
@@ -212,14 +221,13 @@ fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, ho
 }
 
 /// Sends a request on a stream of HTTP/2.
-async fn on_stream(stream: Stream, request: RequestOf<RequestBody>, how: &How) -> Sent {
-    let pace = request.body.pace();
-    let copy = again::copy(&request);
-    let may_be_repeated = request.head.method.is_idempotent() && how.reused;
-    let origin = request.head.extensions.get::<Origin>().cloned();
+async fn on_stream(stream: Stream, head: &request::Parts, body: RequestBody, how: &How) -> Sent {
+    let (pace, spare) = (body.pace(), Spare::of(&body));
+    let may_be_repeated = head.method.is_idempotent() && how.reused;
+    let origin = head.extensions.get::<Origin>();
+    let request = h2::dressed(Request::from_parts(head.clone(), body), stream.is_secure());
     let mut sender = stream.sender();
-    let attempt =
-        sender.send(h2::dressed(request.into(), stream.is_secure()), |interim| tell(origin.as_ref(), &mut interim.into_parts().0));
+    let attempt = sender.send(request, |interim| tell(origin, &mut interim.into_parts().0));
     match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
         Ok(Ok(response)) => {
             let response = ResponseOf::from(response);
@@ -232,7 +240,7 @@ async fn on_stream(stream: Stream, request: RequestOf<RequestBody>, how: &How) -
             if let Unanswered::Unsent(..) = &error {
                 stream.doubt();
             }
-            broke(error, copy, may_be_repeated)
+            broke(error, spare.body(), may_be_repeated)
         }
         Err(timed_out) => {
             stream.doubt();
@@ -260,18 +268,19 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
     }
 }
 
-/// There is no answer on a stream, and no time was up. `again`: it does no harm to execute the request twice, and its connection was kept.
-fn broke(why: Unanswered<RequestBody>, copy: Option<RequestOf<RequestBody>>, again: bool) -> Sent {
+/// There is no answer on a stream, and no time was up. `body`: that of the request once more, where it is kept. `again`: it does no harm to execute the request
+/// twice, and its connection was kept.
+fn broke(why: Unanswered<RequestBody>, body: Option<RequestBody>, again: bool) -> Sent {
     let error = match why {
-        Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(h2::undressed(*back).into()), error.to_string()),
+        Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(back.into_body()), error.to_string()),
         Unanswered::Body(error) => return Sent::Failed(body::kind_of(&error), connect::chain(&error)),
         Unanswered::Stream(error) => error,
     };
     let detail = error.to_string();
-    match copy {
-        Some(copy) if h2::was_not_processed(&error) => Sent::Unsent(Box::new(copy), detail),
+    match body {
+        Some(body) if h2::was_not_processed(&error) => Sent::Unsent(Box::new(body), detail),
         None if h2::was_not_processed(&error) => Sent::Refused(detail),
-        Some(copy) if again => Sent::Again(Box::new(copy)),
+        Some(body) if again => Sent::Again(Box::new(body)),
         _ => Sent::Failed(ErrorKind::Reset, detail),
     }
 }

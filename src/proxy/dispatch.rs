@@ -1,13 +1,13 @@
 //! A request that is at the backend: its seats, when it was sent, and what its end says about how much the backend can take.
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::{
     backend::{ErrorKind, RequestBody, ResponseBody, SendError},
     health::{Class, Kind, Quality, Sample},
-    http1::{RequestOf, ResponseOf},
+    http1::ResponseOf,
 };
 
 use super::{body::Seats, route::Route};
@@ -30,9 +30,9 @@ struct Held<'a> {
 
 impl<'a> UnderWay<'a> {
     /// It is sent now.
-    pub(super) fn begin(route: &'a Route, seats: Seats, request: &RequestOf<RequestBody>) -> Self {
-        let timed = request.body.is_end_stream() || !request.body.is_streaming();
-        let seats = Held { route, kind: route.kind(&request.head.method), seats: Some(seats) };
+    pub(super) fn begin(route: &'a Route, seats: Seats, head: &Parts, body: &RequestBody) -> Self {
+        let timed = body.is_end_stream() || !body.is_streaming();
+        let seats = Held { route, kind: route.kind(&head.method), seats: Some(seats) };
         Self { seats, began: Instant::now(), timed }
     }
 

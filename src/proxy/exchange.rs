@@ -13,7 +13,7 @@ use crate::{
         verdict::{self, Evidence, Live},
     },
     health::{Class, NoSeat, Rank},
-    http1::{RequestOf, ResponseOf},
+    http1::{self, RequestOf, ResponseOf},
     store::{LiveTurn, QueuedTurn, Turn},
     telemetry::RequestOutcome,
 };
@@ -25,8 +25,7 @@ use super::{
     body::{ClientBody, Seats},
     client::Client,
     decide::{Decision, Wishes, decide, reason_of},
-    forward::{self, live_request},
-    grpc,
+    forward, grpc,
     inspect::{Malformed, Seen, inspect, is_asterisk},
     listener::Door,
     outcome,
@@ -63,8 +62,10 @@ struct Sender {
 /// An answer, and what it was for the log and the counters.
 type Answered = (ResponseOf<ClientBody>, Verdict);
 
+// `#[inline]` on what is asynchronous and on the way of every request: so its future is made where it stays, and not made elsewhere and moved.
 impl Exchange {
     /// Answers one request.
+    #[inline]
     pub(super) async fn answer(&self, request: RequestOf<Incoming>) -> ResponseOf<ClientBody> {
         let RequestOf { head, body } = request;
         let began = Instant::now();
@@ -154,6 +155,7 @@ impl Exchange {
     }
 
     /// A route to a backend, with what it changes in requests and answers.
+    #[inline]
     async fn on_route(&self, site: &Site, route: &Route, request: RequestOf<Incoming>, seen: &Seen) -> Answered {
         let RequestOf { mut head, body } = request;
         let policy = route.spill(&head.method).filter(|_| !grpc::is_call(&head.method, &head.headers));
@@ -204,6 +206,7 @@ impl Exchange {
     }
 
     /// Everything that never spills: it streams both ways.
+    #[inline]
     async fn pass(&self, route: &Route, mut head: Box<Parts>, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
         let seats = match self.seats(route, Class::Live).await {
@@ -214,13 +217,16 @@ impl Exchange {
         if let Some(changes) = changes {
             changes.head(&mut head);
         }
-        match forward::send(&self.link.worker.pool, route, seats, RequestOf::new(head, body)).await {
+        let outcome = forward::send(&self.link.worker.pool, route, seats, &head, body).await;
+        http1::recycle(head);
+        match outcome {
             Ok((reply, seats)) => passed(route, reply, seats),
             Err(error) => failed(&error, answer::send_failed(&error, read, route.upstream.health.retry_after(), form)),
         }
     }
 
     /// Reads the body of a write that may be queued; from here on it is seen to its end. Errors: the answer to one that is not whole.
+    #[inline]
     async fn whole(
         &self,
         route: &Route,
@@ -247,6 +253,7 @@ impl Exchange {
     }
 
     /// A whole write: decided over, then passed, queued or refused.
+    #[inline]
     async fn write(
         &self,
         route: &Route,
@@ -275,6 +282,7 @@ impl Exchange {
     }
 
     /// A live attempt, and the rescue where it fails and may be made again.
+    #[inline]
     async fn try_live(&self, route: &Route, policy: &Spill, wishes: Wishes, write: Write, turn: LiveTurn) -> Answered {
         let health = &route.upstream.health;
         let refuse = |reason| refused(answer::not_now(reason, health.retry_after(), &write.head.headers));
@@ -284,7 +292,9 @@ impl Exchange {
             Err(no_seat) if wishes.never_queue => return refuse(reason_of(no_seat)),
             Err(no_seat) => return self.queue(route, policy, write, turn.into_queued(), reason_of(no_seat)).await,
         };
-        let outcome = forward::send(&self.link.worker.pool, route, seats, live_request(&write)).await;
+        let live = forward::live_head(&write);
+        let head = live.as_deref().unwrap_or(&write.head);
+        let outcome = forward::send(&self.link.worker.pool, route, seats, head, forward::live_body(&write)).await;
         let evidence = match &outcome {
             Ok((reply, _)) => Evidence::Answer { status: reply.response.head.status, to_login: false },
             Err(error) if error.maybe_sent => Evidence::NoAnswer,
@@ -300,7 +310,10 @@ impl Exchange {
                 };
                 self.queue(route, policy, write, turn.into_queued(), Cause { reason: Reason::Rescued, failure: Some(failure) }).await
             }
-            (_, Ok((reply, seats))) => passed(route, reply, seats),
+            (_, Ok((reply, seats))) => {
+                http1::recycle(write.head);
+                passed(route, reply, seats)
+            }
             (_, Err(error)) => {
                 failed(&error, answer::send_failed(&error, false, health.retry_after(), answer::wants_html(&write.head.headers)))
             }
@@ -314,6 +327,7 @@ impl Exchange {
     }
 
     /// Seats at the route and at the backend. A request that may be queued does not wait at the route's own limit: the queue is where it waits.
+    #[inline]
     async fn seats(&self, route: &Route, class: Class) -> Result<Seats, NoSeat> {
         let health = &route.upstream.health;
         let of_route = match &route.gate {

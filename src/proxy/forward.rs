@@ -5,13 +5,14 @@ use std::io;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
+    request::Parts,
 };
 use http_body_util::{BodyExt, Full};
 
 use crate::{
     backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop},
     health::Signal,
-    http1::{RequestOf, ResponseOf},
+    http1::ResponseOf,
     store::Payload,
 };
 
@@ -29,17 +30,20 @@ const MOST_SERVERS: u32 = 3;
 
 /// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another.
 /// The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+// So that its future is made where it stays.
+#[inline]
 pub(super) async fn send(
     pool: &Pool,
     route: &Route,
     seats: Seats,
-    mut request: RequestOf<RequestBody>,
+    head: &Parts,
+    mut body: RequestBody,
 ) -> Result<(Reply, Option<Seats>), SendError> {
     let backend = &route.upstream.backend;
-    let mut under_way = UnderWay::begin(route, seats, &request);
+    let mut under_way = UnderWay::begin(route, seats, head, &body);
     let mut tried: u64 = 0;
     loop {
-        let mut result = backend.send_avoiding(tried, pool, request).await;
+        let mut result = backend.send_avoiding(tried, pool, head, body).await;
         report(route, &result);
         let unsent = match &mut result {
             Err(SendError { server: Some(server), unsent, .. }) => {
@@ -50,7 +54,7 @@ pub(super) async fn send(
         };
         match unsent {
             Some(unsent) => {
-                request = *unsent;
+                body = *unsent;
                 under_way.begin_again();
             }
             None => return finish(under_way, result),
@@ -85,15 +89,23 @@ fn report(route: &Route, result: &Result<Reply, SendError>) {
     }
 }
 
-/// The live request of a write whose parts are kept for a rescue.
-pub(super) fn live_request(write: &Write) -> RequestOf<RequestBody> {
+/// The head of the live request of a write, where it is another than the write's own, which is kept for a rescue.
+pub(super) fn live_head(write: &Write) -> Option<Box<Parts>> {
+    if write.changes.is_none() && write.trailers.is_none() && !write.head.headers.contains_key(TRAILER) {
+        return None;
+    }
     let mut head = write.head.clone();
     write.change(&mut head.uri, &mut head.headers);
     match &write.trailers {
         Some(trailers) => chunk(&mut head.headers, trailers),
         None => _ = head.headers.remove(TRAILER),
     }
-    RequestOf::new(head, request_body(&write.payload, write.trailers.as_ref()))
+    Some(head)
+}
+
+/// The body of the live request of a write.
+pub(super) fn live_body(write: &Write) -> RequestBody {
+    request_body(&write.payload, write.trailers.as_ref())
 }
 
 /// Trailers need chunks (RFC 9112 section 7.1.2), chunks exclude a length, and only those trailers are sent that are announced.
