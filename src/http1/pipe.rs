@@ -7,7 +7,10 @@ use std::{
     cell::RefCell,
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -16,6 +19,7 @@ use http_body::Body;
 use rustix::{
     io::Errno,
     pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice},
+    process::{Resource, getrlimit},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
@@ -28,8 +32,16 @@ const ROOM: usize = 256 * 1024;
 const LEAST_ROOM: usize = 64 * 1024;
 /// Pipes of all threads, and with them what clients that take nothing may hold of the kernel's memory: 64 MiB, as much as a user may have of it by default.
 const MOST: usize = 256;
+/// They have at most one in so many of the descriptors that the process may open, two each: connections need the others.
+const PART: u64 = 8;
 /// Empty ones that a thread keeps for the next body.
 const MOST_SPARE: usize = 16;
+
+/// How many there may be.
+static ALLOWED: LazyLock<usize> = LazyLock::new(|| {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / PART / 2).map_or(MOST, |pipes| pipes.min(MOST))
+});
 
 /// How many there are.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -83,7 +95,7 @@ impl Pipe {
     }
 
     fn open() -> Option<Self> {
-        let counted = Counted::one(&OPEN)?;
+        let counted = Counted::one(&OPEN, *ALLOWED)?;
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         let room = fcntl_setpipe_size(&into, ROOM).or_else(|_| fcntl_getpipe_size(&into)).ok()?;
         (room >= LEAST_ROOM).then_some(Self { out, into, held: 0, _counted: counted })
@@ -125,9 +137,9 @@ impl Pipe {
 
 impl Counted {
     /// None where there are as many as there may be.
-    fn one(of: &'static AtomicUsize) -> Option<Self> {
+    fn one(of: &'static AtomicUsize, most: usize) -> Option<Self> {
         let before = of.fetch_add(1, Relaxed);
-        Some(Self(of)).filter(|_| before < MOST)
+        Some(Self(of)).filter(|_| before < most)
     }
 }
 
@@ -295,12 +307,12 @@ mod tests {
     #[test]
     fn there_are_so_many_and_no_more() {
         static OPEN: AtomicUsize = AtomicUsize::new(0);
-        let mut all: Vec<_> = std::iter::from_fn(|| Counted::one(&OPEN)).collect();
-        assert_eq!(all.len(), MOST);
+        let mut all: Vec<_> = std::iter::from_fn(|| Counted::one(&OPEN, 7)).collect();
+        assert_eq!(all.len(), 7);
         all.pop();
-        assert!(Counted::one(&OPEN).is_some_and(|one| {
+        assert!(Counted::one(&OPEN, 7).is_some_and(|one| {
             all.push(one);
-            Counted::one(&OPEN).is_none()
+            Counted::one(&OPEN, 7).is_none()
         }));
         all.clear();
         assert_eq!(OPEN.load(Relaxed), 0);
