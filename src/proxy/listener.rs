@@ -207,6 +207,10 @@ impl Worker {
                 }
             }
         }
+        if listener.is_passed() {
+            // What waits in it is for the next process.
+            return;
+        }
         let patience = if listener.turn_deaf() { HANDSHAKE } else { Duration::ZERO };
         // To yield is to look: the runtime asks the socket before it goes on here.
         tokio::task::yield_now().await;

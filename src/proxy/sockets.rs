@@ -121,6 +121,11 @@ pub(super) enum Listener {
 }
 
 impl Listener {
+    /// Whether somebody else has it too, and goes on with it.
+    pub(super) fn is_passed(&self) -> bool {
+        matches!(self, Self::Tcp { is_own: false, .. })
+    }
+
     /// Answers nobody any more who begins to connect, so that it tries again, a second later, and finds who listens then; were it connected and the listener closed,
     /// it would be reset. Who has begun gets to the end of it. False where others have the socket too: what they have is not ours to close.
     pub(super) fn turn_deaf(&self) -> bool {
