@@ -330,7 +330,7 @@ impl Control {
         let drained = async {
             let traffic = tokio::time::timeout(deadline, self.workers.all_closed());
             let (traffic, replay) = tokio::join!(traffic, tokio::time::timeout(deadline + SETTLE_GRACE, self.fleet.stop(deadline)));
-            traffic.is_ok() && replay.is_ok()
+            (traffic.is_ok() || self.workers.connections() == 0) && replay.is_ok()
         };
         let again = async {
             loop {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     backend::SWEEP,
-    proxy::{Connections, Door, Shared, Socket, Sockets, Worker},
+    proxy::{Connections, Door, Listening, Shared, Socket, Sockets, Worker},
     telemetry::ClientMetrics,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Workers {
 struct Task {
     door: Arc<Door>,
     socket: Socket,
+    listening: Listening,
     stop: watch::Receiver<bool>,
 }
 
@@ -41,7 +42,7 @@ impl Workers {
         for number in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
             let (post, tasks) = mpsc::channel(POST);
-            let traffic = carry(Worker::new(shared.clone()), tasks, workers.connections.clone(), ends.clone());
+            let traffic = carry(Worker::new(shared.clone()), tasks, ends.clone());
             let named = thread::Builder::new().name(format!("worker-{number}"));
             let thread = named.spawn(move || runtime.block_on(traffic)).map_err(StartError::Thread)?;
             workers.threads.push((post, thread));
@@ -54,7 +55,8 @@ impl Workers {
         for (post, _) in &self.threads {
             let Some(socket) = sockets.take() else { return };
             // A thread that has ended has panicked, which is told when it is joined.
-            let _sent = post.send(Task { door: door.clone(), socket, stop: stop.subscribe() }).await;
+            let _sent =
+                post.send(Task { door: door.clone(), socket, listening: self.connections.listening(), stop: stop.subscribe() }).await;
         }
     }
 
@@ -63,7 +65,7 @@ impl Workers {
         self.connections.open()
     }
 
-    /// Resolves when no connection is open.
+    /// Resolves when no connection is open, and none can come any more.
     pub(super) async fn all_closed(&self) {
         self.connections.all_closed().await;
     }
@@ -80,12 +82,12 @@ impl Workers {
 }
 
 /// One thread's work, until `end`.
-async fn carry(worker: Arc<Worker>, mut tasks: mpsc::Receiver<Task>, connections: Arc<Connections>, mut end: watch::Receiver<bool>) {
+async fn carry(worker: Arc<Worker>, mut tasks: mpsc::Receiver<Task>, mut end: watch::Receiver<bool>) {
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            Some(Task { door, socket, stop }) = tasks.recv() => {
-                tokio::spawn(worker.clone().listen(socket, door, connections.clone(), stop));
+            Some(Task { door, socket, listening, stop }) = tasks.recv() => {
+                tokio::spawn(worker.clone().listen(socket, door, listening, stop));
             }
             _ = sweep.tick() => worker.sweep(),
             _ = end.changed() => return,

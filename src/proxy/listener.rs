@@ -8,7 +8,10 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -26,7 +29,7 @@ use super::{
     rates::network,
     refusals::Refusals,
     settings::{Clients, ListenerSettings, ProxyProtocol},
-    sockets::Socket,
+    sockets::{Listener, Socket},
     stream::Stream,
     tls::{CertificateError, CertificateState, Refreshed, Tls},
 };
@@ -118,6 +121,8 @@ pub struct Connections {
     pub(super) refusals: Refusals,
     crowd: Crowd,
     open: AtomicUsize,
+    /// Sockets from which more of them may be taken.
+    listening: AtomicUsize,
     closed: Notify,
 }
 
@@ -125,7 +130,14 @@ impl Connections {
     /// None yet.
     pub fn new(metrics: ClientMetrics) -> Self {
         let refusals = Refusals::new(metrics.clone());
-        Self { metrics, refusals, crowd: Crowd::default(), open: AtomicUsize::new(0), closed: Notify::new() }
+        Self {
+            metrics,
+            refusals,
+            crowd: Crowd::default(),
+            open: AtomicUsize::new(0),
+            listening: AtomicUsize::new(0),
+            closed: Notify::new(),
+        }
     }
 
     /// One more, and how many there were.
@@ -135,19 +147,38 @@ impl Connections {
         (Counted(self.clone(), None), before)
     }
 
+    /// Connections are taken from one more socket, until this is dropped.
+    pub fn listening(self: &Arc<Self>) -> Listening {
+        self.listening.fetch_add(1, Relaxed);
+        Listening(self.clone())
+    }
+
     /// Connections that are open.
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
 
-    /// Resolves when none is open.
+    /// Resolves when none is open, and none can come any more.
     pub async fn all_closed(&self) {
         loop {
             let closed = self.closed.notified();
-            if self.open() == 0 {
+            // In this order: what is taken from a socket is open before the socket is let go.
+            if self.listening.load(Acquire) == 0 && self.open() == 0 {
                 return;
             }
             closed.await;
+        }
+    }
+}
+
+/// Counts a socket from which connections are taken.
+#[derive(Debug)]
+pub struct Listening(Arc<Connections>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if self.0.listening.fetch_sub(1, Release) == 1 {
+            self.0.closed.notify_waiters();
         }
     }
 }
@@ -188,7 +219,8 @@ impl Drop for Counted {
 
 impl Worker {
     /// Accepts connections until `stop` changes or nobody is left to change it.
-    pub async fn listen(self: Arc<Self>, socket: Socket, door: Arc<Door>, connections: Arc<Connections>, mut stop: watch::Receiver<bool>) {
+    pub async fn listen(self: Arc<Self>, socket: Socket, door: Arc<Door>, listening: Listening, mut stop: watch::Receiver<bool>) {
+        let connections = Arc::clone(&listening.0);
         let listener = match socket.listen() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a worker cannot listen"),
@@ -208,12 +240,19 @@ impl Worker {
             }
         }
         if listener.is_passed() {
-            // What waits in it is for the next process.
             return;
         }
         let patience = if listener.turn_deaf() { HANDSHAKE } else { Duration::ZERO };
         // To yield is to look: the runtime asks the socket before it goes on here.
         tokio::task::yield_now().await;
+        self.take_last(&listener, Duration::ZERO, &door, &connections).await;
+        // The end of the program does not wait for those who have only begun to connect.
+        drop(listening);
+        self.take_last(&listener, patience, &door, &connections).await;
+    }
+
+    /// Takes those who wait, and those who come within `patience`.
+    async fn take_last(self: &Arc<Self>, listener: &Listener, patience: Duration, door: &Arc<Door>, connections: &Arc<Connections>) {
         let mut over = pin!(tokio::time::sleep(patience));
         for _ in 0..LAST_TAKEN {
             let accepted = tokio::select! {
@@ -222,7 +261,7 @@ impl Worker {
                 () = &mut over => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.clone().admit(stream, peer, &door, &connections),
+                Ok((stream, peer)) => self.clone().admit(stream, peer, door, connections),
                 Err(_) => return,
             }
         }
@@ -254,5 +293,26 @@ impl Worker {
         } else {
             tokio::spawn(serve(stream, terms));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_stop_waits_for_sockets_from_which_connections_may_still_come() {
+        let connections = Arc::new(Connections::new(Metrics::new().clients()));
+        let is_over = || connections.all_closed().now_or_never().is_some();
+        let listening = connections.listening();
+        assert!(!is_over());
+        let (counted, _) = connections.enter();
+        drop(listening);
+        assert!(!is_over(), "one was taken");
+        drop(counted);
+        assert!(is_over());
     }
 }

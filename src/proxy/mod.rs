@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 
 use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
-pub use listener::{Connections, Door, Shape};
+pub use listener::{Connections, Door, Listening, Shape};
 pub use rates::Rates;
 pub(crate) use route::path::can_be_matched;
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};

@@ -20,14 +20,23 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// Who else has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    Nobody,
+    /// The other workers.
+    Workers,
+    /// Who passed it to us, and goes on with it when we stop.
+    Passer,
+}
+
 /// The sockets of one listener, one for each worker.
 #[derive(Debug)]
 pub struct Sockets {
     /// Where it listens; with the port that the system chose, where it was asked to.
     pub address: ListenAddress,
     sockets: Vec<socket2::Socket>,
-    /// Nobody else has them: neither another worker nor who passed them.
-    are_own: bool,
+    others: Others,
 }
 
 impl Sockets {
@@ -35,7 +44,7 @@ impl Sockets {
     /// on its port already.
     pub fn open(address: &ListenAddress, passed: Option<socket2::Socket>, workers: usize, shared: bool) -> Result<Self, BindError> {
         let bound = match (passed, address) {
-            (Some(socket), _) => share(address, &socket, workers),
+            (Some(socket), _) => share(address, &socket, workers, Others::Passer),
             (None, ListenAddress::Tcp(address)) => bind_tcp(*address, workers, shared),
             (None, ListenAddress::Unix(path)) => bind_unix(path, workers),
         };
@@ -44,7 +53,7 @@ impl Sockets {
 
     /// The socket of one worker. Each may be taken once.
     pub fn take(&mut self) -> Option<Socket> {
-        Some(Socket { socket: self.sockets.pop()?, is_tcp: matches!(self.address, ListenAddress::Tcp(_)), is_own: self.are_own })
+        Some(Socket { socket: self.sockets.pop()?, is_tcp: matches!(self.address, ListenAddress::Tcp(_)), others: self.others })
     }
 }
 
@@ -53,26 +62,27 @@ impl Sockets {
 pub struct Socket {
     socket: socket2::Socket,
     is_tcp: bool,
-    is_own: bool,
+    others: Others,
 }
 
 impl Socket {
     /// Listens within the runtime that this is called in.
     pub(super) fn listen(self) -> io::Result<Listener> {
+        let others = self.others;
         if self.is_tcp {
             // What is accepted has it from the socket that listens: one call less for each.
             self.socket.set_tcp_nodelay(true)?;
-            TcpListener::from_std(self.socket.into()).map(|listener| Listener::Tcp { listener, is_own: self.is_own })
+            TcpListener::from_std(self.socket.into()).map(|listener| Listener::Tcp { listener, others })
         } else {
-            UnixListener::from_std(self.socket.into()).map(Listener::Unix)
+            UnixListener::from_std(self.socket.into()).map(|listener| Listener::Unix { listener, others })
         }
     }
 }
 
 /// One socket for all workers: whichever is awake takes the next connection.
-fn share(address: &ListenAddress, socket: &socket2::Socket, workers: usize) -> io::Result<Sockets> {
+fn share(address: &ListenAddress, socket: &socket2::Socket, workers: usize, others: Others) -> io::Result<Sockets> {
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Sockets { address: address.clone(), sockets, are_own: false })
+    Ok(Sockets { address: address.clone(), sockets, others })
 }
 
 /// The kernel lets sockets share a port when all of them say so (`SO_REUSEPORT`), also those of another process. Unless the port is to be `shared`, the first one says it
@@ -93,7 +103,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Soc
         bound = socket.local_addr()?.as_socket().unwrap_or(bound);
         sockets.push(socket);
     }
-    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets, are_own: true })
+    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets, others: Others::Nobody })
 }
 
 fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
@@ -108,28 +118,28 @@ fn bind_unix(path: &std::path::Path, workers: usize) -> io::Result<Sockets> {
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
-    share(&ListenAddress::Unix(path.to_owned()), &socket, workers)
+    share(&ListenAddress::Unix(path.to_owned()), &socket, workers, Others::Workers)
 }
 
 /// One worker's listener.
 #[derive(Debug)]
 pub(super) enum Listener {
     /// TCP.
-    Tcp { listener: TcpListener, is_own: bool },
+    Tcp { listener: TcpListener, others: Others },
     /// A unix socket.
-    Unix(UnixListener),
+    Unix { listener: UnixListener, others: Others },
 }
 
 impl Listener {
-    /// Whether somebody else has it too, and goes on with it.
+    /// Whether who passed it to us goes on with it, and with those who wait in it.
     pub(super) fn is_passed(&self) -> bool {
-        matches!(self, Self::Tcp { is_own: false, .. })
+        matches!(self, Self::Tcp { others: Others::Passer, .. } | Self::Unix { others: Others::Passer, .. })
     }
 
     /// Answers nobody any more who begins to connect, so that it tries again, a second later, and finds who listens then; were it connected and the listener closed,
     /// it would be reset. Who has begun gets to the end of it. False where others have the socket too: what they have is not ours to close.
     pub(super) fn turn_deaf(&self) -> bool {
-        let Self::Tcp { listener, is_own: true } = self else { return false };
+        let Self::Tcp { listener, others: Others::Nobody } = self else { return false };
         // A classic filter, which sees a segment from its TCP header on and says how much of it is let through (socket(7), SO_ATTACH_FILTER; RFC 9293 section 3.1):
         // load byte 13, the flags; is SYN among them? Then nothing, else all.
         let (load_byte, is_any_set, give) = (0x30, 0x45, 0x06);
@@ -149,7 +159,7 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(Sending::new(stream)), Some(peer)))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(Sending::new(listener.accept().await?.0)), None)),
+            Self::Unix { listener, .. } => Ok((Stream::Unix(Sending::new(listener.accept().await?.0)), None)),
         }
     }
 }
