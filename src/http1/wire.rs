@@ -11,9 +11,10 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, ReadBuf};
 
-use super::pipe::{Pipe, Socket};
-
-use super::spare;
+use super::{
+    pipe::{Pipe, Socket},
+    spare,
+};
 
 /// Bytes that are read at once while nothing is known of what comes: a head, with a small body perhaps. They are read onto the stack, so that who waits for them
 /// needs no buffer.

@@ -123,7 +123,7 @@ impl Exchange {
                 }
             }
         };
-        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response.into()).into() } else { response };
+        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response) } else { response };
         match entry {
             None => response,
             Some(mut entry) => {

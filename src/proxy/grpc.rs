@@ -1,12 +1,13 @@
 //! Calls of gRPC. None is ever queued: its client waits for the one answer that the server gives, knows no 202, and may be told something before it has said all.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
 };
 
 use super::{body::ClientBody, proxy_status::PROXY_STATUS};
+use crate::http1::ResponseOf;
 
 /// The media type, also the start of that of gRPC-Web.
 const GRPC: &[u8] = b"application/grpc";
@@ -32,11 +33,9 @@ pub(super) fn reads_status(head: &Parts) -> bool {
 }
 
 /// An answer of our own as such a client reads it: 200, and all that there is to say in the head (Trailers-Only, "gRPC over HTTP2").
-pub(super) fn told(response: Response<ClientBody>) -> Response<ClientBody> {
-    let status = response.status();
+pub(super) fn told(response: ResponseOf<ClientBody>) -> ResponseOf<ClientBody> {
     let mut response = response.map(ClientBody::emptied);
-    *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
+    let (status, headers) = (std::mem::replace(&mut response.head.status, StatusCode::OK), &mut response.head.headers);
     let why = headers.get(PROXY_STATUS).and_then(|value| value.to_str().ok()).unwrap_or("forebay");
     let message = HeaderValue::try_from(format!("{status}: {}", why.replace('%', "%25")));
     headers.remove(CONTENT_LENGTH);
