@@ -187,7 +187,10 @@ mod tests {
                         let request = Request::get("/").header("host", "app").body(RequestBody::empty()).unwrap();
                         // Until its name has been looked up for the first time, nobody is there.
                         seen.insert(match self.backend.send(&Pool::default(), request).await {
-                            Ok(reply) => reply.response.head.headers["x-from"].to_str().unwrap().to_owned(),
+                            Ok(reply) => {
+                                String::from_utf8_lossy(reply.response.head.get(&http::HeaderName::from_static("x-from")).unwrap())
+                                    .into_owned()
+                            }
                             Err(error) => error.to_string(),
                         });
                     }

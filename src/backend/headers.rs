@@ -3,11 +3,17 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
-    response::Parts,
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+use crate::http1::AnswerHead;
+
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes them from the head of an answer.
+pub fn remove_hop_by_hop_of(answer: &mut AnswerHead) {
+    answer.leave_connection(remove_hop_by_hop);
+}
 
 /// Removes the fields that belong to one connection only (RFC 9110 section 7.6.1): those that `Connection` names, `Connection` itself, and those
 /// that are known to be hop-by-hop although nobody names them. `TE: trailers` is kept: we pass trailers on (section 10.1.4).
@@ -84,9 +90,9 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 /// What makes the end of a backend's response uncertain, so that another reader could take the rest for the answer to another request (RFC 9112
 /// sections 6.1 and 6.3): more than one length, a length beside chunks, a coding that is not just `chunked`. Also an upgrade to a protocol that is not
 /// among those that were `asked` for.
-pub fn fault_of(answer: &Parts, asked: Option<&HeaderValue>) -> Option<&'static str> {
+pub fn fault_of(status: StatusCode, headers: &HeaderMap, asked: Option<&HeaderValue>) -> Option<&'static str> {
     let (mut lengths, mut codings) = (0, 0);
-    for (name, value) in &answer.headers {
+    for (name, value) in headers {
         match (name.as_str().len(), name.as_str().as_bytes().first()) {
             (14, Some(b'c')) if *name == CONTENT_LENGTH => {
                 lengths += 1;
@@ -104,8 +110,8 @@ pub fn fault_of(answer: &Parts, asked: Option<&HeaderValue>) -> Option<&'static 
         }
     }
     match (lengths, codings) {
-        _ if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
-            (!switches_as_asked(&answer.headers, asked)).then_some("it switches to a protocol that was not asked for")
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => {
+            (!switches_as_asked(headers, asked)).then_some("it switches to a protocol that was not asked for")
         }
         (0 | 1, 0) | (0, 1) => None,
         (_, 0) => Some("it has more than one Content-Length"),
@@ -122,83 +128,4 @@ fn switches_as_asked(headers: &HeaderMap, asked: Option<&HeaderValue>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::Response;
-
-    use super::*;
-
-    fn left(fields: &[(&'static str, &'static str)]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        for &(name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        remove_hop_by_hop(&mut headers);
-        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        left.sort();
-        left
-    }
-
-    #[test]
-    fn what_connection_names_goes_with_it() {
-        assert_eq!(
-            left(&[("connection", "close, X-Secret"), ("x-secret", "1"), ("connection", "x-other"), ("x-other", "2"), ("accept", "*/*")]),
-            ["accept: */*"]
-        );
-    }
-
-    #[test]
-    fn what_belongs_to_one_connection_never_crosses() {
-        let fields = ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "proxy-authorization", "proxy-authenticate", "te"];
-        for name in fields {
-            assert_eq!(left(&[(name, "x")]), [""; 0], "{name}");
-        }
-    }
-
-    #[test]
-    fn connection_cannot_take_away_host_or_length() {
-        assert_eq!(
-            left(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]),
-            ["content-length: 3", "host: a"]
-        );
-    }
-
-    #[test]
-    fn the_wish_for_trailers_is_passed_on() {
-        assert_eq!(left(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]), ["connection: TE", "te: trailers"]);
-    }
-
-    #[test]
-    fn a_response_whose_end_is_in_doubt_has_a_fault() {
-        let fault = |fields: &[(&'static str, &'static str)]| {
-            let mut response = Response::new(()).into_parts().0;
-            for &(name, value) in fields {
-                response.headers.append(name, HeaderValue::from_static(value));
-            }
-            fault_of(&response, None)
-        };
-        for sound in [&[][..], &[("content-length", "3")], &[("transfer-encoding", "Chunked")], &[("trailer", "x"), ("x-content-len", "y")]]
-        {
-            assert_eq!(fault(sound), None, "{sound:?}");
-        }
-        for bad in [
-            &[("content-length", "3"), ("content-length", "3")][..],
-            &[("content-length", "3, 3")],
-            &[("content-length", "3"), ("transfer-encoding", "chunked")],
-            &[("transfer-encoding", "gzip")],
-            &[("transfer-encoding", "gzip, chunked")],
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
-        ] {
-            assert!(fault(bad).is_some(), "{bad:?}");
-        }
-        let mut switched = Response::new(()).into_parts().0;
-        switched.status = StatusCode::SWITCHING_PROTOCOLS;
-        assert!(fault_of(&switched, None).is_some());
-        let asked = HeaderValue::from_static("websocket, IRC/6.9");
-        assert!(fault_of(&switched, Some(&asked)).is_some(), "it has to say to which");
-        for (chosen, sound) in [("WebSocket", true), ("irc/6.9", true), ("h2c", false), ("websocket, irc/6.9", false)] {
-            switched.headers.insert(UPGRADE, HeaderValue::from_static(chosen));
-            assert_eq!(fault_of(&switched, Some(&asked)).is_none(), sound, "{chosen}");
-        }
-        assert!(fault_of(&switched, None).is_some());
-    }
-}
+mod tests;

@@ -9,12 +9,14 @@ use std::{
 };
 
 use ahash::AHashMap;
-use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{patience::Alarm, socket::Socket};
-use crate::{http1::client, http2::client::Sender};
+use super::{headers::KEEP_ALIVE, patience::Alarm, socket::Socket};
+use crate::{
+    http1::{AnswerHead, client},
+    http2::client::Sender,
+};
 
 /// Idle connections of one server that one thread keeps at most: as many as a thread is likely to use at once.
 const MAX_IDLE: usize = 512;
@@ -262,8 +264,8 @@ impl Http1 {
 
     /// Heeds what its server says with its first answer about how long it will keep it (`Keep-Alive: timeout=5`, RFC 2068 section 19.7.1; what Apache, Node
     /// and others send): it is used only until a second before. Servers say the same with each answer, so that one look is enough.
-    pub(super) fn heed(&mut self, headers: &HeaderMap) {
-        if let Some(kept) = headers.get("keep-alive").and_then(|value| timeout_of(value.to_str().ok()?)) {
+    pub(super) fn heed(&mut self, answer: &AnswerHead) {
+        if let Some(kept) = answer.get(&KEEP_ALIVE).and_then(|value| timeout_of(str::from_utf8(value).ok()?)) {
             self.kept.time = self.kept.time.min(kept.saturating_sub(2 * SWEEP));
         }
     }
@@ -286,7 +288,8 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         let mut connection = Http1::new(Socket::Unix(near), Duration::from_secs(idle_timeout));
         if let Some(value) = keep_alive {
-            connection.heed(&HeaderMap::from_iter([("keep-alive".parse().unwrap(), value.parse().unwrap())]));
+            let answer = http::Response::builder().header(KEEP_ALIVE, value).body(()).unwrap();
+            connection.heed(&answer.into_parts().0.into());
         }
         (connection, far)
     }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, header::HOST, request, response};
+use http::{HeaderValue, Request, StatusCode, header::HOST, request};
 use tokio::time::timeout;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     http1::{
-        Error, Origin, ResponseOf,
+        AnswerHead, Error, Origin, ResponseOf,
         client::{Answer, Ending, Exchange, NoAnswer, Unsent},
     },
     http2::client::NoAnswer as Unanswered,
@@ -30,7 +30,7 @@ pub(super) enum Sent {
     /// The head of its answer is here.
     Answered(ResponseOf<Source>),
     /// The connection speaks another protocol.
-    Switched(Box<response::Parts>, Box<Switched>),
+    Switched(Box<AnswerHead>, Box<Switched>),
     /// Nothing of it was sent, and why: a kept connection had died idle, or its server said that it did not process it. Here is its body.
     Unsent(Box<RequestBody>, String),
     /// It was not processed, but its body is gone.
@@ -175,9 +175,9 @@ impl Backend {
 pub(super) async fn on_whole(mut connection: Http1, head: &request::Parts, body: RequestBody, how: How) -> Sent {
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
     let mut exchange = connection.connection.begin(head, body);
-    let mut heard = |interim: &mut response::Parts| tell(head.extensions.get(), interim);
+    let mut heard = |interim: &mut AnswerHead| tell(head.extensions.get(), interim);
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
-    let (answer, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
+    let (mut answer, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(NoAnswer::Body(unsent))) => {
             let kind = match &unsent {
@@ -203,13 +203,13 @@ pub(super) async fn on_whole(mut connection: Http1, head: &request::Parts, body:
         Err(timed_out) => return out_of_time(timed_out, how.timeout),
     };
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return match headers::fault_of(&answer, asked.as_ref()) {
+        return match headers::fault_of(answer.status, answer.fields_mut(), asked.as_ref()) {
             None => Sent::Switched(answer, Box::new(Switched::new(connection.connection.into_parts()))),
             Some(fault) => misunderstood(fault),
         };
     }
     if !how.reused {
-        connection.heed(&answer.headers);
+        connection.heed(&answer);
     }
     Sent::Answered(ResponseOf::new(answer, leased(connection, exchange, ending, how, pace)))
 }
@@ -227,15 +227,14 @@ async fn on_stream(stream: Stream, head: &request::Parts, body: RequestBody, how
     let origin = head.extensions.get::<Origin>();
     let request = h2::dressed(Request::from_parts(head.clone(), body), stream.is_secure());
     let mut sender = stream.sender();
-    let attempt = sender.send(request, |interim| tell(origin, &mut interim.into_parts().0));
+    let attempt = sender.send(request, |interim| tell(origin, &mut interim.into_parts().0.into()));
     match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
-        Ok(Ok(response)) => {
-            let response = ResponseOf::from(response);
-            match headers::fault_of(&response.head, None) {
-                None => Sent::Answered(response.map(|incoming| Source::Http2 { incoming: Box::new(incoming), _stream: stream })),
-                Some(fault) => misunderstood(fault),
+        Ok(Ok(response)) => match headers::fault_of(response.status(), response.headers(), None) {
+            None => {
+                Sent::Answered(ResponseOf::from(response).map(|incoming| Source::Http2 { incoming: Box::new(incoming), _stream: stream }))
             }
-        }
+            Some(fault) => misunderstood(fault),
+        },
         Ok(Err(error)) => {
             if let Unanswered::Unsent(..) = &error {
                 stream.doubt();
@@ -250,9 +249,9 @@ async fn on_stream(stream: Stream, head: &request::Parts, body: RequestBody, how
 }
 
 /// Tells the client of an interim answer, without what it says of the server's connection.
-fn tell(origin: Option<&Origin>, interim: &mut response::Parts) {
+fn tell(origin: Option<&Origin>, interim: &mut AnswerHead) {
     if let Some(origin) = origin {
-        headers::remove_hop_by_hop(&mut interim.headers);
+        headers::remove_hop_by_hop_of(interim);
         origin.tell(interim);
     }
 }

@@ -8,17 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode, request, response};
+use http::{Method, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
 
 pub use super::encode::Unsent;
 
 use super::{
-    Error, Fault,
+    AnswerHead, Error, Fault,
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse::{self, Said},
     pipe::{Pipe, Piped, Socket},
+    spare,
     wire::Wire,
     write::{self, Told},
 };
@@ -107,7 +108,7 @@ impl<S: Socket> Connection<S> {
     pub fn poll_answer<B: Piped>(
         &mut self,
         exchange: &mut Exchange<B>,
-        heard: &mut impl FnMut(&mut response::Parts),
+        heard: &mut impl FnMut(&mut AnswerHead),
         cx: &mut Context<'_>,
     ) -> Poll<Answered<B::Error>> {
         if let Poll::Ready(Err(failed)) = exchange.poll_send(&mut self.0, cx) {
@@ -130,6 +131,7 @@ impl<S: Socket> Connection<S> {
                 self.0.release();
                 if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                     heard(&mut head);
+                    spare::give_answer(head);
                     continue;
                 }
                 let ending = Ending::of(head.status, &said, exchange.to_head);
@@ -143,7 +145,7 @@ impl<S: Socket> Connection<S> {
 }
 
 /// The head of an answer, and where what follows it ends.
-pub type Answered<E> = Result<(Box<response::Parts>, Ending), NoAnswer<E>>;
+pub type Answered<E> = Result<(Box<AnswerHead>, Ending), NoAnswer<E>>;
 
 /// Where the body of an answer ends, and whether the connection with it.
 #[derive(Debug, Clone, Copy)]

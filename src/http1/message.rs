@@ -1,6 +1,8 @@
 //! A message whose head has a place of its own.
 
-use http::{Request, Response, request, response};
+use http::{Request, Response, request};
+
+use super::AnswerHead;
 
 /// A message. A head is some hundred bytes and goes through many hands: it stays where it is, and only a pointer to it is moved.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub struct Message<H, B> {
 /// A request with such a body.
 pub type RequestOf<B> = Message<request::Parts, B>;
 /// An answer with such a body.
-pub type ResponseOf<B> = Message<response::Parts, B>;
+pub type ResponseOf<B> = Message<AnswerHead, B>;
 
 impl<H, B> Message<H, B> {
     /// One of these parts.
@@ -44,12 +46,12 @@ impl<B> From<RequestOf<B>> for Request<B> {
 impl<B> From<Response<B>> for ResponseOf<B> {
     fn from(response: Response<B>) -> Self {
         let (head, body) = response.into_parts();
-        Self::new(Box::new(head), body)
+        Self::new(Box::new(head.into()), body)
     }
 }
 
 impl<B> From<ResponseOf<B>> for Response<B> {
     fn from(response: ResponseOf<B>) -> Self {
-        Self::from_parts(*response.head, response.body)
+        Self::from_parts((*response.head).into(), response.body)
     }
 }

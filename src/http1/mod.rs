@@ -1,11 +1,13 @@
 //! HTTP/1.1 on the wire (RFC 9112): heads are read and written, bodies are framed.
 //!
 //! A head is parsed once. Its values stay where they came, in one piece of memory that is shared, and [`Origin`] keeps hold of that piece: the letters of a
-//! field's name stand there right before its value, so that a head goes out again in the letters in which it came without anybody having kept them apart.
+//! field's name stand there right before its value, so that a head goes out again in the letters in which it came without anybody having kept them apart. The head of
+//! an answer is not even taken apart ([`AnswerHead`]): hardly anybody changes one.
 //!
 //! [`server`] is one connection of a client, [`client`] one to a server; both read with [`decode`] and write with [`encode`]. A connection that is idle has no
 //! buffer. What a message means is for others to say: here it is only refused what could be read in two ways, or in none.
 
+mod answer;
 pub mod client;
 mod decode;
 mod encode;
@@ -23,8 +25,11 @@ mod write;
 
 use http::{StatusCode, request};
 
+pub use answer::AnswerHead;
+#[cfg(test)]
+pub(crate) use answer::tests::is_the_same_in_both_forms;
 pub use message::{Message, RequestOf, ResponseOf};
-pub use origin::{Interim, Origin, Phrase, fields};
+pub use origin::{Interim, Origin, fields};
 pub use pipe::{Pipe, Piped, Socket};
 pub use write::now;
 

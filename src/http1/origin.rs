@@ -3,9 +3,12 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::letters::{capitals, spells};
+use super::{
+    AnswerHead,
+    letters::{capitals, spells},
+};
 use crate::envelope::Field;
 
 /// In a message's extensions: where it came from.
@@ -18,14 +21,10 @@ pub struct Origin {
     interim: Option<Arc<dyn Interim>>,
 }
 
-/// In an answer's extensions: its reason phrase, where it is not the usual one.
-#[derive(Debug, Clone)]
-pub struct Phrase(pub(super) Bytes);
-
 /// Who is told of interim answers (RFC 9110 section 15.2) as they come.
 pub trait Interim: Send + Sync {
     /// One has come. Its hop-by-hop fields are gone.
-    fn interim(&self, answer: &response::Parts);
+    fn interim(&self, answer: &mut AnswerHead);
 }
 
 impl fmt::Debug for Origin {
@@ -113,7 +112,7 @@ impl Origin {
     }
 
     /// Tells of an interim answer.
-    pub fn tell(&self, answer: &response::Parts) {
+    pub fn tell(&self, answer: &mut AnswerHead) {
         // A 100 is for whoever waits with a body, which nobody does who was not told so by us; and a 101 is no interim answer.
         if let Some(interim) = &self.interim
             && !matches!(answer.status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)

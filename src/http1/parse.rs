@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
-    request, response,
+    request,
 };
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
 use smallvec::SmallVec;
 
-use super::{Fault, MOST_FIELDS, Origin, Phrase, letters, spare};
+use super::{AnswerHead, Fault, MOST_FIELDS, Origin, answer::Kind, letters, spare};
 
 /// What a head says of the connection and of the body that follows.
 #[derive(Debug, Default, Clone, Copy)]
@@ -35,6 +35,14 @@ impl Said {
     /// Whether the connection stays open after this message, as far as its sender is concerned (RFC 9112 section 9.3).
     pub(super) fn stays(&self) -> bool {
         !self.close && (!self.old || self.keep_alive)
+    }
+
+    /// Notes what a `Connection` says.
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',') {
+            self.close |= trimmed(option).eq_ignore_ascii_case(b"close");
+            self.keep_alive |= trimmed(option).eq_ignore_ascii_case(b"keep-alive");
+        }
     }
 
     /// Whether it is of HTTP/1.0.
@@ -114,12 +122,13 @@ fn target(target: Bytes) -> Result<Uri, Fault> {
 
 /// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112
 /// sections 2.2 and 5.1).
-pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<response::Parts>, Said, usize)>, Fault> {
+pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<AnswerHead>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let mut config = ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);
     let length = match config.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots).map_err(syntax)? {
+        Status::Complete(length) if u32::try_from(length).is_err() => return Err(Fault::HeadTooLarge),
         Status::Complete(length) => length,
         Status::Partial => return Ok(None),
     };
@@ -127,10 +136,17 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<response::Pa
     let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
     let phrase = parsed.reason.unwrap_or_default();
     let phrase = (status.canonical_reason() != Some(phrase)).then(|| Place::of(phrase.as_bytes(), buffer));
-    let places = places(parsed.headers, buffer);
-    let head = taken(buffer, length);
-    let mut response = spare::response();
-    let framing = headers(&head, &places, &mut said, &mut response.headers)?;
+    let mut answer = spare::answer();
+    let came = answer.came_mut();
+    let mut framing = Framing::default();
+    for field in parsed.headers.iter() {
+        match came.note(field, buffer)? {
+            Kind::Length => framing.length(field.value),
+            Kind::Coding => framing.coding(field.value),
+            Kind::Connection => said.connection(field.value),
+            _ => {}
+        }
+    }
     // What says nothing about a body is not judged by it: an interim answer has none, and a 101 is followed by something else.
     if !status.is_informational() {
         match (framing.codings, framing.lengths) {
@@ -142,13 +158,12 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<response::Pa
             (_, _) => return Err(Fault::LengthAndCoding),
         }
     }
-    response.status = status;
-    response.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
-    if let Some(phrase) = phrase {
-        response.extensions.insert(Phrase(phrase.bytes(&head)));
-    }
-    response.extensions.insert(Origin::new(head));
-    Ok(Some((response, said, length)))
+    let head = taken(buffer, length);
+    answer.phrase = phrase.map(|phrase| phrase.bytes(&head));
+    answer.came_mut().stand_in(head);
+    answer.status = status;
+    answer.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
+    Ok(Some((answer, said, length)))
 }
 
 /// Trailers and how many bytes they have, the empty line included; none while they are not whole. Fields that frame, route or authenticate are no trailers
@@ -241,12 +256,7 @@ fn headers(head: &Bytes, places: &[(Place, Place)], said: &mut Said, headers: &m
         match name.as_str().len() {
             14 if name == CONTENT_LENGTH => framing.length(&value),
             17 if name == TRANSFER_ENCODING => framing.coding(&value),
-            10 if name == CONNECTION => {
-                for option in value.split(|byte| *byte == b',') {
-                    said.close |= trimmed(option).eq_ignore_ascii_case(b"close");
-                    said.keep_alive |= trimmed(option).eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
+            10 if name == CONNECTION => said.connection(&value),
             6 if name == EXPECT => said.expects |= value.eq_ignore_ascii_case(b"100-continue") && !said.old,
             2 if name == TE => {
                 said.trailers |= value.split(|byte| *byte == b',').any(|coding| trimmed(coding).eq_ignore_ascii_case(b"trailers"));

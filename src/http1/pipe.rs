@@ -226,7 +226,7 @@ impl Plain for UnixStream {
 mod tests {
     use std::future::poll_fn;
 
-    use http::{Request, response};
+    use http::Request;
     use http_body_util::Empty;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -234,7 +234,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::http1::client::{Answer, Connection, Left};
+    use crate::http1::{
+        AnswerHead,
+        client::{Answer, Connection, Left},
+    };
 
     impl Socket for DuplexStream {}
     impl Piped for Empty<Bytes> {}
@@ -330,7 +333,7 @@ mod tests {
         let asking = async {
             let mut connection = Connection::new(near);
             let mut exchange = connection.begin(&Request::get("/").body(()).unwrap().into_parts().0, Empty::<Bytes>::new());
-            let mut heard = |_: &mut response::Parts| {};
+            let mut heard = |_: &mut AnswerHead| {};
             let (_, ending) = poll_fn(|cx| connection.poll_answer(&mut exchange, &mut heard, cx)).await.unwrap();
             let mut answer = Answer::new(connection, exchange, ending);
             let (mut piped, mut framed) = (0, 0);

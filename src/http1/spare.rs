@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, thread::LocalKey};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request, response};
+use http::{HeaderMap, Method, Request, Uri, request};
+
+use super::AnswerHead;
 
 /// Of each kind a thread keeps so many at most; a head is less than 4 KiB.
 const MOST: usize = 32;
@@ -17,7 +19,8 @@ type Kept<T> = RefCell<Vec<T>>;
 
 thread_local! {
     static REQUESTS: Kept<Box<request::Parts>> = const { RefCell::new(Vec::new()) };
-    static RESPONSES: Kept<Box<response::Parts>> = const { RefCell::new(Vec::new()) };
+    static ANSWERS: Kept<Box<AnswerHead>> = const { RefCell::new(Vec::new()) };
+    static MAPS: Kept<HeaderMap> = const { RefCell::new(Vec::new()) };
     static TEXTS: Kept<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -31,12 +34,13 @@ pub(super) fn request() -> Box<request::Parts> {
 }
 
 /// The head of an answer that says nothing yet.
-pub(super) fn response() -> Box<response::Parts> {
-    take(&RESPONSES).unwrap_or_else(|| {
-        let mut head = Box::new(Response::new(()).into_parts().0);
-        head.headers = HeaderMap::with_capacity(ROOM);
-        head
-    })
+pub(super) fn answer() -> Box<AnswerHead> {
+    take(&ANSWERS).unwrap_or_else(|| Box::new(AnswerHead::empty()))
+}
+
+/// A map of fields without any.
+pub(super) fn map() -> HeaderMap {
+    take(&MAPS).unwrap_or_else(|| HeaderMap::with_capacity(ROOM))
 }
 
 /// Keeps the head of a request that is over, and nothing of what is in it.
@@ -50,12 +54,16 @@ pub(super) fn give_request(mut head: Box<request::Parts>) {
 }
 
 /// Keeps the head of an answer that is over, and nothing of what is in it.
-pub(super) fn give_response(mut head: Box<response::Parts>) {
-    if is_of_use(&head.headers) {
-        head.headers.clear();
-        head.extensions.clear();
-        head.status = StatusCode::OK;
-        give(&RESPONSES, head);
+pub(super) fn give_answer(mut head: Box<AnswerHead>) {
+    head.clear();
+    give(&ANSWERS, head);
+}
+
+/// Keeps a map, and nothing of what is in it.
+pub(super) fn give_map(mut map: HeaderMap) {
+    if is_of_use(&map) {
+        map.clear();
+        give(&MAPS, map);
     }
 }
 
@@ -96,6 +104,8 @@ fn give<T>(kept: &'static LocalKey<Kept<T>>, what: T) {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -115,12 +125,15 @@ mod tests {
         head.headers = HeaderMap::with_capacity(1000);
         give_request(head);
         assert!(request().headers.capacity() < 1000);
-        let mut head = response();
-        head.headers.append("x-secret", "1".parse().unwrap());
-        head.extensions.insert("secret");
-        head.status = StatusCode::IM_A_TEAPOT;
-        give_response(head);
-        let head = response();
-        assert!(head.headers.is_empty() && head.extensions.is_empty() && head.status == StatusCode::OK);
+        let mut head = answer();
+        (head.status, head.phrase) = (StatusCode::IM_A_TEAPOT, Some(bytes::Bytes::from_static(b"secret")));
+        head.append("x-secret".parse().unwrap(), "1".parse().unwrap());
+        give_answer(head);
+        let mut head = answer();
+        assert!(head.get(&"x-secret".parse().unwrap()).is_none() && head.phrase.is_none());
+        head.fields_mut().append("x-secret", "1".parse().unwrap());
+        give_answer(head);
+        let mut head = answer();
+        assert!(head.get(&"x-secret".parse().unwrap()).is_none() && head.fields_mut().is_empty());
     }
 }

@@ -9,23 +9,58 @@ use std::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
-    request, response,
+    request,
 };
 
-use super::{Origin, Phrase, letters::capitals, parse, spare};
+use super::{AnswerHead, Origin, letters::capitals, parse, spare};
 
 /// What the fields of a head say of its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Told<'a> {
-    /// The length of the body: the first one, and its number where it is one.
-    length: Option<(&'a HeaderValue, Option<u64>)>,
-    origin: Option<&'a Origin>,
+    /// The length of the body: the first one, where it is a number, and how it came.
+    length: Option<(Option<u64>, Length<'a>)>,
     /// There is a transfer coding.
     pub(super) coded: bool,
     /// It says when it was sent.
     pub(super) dated: bool,
     /// It says that the connection ends.
     pub(super) closes: bool,
+}
+
+/// How a length came.
+#[derive(Debug)]
+pub(super) enum Length<'a> {
+    /// As this value, of a head that came from there.
+    Value(&'a HeaderValue, Option<&'a Origin>),
+    /// In a line of its own.
+    Line {
+        name: &'a [u8],
+        value: &'a [u8],
+        /// All of it, where it came as it would be written.
+        whole: Option<&'a [u8]>,
+    },
+}
+
+impl<'a> Length<'a> {
+    /// The letters of its name.
+    fn name(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Value(value, origin) => origin?.spelling(&CONTENT_LENGTH, value),
+            Self::Line { name, .. } => Some(name),
+        }
+    }
+
+    /// All of its line, where that can go out as it came. A number does not begin with a zero then.
+    fn line(&self) -> Option<&'a [u8]> {
+        let (line, value) = match *self {
+            Self::Value(value, origin) => {
+                let origin = origin?;
+                (origin.line(CONTENT_LENGTH.as_str(), value).map(|line| &origin.head()[line]), value.as_bytes())
+            }
+            Self::Line { value, whole, .. } => (whole, value),
+        };
+        line.filter(|_| matches!(value, [b'1'..=b'9', ..] | [b'0']))
+    }
 }
 
 /// Writes the head of a request, whose framing fields are left out.
@@ -39,31 +74,30 @@ pub(super) fn request<'a>(head: &'a request::Parts, out: &mut Vec<u8>) -> Told<'
 }
 
 /// Writes the first line of an answer and its fields, without those of its framing.
-pub(super) fn response<'a>(head: &'a response::Parts, version: Version, out: &mut Vec<u8>) -> Told<'a> {
+pub(super) fn response<'a>(head: &'a AnswerHead, version: Version, out: &mut Vec<u8>) -> Told<'a> {
     spare::text(out);
-    let phrase = head.extensions.get::<Phrase>();
-    match (version, head.status, phrase) {
+    match (version, head.status, &head.phrase) {
         // The line of most.
         (Version::HTTP_11, StatusCode::OK, None) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
         (version, status, phrase) => {
             out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
             out.extend_from_slice(status.as_str().as_bytes());
             out.push(b' ');
-            out.extend_from_slice(phrase.map_or(status.canonical_reason().unwrap_or_default().as_bytes(), |phrase| &phrase.0));
+            out.extend_from_slice(phrase.as_deref().unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
             out.extend_from_slice(b"\r\n");
         }
     }
-    fields(&head.headers, head.extensions.get(), out)
+    head.write(out)
 }
 
 /// Writes fields, each name in the letters in which it came, without those of the framing.
-fn fields<'a>(headers: &'a HeaderMap, origin: Option<&'a Origin>, out: &mut Vec<u8>) -> Told<'a> {
-    let mut told = Told { origin, ..Told::default() };
+pub(super) fn fields<'a>(headers: &'a HeaderMap, origin: Option<&'a Origin>, out: &mut Vec<u8>) -> Told<'a> {
+    let mut told = Told::default();
     // Lines that came one after the other go out in one piece.
     let mut lines = 0..0;
     let head = origin.map_or(&[][..], Origin::head);
     for (name, value) in headers {
-        if told.hears(name, value) {
+        if told.hears(name, value, origin) {
             continue;
         }
         let letters = name.as_str();
@@ -89,10 +123,10 @@ fn fields<'a>(headers: &'a HeaderMap, origin: Option<&'a Origin>, out: &mut Vec<
 
 impl<'a> Told<'a> {
     /// Notes what a field says. True for those of the framing.
-    fn hears(&mut self, name: &HeaderName, value: &'a HeaderValue) -> bool {
+    fn hears(&mut self, name: &HeaderName, value: &'a HeaderValue, origin: Option<&'a Origin>) -> bool {
         match name.as_str().len() {
             14 if *name == CONTENT_LENGTH => {
-                self.length.get_or_insert_with(|| (value, parse::number(value.as_bytes())));
+                self.hears_length(|| (parse::number(value.as_bytes()), Length::Value(value, origin)));
                 true
             }
             17 if *name == TRANSFER_ENCODING => {
@@ -100,8 +134,7 @@ impl<'a> Told<'a> {
                 true
             }
             10 if *name == CONNECTION => {
-                let mut options = value.as_bytes().split(|byte| *byte == b',');
-                self.closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+                self.closes |= closes(value.as_bytes());
                 false
             }
             4 if *name == DATE => {
@@ -112,13 +145,26 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// Notes the length of the body, unless there is one already.
+    pub(super) fn hears_length(&mut self, length: impl FnOnce() -> (Option<u64>, Length<'a>)) {
+        self.length.get_or_insert_with(length);
+    }
+
     /// The length that the head says its body has.
     pub(super) fn length(&self) -> Option<u64> {
-        self.length?.1
+        self.length.as_ref()?.0
     }
 
     /// Writes a length, in the letters in which it came.
     pub(super) fn write_length(&self, length: u64, out: &mut Vec<u8>) {
+        let came = self.length.as_ref();
+        if let Some((said, came)) = came
+            && *said == Some(length)
+            && let Some(line) = came.line()
+        {
+            out.extend_from_slice(line);
+            return;
+        }
         let mut digits = [0; 20];
         let mut at = digits.len();
         let mut left = length;
@@ -131,20 +177,24 @@ impl<'a> Told<'a> {
                 break;
             }
         }
-        let digits = &digits[at..];
-        let came = self.length.and_then(|(value, _)| Some((self.origin?, value)));
-        if let Some((origin, value)) = came
-            && value.as_bytes() == digits
-            && let Some(line) = origin.line(CONTENT_LENGTH.as_str(), value)
-        {
-            out.extend_from_slice(&origin.head()[line]);
-            return;
-        }
-        out.extend_from_slice(came.and_then(|(origin, value)| origin.spelling(&CONTENT_LENGTH, value)).unwrap_or(b"Content-Length"));
+        out.extend_from_slice(came.and_then(|(_, came)| came.name()).unwrap_or(b"Content-Length"));
         out.extend_from_slice(b": ");
-        out.extend_from_slice(digits);
+        out.extend_from_slice(&digits[at..]);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Whether a `Connection` says that the connection ends.
+pub(super) fn closes(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Writes a field that came in no letters.
+pub(super) fn field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    capitals(name, out);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the trailers of a body and its end.

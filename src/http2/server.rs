@@ -14,7 +14,6 @@ use h2::server::{Builder, Handshake, SendResponse};
 use http::{
     HeaderMap, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, DATE, EXPECT, TE},
-    response,
 };
 use http_body::Body;
 use parking_lot::Mutex;
@@ -26,7 +25,7 @@ use super::{
     outgoing::{Broken, Outgoing},
     strip,
 };
-use crate::http1::{Interim, Origin, RequestOf, ResponseOf, now};
+use crate::http1::{AnswerHead, Interim, Origin, RequestOf, ResponseOf, now};
 
 /// Bytes of interim answers that one request may bring its client, as RFC 9113 section 6.5.2 counts fields.
 const MOST_INTERIM: usize = 64 * 1024;
@@ -137,14 +136,15 @@ struct Said {
 }
 
 impl Interim for Respond {
-    fn interim(&self, answer: &response::Parts) {
+    fn interim(&self, answer: &mut AnswerHead) {
+        let fields = answer.fields_mut();
+        strip(fields);
         let mut said = self.0.lock();
-        said.interim += answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + 32;
+        said.interim += fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + 32;
         if said.interim <= MOST_INTERIM {
             let mut interim = Response::new(());
+            *interim.headers_mut() = std::mem::take(fields);
             *interim.status_mut() = answer.status;
-            interim.headers_mut().clone_from(&answer.headers);
-            strip(interim.headers_mut());
             // One that comes too late is no loss.
             let _sent = said.stream.send_informational(interim);
         }
@@ -188,9 +188,9 @@ where
                         return Poll::Ready(Err(h2::Error::from(reset).into()));
                     };
                     let ResponseOf { mut head, body } = answer;
-                    complete(&mut head.headers, &body);
+                    complete(head.fields_mut(), &body);
                     let is_all = body.is_end_stream();
-                    let stream = self.respond.0.lock().stream.send_response(Response::from_parts(*head, ()), is_all)?;
+                    let stream = self.respond.0.lock().stream.send_response(Response::from_parts((*head).into(), ()), is_all)?;
                     if is_all {
                         return Poll::Ready(Ok(()));
                     }

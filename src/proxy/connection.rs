@@ -363,7 +363,7 @@ impl Requests {
             let is_tunnel = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| body.ends(answering));
             if exchange.link.door.is_draining() && !is_tunnel {
-                response.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                response.head.fields_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
         })

@@ -1,6 +1,6 @@
 //! A request that is at the backend: its seats, when it was sent, and what its end says about how much the backend can take.
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts};
+use http::{StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -84,7 +84,7 @@ impl<'a> UnderWay<'a> {
 /// A tunnel, or server-sent events: no length says when it ends.
 fn is_endless(response: &ResponseOf<ResponseBody>) -> bool {
     let is_events = || {
-        let content_type = response.head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let content_type = response.head.get(&CONTENT_TYPE).unwrap_or_default();
         content_type.get(..17).is_some_and(|media| media.eq_ignore_ascii_case(b"text/event-stream"))
     };
     response.head.status == StatusCode::SWITCHING_PROTOCOLS || (response.body.size_hint().exact().is_none() && is_events())

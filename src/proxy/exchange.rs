@@ -348,8 +348,8 @@ fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Answered {
 /// An answer with what its route changes in it.
 fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answered {
     match changes {
-        Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(&mut response.head.headers),
-        Some(changes) => changes.own_answer(&mut response.head.headers),
+        Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(response.head.fields_mut()),
+        Some(changes) => changes.own_answer(response.head.fields_mut()),
         None => {}
     }
     (response, verdict)

@@ -10,7 +10,7 @@ use http::{
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop},
+    backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop_of},
     health::Signal,
     http1::ResponseOf,
     store::Payload,
@@ -141,16 +141,16 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
 /// The backend's own answer: nothing of ours but `Via`.
 pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> ResponseOf<ClientBody> {
     let ResponseOf { mut head, body } = reply.response;
-    let protocol = reply.switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
-    remove_hop_by_hop(&mut head.headers);
+    let protocol = reply.switched.as_ref().and_then(|_| head.fields_mut().get(UPGRADE).cloned());
+    remove_hop_by_hop_of(&mut head);
     if let Some(protocol) = protocol {
-        tunnel::announce(protocol, &mut head.headers);
+        tunnel::announce(protocol, head.fields_mut());
     }
     if head.status == StatusCode::NO_CONTENT {
         // Where there is never a body there must not be a length (RFC 9110 section 8.6), and some clients would wait for it.
-        head.headers.remove(CONTENT_LENGTH);
+        head.remove(&CONTENT_LENGTH);
     }
-    head.headers.append(VIA, via(head.version));
+    head.append(VIA, via(head.version));
     head.version = Version::HTTP_11;
     let body = match reply.switched {
         None => ClientBody::passing(body, seats),

@@ -35,7 +35,7 @@ pub(super) fn reads_status(head: &Parts) -> bool {
 /// An answer of our own as such a client reads it: 200, and all that there is to say in the head (Trailers-Only, "gRPC over HTTP2").
 pub(super) fn told(response: ResponseOf<ClientBody>) -> ResponseOf<ClientBody> {
     let mut response = response.map(ClientBody::emptied);
-    let (status, headers) = (std::mem::replace(&mut response.head.status, StatusCode::OK), &mut response.head.headers);
+    let (status, headers) = (std::mem::replace(&mut response.head.status, StatusCode::OK), response.head.fields_mut());
     let why = headers.get(PROXY_STATUS).and_then(|value| value.to_str().ok()).unwrap_or("forebay");
     let message = HeaderValue::try_from(format!("{status}: {}", why.replace('%', "%25")));
     headers.remove(CONTENT_LENGTH);

@@ -79,8 +79,8 @@ fn a_head_says_whether_its_connection_stays_and_what_follows_it() {
 #[test]
 fn an_answer_of_old_is_understood_and_one_whose_end_is_in_doubt_is_none() {
     let (old, said, length) = response(&mut BytesMut::from("HTTP/1.0 200 Fine\nX-Old : 1\nContent-Length \t: 2\n\nhi")).unwrap().unwrap();
-    assert_eq!((old.headers["x-old"].as_bytes(), said.length, said.stays(), length), (&b"1"[..], Some(2), false, 49));
-    assert_eq!(&old.extensions.get::<Phrase>().unwrap().0[..], b"Fine");
+    assert_eq!((old.get(&HeaderName::from_static("x-old")).unwrap(), said.length, said.stays(), length), (&b"1"[..], Some(2), false, 49));
+    assert_eq!(old.phrase.as_deref(), Some(&b"Fine"[..]));
     for doubtful in [
         "Content-Length: 2\r\nContent-Length: 2\r\n",
         "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",

@@ -14,12 +14,12 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, Version, request, response};
+use http::{Method, StatusCode, Version, request};
 use http_body::Body;
 use parking_lot::Mutex;
 
 use super::{
-    Error, Fault, Origin, RequestOf, ResponseOf,
+    AnswerHead, Error, Fault, Origin, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending},
     parse::{self, Said},
@@ -231,12 +231,12 @@ impl<S: Socket + Send + 'static> Connection<S> {
             write::date(out);
         }
         out.extend_from_slice(b"\r\n");
-        spare::give_response(head);
+        spare::give_answer(head);
         Ok(Sending::new(body, encoder))
     }
 
     /// Writes how the body of an answer is framed (RFC 9112 section 6).
-    fn framing<B: Body>(&self, head: &response::Parts, body: &B, told: &Told<'_>, out: &mut Vec<u8>) -> Encoder {
+    fn framing<B: Body>(&self, head: &AnswerHead, body: &B, told: &Told<'_>, out: &mut Vec<u8>) -> Encoder {
         let (said, status) = (told.length(), head.status);
         if status.is_informational() || status == StatusCode::NO_CONTENT {
             return Encoder::Over;

@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Version, response};
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use crate::http1::{
-    Error, Interim, Socket,
+    AnswerHead, Error, Interim, Socket,
     decode::{Decoded, Decoder},
     parse::Said,
     wire::Wire,
@@ -155,7 +155,7 @@ impl<S: Socket + Send> Source for Mutex<Io<S>> {
 }
 
 impl<S: Socket + Send> Interim for Mutex<Io<S>> {
-    fn interim(&self, answer: &response::Parts) {
+    fn interim(&self, answer: &mut AnswerHead) {
         let mut io = self.lock();
         let io = &mut *io;
         let Some(wire) = &mut io.wire else { return };
