@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{EXPECT, FORWARDED, HOST, MAX_FORWARDS, VIA},
@@ -9,6 +10,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::backend::headers::remove_hop_by_hop;
 
@@ -22,6 +24,7 @@ const HTTPS: HeaderValue = HeaderValue::from_static("https");
 const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 forebay");
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 forebay");
 const VIA_2_0: HeaderValue = HeaderValue::from_static("2.0 forebay");
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 /// Fields of this prefix are ours: a client's own are dropped at the door.
 pub(super) const OUR_PREFIX: &str = "forebay-";
 
@@ -41,8 +44,7 @@ impl Client {
     /// The client at the other end of a TCP connection; none for a unix socket, whose peer is on this machine.
     pub(super) fn new(peer: Option<SocketAddr>, trusted_proxies: &[IpNet], secure: bool) -> Self {
         let ip = peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip().to_canonical());
-        let ip_value = HeaderValue::from_str(&ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { ip, ip_value, trusted: trusted_proxies.iter().any(|net| net.contains(&ip)), secure }
+        Self { ip, ip_value: text(ip), trusted: trusted_proxies.iter().any(|net| net.contains(&ip)), secure }
     }
 
     /// The address of the peer.
@@ -133,6 +135,26 @@ pub(super) fn via(received: Version) -> HeaderValue {
     }
 }
 
+/// An address as text. That of IPv4 is written here, into one piece of memory that all who name it share: by way of `Display` it would cost more than all else that
+/// is made for a connection.
+fn text(ip: IpAddr) -> HeaderValue {
+    let IpAddr::V4(ip) = ip else { return HeaderValue::from_str(&ip.to_string()).unwrap_or(UNKNOWN) };
+    let mut text = SmallVec::<[u8; 16]>::new();
+    for octet in ip.octets() {
+        if !text.is_empty() {
+            text.push(b'.');
+        }
+        if octet >= 100 {
+            text.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            text.push(b'0' + octet / 10 % 10);
+        }
+        text.push(b'0' + octet % 10);
+    }
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(UNKNOWN)
+}
+
 /// The address of one hop of `X-Forwarded-For`; some write its port too.
 fn ip_of(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
@@ -180,6 +202,18 @@ mod tests {
 
     fn all(parts: &Parts, name: &str) -> Vec<String> {
         parts.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn an_address_is_written_as_everybody_writes_it() {
+        let addresses = ["0.0.0.0", "1.20.255.9", "10.99.100.101", "192.0.2.110", "255.255.255.255", "2001:db8::1", "::"];
+        for address in addresses {
+            assert_eq!(text(address.parse().unwrap()), address);
+        }
+        for octet in 0..=255 {
+            let address = IpAddr::from([octet, 7, octet, 200]);
+            assert_eq!(text(address), address.to_string());
+        }
     }
 
     #[test]
