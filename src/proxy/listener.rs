@@ -4,6 +4,7 @@
 //! for another's.
 
 use std::{
+    future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
@@ -13,6 +14,7 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -225,11 +227,18 @@ impl Worker {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a worker cannot listen"),
         };
+        let heard = stop.clone();
+        // It wakes this task when it changes, so it is asked only once to begin with, and then whether it has.
+        let mut changed = pin!(stop.changed());
+        poll_fn(|cx| Poll::Ready(_ = changed.as_mut().poll(cx))).await;
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.changed() => break,
-            };
+            let next = poll_fn(|cx| {
+                if heard.has_changed().unwrap_or(true) {
+                    return Poll::Ready(None);
+                }
+                listener.poll_accept(cx).map(Some)
+            });
+            let Some(accepted) = next.await else { break };
             match accepted {
                 Ok((stream, peer)) => self.clone().admit(stream, peer, &door, &connections),
                 Err(error) => {
@@ -257,7 +266,7 @@ impl Worker {
         for _ in 0..LAST_TAKEN {
             let accepted = tokio::select! {
                 biased;
-                accepted = tokio::task::unconstrained(listener.accept()) => accepted,
+                accepted = tokio::task::unconstrained(poll_fn(|cx| listener.poll_accept(cx))) => accepted,
                 () = &mut over => return,
             };
             match accepted {

@@ -1,6 +1,10 @@
 //! Listening sockets, one for every worker.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    task::{Context, Poll, ready},
+};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -153,13 +157,13 @@ impl Listener {
     }
 
     /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
         match self {
             Self::Tcp { listener, .. } => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(Sending::new(stream)), Some(peer)))
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
+                Poll::Ready(Ok((Stream::Tcp(Sending::new(stream)), Some(peer))))
             }
-            Self::Unix { listener, .. } => Ok((Stream::Unix(Sending::new(listener.accept().await?.0)), None)),
+            Self::Unix { listener, .. } => Poll::Ready(Ok((Stream::Unix(Sending::new(ready!(listener.poll_accept(cx))?.0)), None))),
         }
     }
 }
@@ -174,7 +178,7 @@ mod tests {
         let ListenAddress::Tcp(address) = sockets.address else { panic!("it is not TCP") };
         let listener = sockets.take().unwrap().listen().unwrap();
         let _client = tokio::net::TcpStream::connect(address).await.unwrap();
-        let Stream::Tcp(stream) = listener.accept().await.unwrap().0 else { panic!("it is not TCP") };
+        let Stream::Tcp(stream) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.unwrap().0 else { panic!("it is not TCP") };
         assert!(stream.socket.nodelay().unwrap());
     }
 }
