@@ -8,6 +8,7 @@ use super::{
     connection::{Terms, serve, turn_away},
     proxy_protocol::{self, Stance},
     stream::Stream,
+    watch::in_place,
 };
 
 /// One connection on a listener with the PROXY protocol, to its end.
@@ -29,5 +30,6 @@ pub(super) async fn arrive(mut stream: Stream, mut terms: Terms) {
     if !terms.counted.is_within(terms.peer, &terms.limits) {
         return turn_away(stream, terms.shape, Refusal::Client, terms.counted).await;
     }
-    serve(stream, terms).await;
+    // In a box of its own, so that what was needed until now is not kept.
+    in_place(|| serve(stream, terms)).await;
 }

@@ -28,8 +28,9 @@ use super::{
     listener::{Counted, Door, Shape},
     settings::Clients,
     stream::{Stream, Watched},
+    tls::Tls,
     tunnel::Tunnel,
-    watch::{Answering, Commitment, Committed, Phase, Watch},
+    watch::{Answering, Commitment, Committed, Phase, Watch, in_place},
 };
 use crate::{
     backend::Incoming,
@@ -101,27 +102,31 @@ async fn tell(stream: &mut Stream, answer: &[u8], told: impl FnOnce()) {
 
 /// One connection, to its end.
 pub(super) async fn serve(stream: Stream, terms: Terms) {
+    let Some(tls) = &terms.shape.tls else { return serve_http(stream, terms).await };
+    // In a box of its own: a handshake has more to keep than what follows it, and is over soon.
+    let Some(stream) = in_place(|| begin(stream, tls, terms.limits.header_timeout)).await else { return };
+    serve_http(stream, terms).await;
+}
+
+/// One that HTTP is spoken on. No `async fn`, so that what it is made of is not kept for as long as it is there.
+pub(super) fn serve_http(stream: Stream, terms: Terms) -> impl Future<Output = ()> + Send {
     let Terms { worker, limits, door, shape, peer, secure, counted } = terms;
-    let Some(stream) = begin(stream, &shape, limits.header_timeout).await else { return };
     let client = Client::new(peer, &limits.trusted_proxies, secure || shape.tls.is_some());
     let http2 = stream.protocol() == Some(ALPN_H2);
     let watch = Watch::begin();
     let link = Arc::new(Link { worker, client, door: door.clone() });
     let requests = Requests { link, watch: watch.clone() };
     let socket = Watched::new(stream, watch.clone());
+    let connection = Connection::new(socket, limits.max_header_bytes.max(8192));
     let keeper = Keeper { watch, door, limits };
-    if http2 {
-        // Boxed, so that it makes no connection of HTTP/1.1 larger while it is idle.
-        Box::pin(keeper.serve_h2(socket, requests)).await;
-    } else {
-        keeper.serve_h1(socket, requests).await;
+    async move {
+        keeper.serve(connection, requests, http2).await;
+        drop(counted);
     }
-    drop(counted);
 }
 
-/// What comes before HTTP. None: there is nobody to serve.
-async fn begin(mut stream: Stream, shape: &Shape, patience: Duration) -> Option<Stream> {
-    let Some(tls) = &shape.tls else { return Some(stream) };
+/// What comes before HTTP where TLS is spoken. None: there is nobody to serve.
+async fn begin(mut stream: Stream, tls: &Tls, patience: Duration) -> Option<Stream> {
     let begun = async {
         let mut first = [0];
         if stream.peek(&mut first).await.is_ok_and(|_| first[0].is_ascii_uppercase() && first[0] != TLS_HANDSHAKE) {
@@ -165,10 +170,11 @@ enum Ended {
 }
 
 impl Keeper {
-    /// HTTP/1.1, unless the first bytes are those of HTTP/2: a client that knows beforehand may begin with them (RFC 9113 section 3.3).
-    async fn serve_h1(&self, socket: Watched, requests: Requests) {
-        let mut connection = Connection::new(socket, self.limits.max_header_bytes.max(8192));
-        let ended = {
+    /// HTTP/1.1, unless TLS has agreed on HTTP/2 or the first bytes are those of it: a client that knows beforehand may begin with them (RFC 9113 section 3.3).
+    async fn serve(&self, mut connection: Connection<Watched>, requests: Requests, http2: bool) {
+        let ended = if http2 {
+            Ended::Http2
+        } else {
             let answering = pin!(answer_all(&mut connection, &requests));
             self.keep(answering, false).await
         };

@@ -26,7 +26,7 @@ use crate::telemetry::{ClientMetrics, Refusal};
 use super::{
     Worker,
     arrival::arrive,
-    connection::{Terms, serve, turn_away},
+    connection::{Terms, serve, serve_http, turn_away},
     crowd::Crowd,
     rates::network,
     refusals::Refusals,
@@ -34,6 +34,7 @@ use super::{
     sockets::{Listener, Socket},
     stream::Stream,
     tls::{CertificateError, CertificateState, Refreshed, Tls},
+    watch::in_place,
 };
 
 /// How the connections of one listener begin, and how they are told to end. Shared by all threads; a reload may change it, for those that come later.
@@ -297,10 +298,13 @@ impl Worker {
             return;
         }
         let terms = Terms { worker: self.clone(), limits, door: door.clone(), shape, peer, secure: false, counted };
+        // In a box of its own: the runtime moves what it is given to run several times, and overwrites all of its room at the end.
         if waits {
-            tokio::spawn(arrive(stream, terms));
+            tokio::spawn(in_place(|| arrive(stream, terms)));
+        } else if terms.shape.tls.is_some() {
+            tokio::spawn(in_place(|| serve(stream, terms)));
         } else {
-            tokio::spawn(serve(stream, terms));
+            tokio::spawn(in_place(|| serve_http(stream, terms)));
         }
     }
 }

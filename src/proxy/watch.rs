@@ -211,6 +211,12 @@ impl Watch {
 /// Set in the word while it is not known when the phase began.
 const UNSTAMPED: u64 = 1 << 63;
 
+/// `begin` is asked for the future once there is room for it: a future is some kilobytes, which are not moved when they are written where they stay.
+pub(super) fn in_place<F: Future>(begin: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let room = Box::<F>::new_uninit();
+    Box::into_pin(Box::write(room, begin()))
+}
+
 /// Set once a request must be seen to its end, whatever its client does.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Commitment(Arc<AtomicBool>);
@@ -232,11 +238,9 @@ pub(super) struct Committed<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Committed<T> {
-    /// `begin` is asked for the future once there is room for it: a future is some kilobytes, which are not moved when they are written where they stay.
+    /// See [`in_place`].
     pub(super) fn new<F: Future<Output = T> + Send + 'static>(commitment: Commitment, begin: impl FnOnce() -> F) -> Self {
-        let room = Box::<F>::new_uninit();
-        let future: Pin<Box<F>> = Box::into_pin(Box::write(room, begin()));
-        Self { future: Some(future), commitment }
+        Self { future: Some(in_place(begin)), commitment }
     }
 }
 
