@@ -220,10 +220,8 @@ impl Keeper {
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).
     async fn keep(&self, mut connection: Pin<&mut impl Future<Output = Ended>>, graceful: bool) -> Ended {
         let Self { watch, door, limits } = self;
-        let mut timer = pin!(tokio::time::sleep(limits.header_timeout));
-        let mut drain = pin!(door.drained());
-        drain.as_mut().enable();
-        let mut first = true;
+        let mut drain = pin!(None);
+        let mut timer = pin!(None);
         let mut last_orders: Option<Instant> = None;
         let mut farewell = false;
         poll_fn(|cx| {
@@ -233,12 +231,19 @@ impl Keeper {
             if watch.is_flooded() {
                 return Poll::Ready(Ended::Flooded);
             }
-            // Both wake this task when they have something to say, so they are asked only once to begin with, and then when they have.
-            if first {
-                first = false;
-                let _registered = drain.as_mut().poll(cx).is_ready();
-                let _registered = timer.as_mut().poll(cx).is_ready();
+            // A request takes its time, and the end of its answer is the connection's to hear of: many a connection is over before there is anything to wait for.
+            if !graceful && watch.phase() == Phase::Busy {
+                return Poll::Pending;
             }
+            // Both wake this task when they have something to say, so they are asked only once to begin with, and then when they have.
+            if drain.is_none() {
+                drain.set(Some(door.drained()));
+                timer.set(Some(tokio::time::sleep(limits.header_timeout)));
+                let _registered = drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready());
+                let _registered = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
+            }
+            let Some(mut timer) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
+            let begins = watch.stamp();
             if !farewell && door.is_draining() {
                 let until = *last_orders.get_or_insert_with(|| Instant::now() + LAST_ORDERS);
                 if graceful || (until <= Instant::now() && matches!(watch.phase(), Phase::Idle | Phase::Fresh)) {
@@ -255,7 +260,7 @@ impl Keeper {
                 }
             }
             // A head that begins on an idle connection is due sooner than the end of its idleness.
-            let mut look = watch.stamp() && timer.deadline() > Instant::now() + limits.header_timeout;
+            let mut look = begins && timer.deadline() > Instant::now() + limits.header_timeout;
             while look || timer.is_elapsed() {
                 look = false;
                 if graceful && watch.is_stuck(limits.send_timeout) {

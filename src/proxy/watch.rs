@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -30,7 +30,8 @@ pub(super) enum Phase {
 
 /// The phase of one connection, shared by its socket, its service and its timer.
 pub(super) struct Watch {
-    began: Instant,
+    /// The first time that a phase was stamped.
+    began: OnceLock<Instant>,
     /// Milliseconds after `began` at which the phase began, times four, plus the phase.
     word: AtomicU64,
     /// The connection ends although its client has more to say.
@@ -38,9 +39,13 @@ pub(super) struct Watch {
     /// It is to end as soon as it has no request.
     farewell: AtomicBool,
     /// Set when it carries many requests at a time (HTTP/2).
-    multiplexed: AtomicBool,
-    /// Of those, how many are being answered, how many have been, and how many of these their client took back.
-    streams: AtomicU32,
+    streams: OnceLock<Box<Streams>>,
+}
+
+/// The requests of a connection that carries many at a time.
+struct Streams {
+    /// How many are being answered, how many have been, and how many of these their client took back.
+    open: AtomicU32,
     ended: AtomicU32,
     cancelled: AtomicU32,
     takers: Takers,
@@ -58,8 +63,8 @@ pub(super) struct Answering {
 impl Answering {
     /// The connection has a request to answer.
     pub(super) fn begin(watch: &Arc<Watch>) -> Self {
-        if watch.multiplexed.load(Relaxed) {
-            watch.streams.fetch_add(1, Relaxed);
+        if let Some(streams) = watch.streams.get() {
+            streams.open.fetch_add(1, Relaxed);
         }
         watch.enter(Phase::Busy);
         Self { watch: watch.clone(), answered: false }
@@ -67,7 +72,7 @@ impl Answering {
 
     /// Sees that the client takes the answer, where its connection alone does not show that.
     pub(super) fn taker(&self) -> Option<Taker> {
-        self.watch.multiplexed.load(Relaxed).then(|| self.watch.takers.add())
+        self.watch.streams.get().map(|streams| streams.takers.add())
     }
 
     /// There is an answer; this goes with its body. `refusal`: the client may still be sending what nobody will read.
@@ -81,7 +86,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if self.watch.multiplexed.load(Relaxed) && !self.watch.stream_ended(self.answered) {
+        if self.watch.streams.get().is_some_and(|streams| !streams.ended(self.answered)) {
             return;
         }
         self.watch.enter(Phase::Idle);
@@ -91,39 +96,26 @@ impl Drop for Answering {
 impl Watch {
     /// A connection that has just been accepted: the head of its first request is due.
     pub(super) fn begin() -> Arc<Self> {
-        let began = Instant::now();
         Arc::new(Self {
-            began,
-            takers: Takers::new(began),
-            word: AtomicU64::new(Phase::Fresh as u64),
+            began: OnceLock::new(),
+            word: AtomicU64::new(UNSTAMPED | Phase::Fresh as u64),
             refused: AtomicBool::new(false),
             farewell: AtomicBool::new(false),
-            multiplexed: AtomicBool::new(false),
-            streams: AtomicU32::new(0),
-            ended: AtomicU32::new(0),
-            cancelled: AtomicU32::new(0),
+            streams: OnceLock::new(),
         })
     }
 
     /// From now on it speaks HTTP/2 and carries many requests at a time. Between them it is idle, whatever else it is told.
     pub(super) fn multiplex(&self) {
-        self.multiplexed.store(true, Relaxed);
+        let takers = Takers::new(*self.began.get_or_init(Instant::now));
+        self.streams
+            .get_or_init(|| Box::new(Streams { open: AtomicU32::new(0), ended: AtomicU32::new(0), cancelled: AtomicU32::new(0), takers }));
         self.enter(Phase::Idle);
     }
 
-    /// Counts the end of a stream; true when it was the last one.
-    fn stream_ended(&self, answered: bool) -> bool {
-        self.ended.fetch_add(1, Relaxed);
-        if !answered {
-            self.cancelled.fetch_add(1, Relaxed);
-        }
-        self.streams.fetch_sub(1, Relaxed) == 1
-    }
-
-    /// Whether most of its streams were begun only to be cancelled: work for us and the backend, and none for the client (CVE-2023-44487).
+    /// Whether most of its streams were begun only to be cancelled.
     pub(super) fn is_flooded(&self) -> bool {
-        let cancelled = self.cancelled.load(Relaxed);
-        cancelled > CANCELLED_FOR_NOTHING && cancelled > self.ended.load(Relaxed) / 2
+        self.streams.get().is_some_and(|streams| streams.are_flood())
     }
 
     /// The connection takes no other request that has not begun to come.
@@ -138,12 +130,17 @@ impl Watch {
 
     /// Whether its client has not taken what it asked for, for so long (HTTP/2).
     pub(super) fn is_stuck(&self, patience: Duration) -> bool {
-        self.takers.is_stuck(patience)
+        self.streams.get().is_some_and(|streams| streams.takers.is_stuck(patience))
     }
 
     /// What it is doing.
     pub(super) fn phase(&self) -> Phase {
-        self.now().0
+        match self.word.load(Relaxed) & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Fresh,
+        }
     }
 
     /// Enters a phase. When it began is noted by [`stamp`](Self::stamp), once the connection has nothing more to do for now: most phases are
@@ -154,12 +151,12 @@ impl Watch {
 
     /// Bytes have arrived: the first ones after a pause begin a head.
     pub(super) fn received(&self) {
-        let phase = self.word.load(Relaxed) & 3;
-        if phase == Phase::Idle as u64 && !self.multiplexed.load(Relaxed) {
+        let word = self.word.load(Relaxed);
+        if word & 3 == Phase::Idle as u64 && self.streams.get().is_none() {
             self.enter(Phase::Head);
-        } else if phase == Phase::Fresh as u64 {
+        } else if word & 3 == Phase::Fresh as u64 {
             // Its time began with the connection.
-            self.word.store(Phase::Head as u64, Relaxed);
+            self.word.store(word & !3 | Phase::Head as u64, Relaxed);
         }
     }
 
@@ -179,32 +176,40 @@ impl Watch {
         if word & UNSTAMPED == 0 || word & 3 == Phase::Busy as u64 {
             return false;
         }
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        let began = self.began.get_or_init(Instant::now);
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
         self.word.store(millis << 2 | word & 3, Relaxed);
         word & 3 == Phase::Head as u64
-    }
-
-    fn now(&self) -> (Phase, Instant) {
-        let word = self.word.load(Relaxed) & !UNSTAMPED;
-        let phase = match word & 3 {
-            0 => Phase::Idle,
-            1 => Phase::Head,
-            2 => Phase::Busy,
-            _ => Phase::Fresh,
-        };
-        (phase, self.began + Duration::from_millis(word >> 2))
     }
 
     /// When the connection has to be looked at again; the phase that it has overstayed when it is out of time.
     pub(super) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Result<Instant, Phase> {
         let now = Instant::now();
-        let (phase, since) = self.now();
+        let since = self.began.get().map_or(now, |began| *began + Duration::from_millis((self.word.load(Relaxed) & !UNSTAMPED) >> 2));
+        let phase = self.phase();
         let deadline = match phase {
             Phase::Idle => since + idle_timeout,
             Phase::Head | Phase::Fresh => since + header_timeout,
             Phase::Busy => now + header_timeout.min(idle_timeout),
         };
         if deadline <= now { Err(phase) } else { Ok(deadline) }
+    }
+}
+
+impl Streams {
+    /// Counts the end of one; true when it was the last.
+    fn ended(&self, answered: bool) -> bool {
+        self.ended.fetch_add(1, Relaxed);
+        if !answered {
+            self.cancelled.fetch_add(1, Relaxed);
+        }
+        self.open.fetch_sub(1, Relaxed) == 1
+    }
+
+    /// Whether most were begun only to be cancelled: work for us and the backend, and none for the client (CVE-2023-44487).
+    fn are_flood(&self) -> bool {
+        let cancelled = self.cancelled.load(Relaxed);
+        cancelled > CANCELLED_FOR_NOTHING && cancelled > self.ended.load(Relaxed) / 2
     }
 }
 
@@ -279,6 +284,7 @@ mod tests {
     async fn each_phase_has_its_own_deadline() {
         let (header, idle) = (Duration::from_secs(10), Duration::from_secs(75));
         let watch = Watch::begin();
+        assert!(!watch.stamp());
         assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header));
         tokio::time::advance(header).await;
         assert_eq!(watch.deadline(header, idle), Err(Phase::Fresh));
