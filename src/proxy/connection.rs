@@ -71,9 +71,8 @@ pub(super) struct Terms {
     pub(super) worker: Arc<Worker>,
     pub(super) limits: Arc<Clients>,
     pub(super) door: Arc<Door>,
-    pub(super) shape: Arc<Shape>,
     pub(super) peer: Option<SocketAddr>,
-    /// Whether the client came by TLS to the one that passes its connection on.
+    /// Whether the client came by TLS, to us or to the one that passes its connection on.
     pub(super) secure: bool,
     pub(super) counted: Counted,
 }
@@ -101,26 +100,25 @@ async fn tell(stream: &mut Stream, answer: &[u8], told: impl FnOnce()) {
 }
 
 /// One connection, to its end.
-pub(super) async fn serve(stream: Stream, terms: Terms) {
-    let Some(tls) = &terms.shape.tls else { return serve_http(stream, terms).await };
+pub(super) async fn serve(stream: Stream, shape: Arc<Shape>, mut terms: Terms) {
+    let Some(tls) = &shape.tls else { return serve_http(stream, terms).await };
     // In a box of its own: a handshake has more to keep than what follows it, and is over soon.
     let Some(stream) = in_place(|| begin(stream, tls, terms.limits.header_timeout)).await else { return };
+    terms.secure = true;
     serve_http(stream, terms).await;
 }
 
 /// One that HTTP is spoken on. No `async fn`, so that what it is made of is not kept for as long as it is there.
 pub(super) fn serve_http(stream: Stream, terms: Terms) -> impl Future<Output = ()> + Send {
-    let Terms { worker, limits, door, shape, peer, secure, counted } = terms;
-    let client = Client::new(peer, &limits.trusted_proxies, secure || shape.tls.is_some());
+    let Terms { worker, limits, door, peer, secure, counted } = terms;
+    let client = Client::new(peer, &limits.trusted_proxies, secure);
     let http2 = stream.protocol() == Some(ALPN_H2);
     let watch = Watch::begin();
-    let link = Arc::new(Link { worker, client, door: door.clone() });
-    let requests = Requests { link, watch: watch.clone() };
     let socket = Watched::new(stream, watch.clone());
     let connection = Connection::new(socket, limits.max_header_bytes.max(8192));
-    let keeper = Keeper { watch, door, limits };
+    let keeper = Keeper { requests: Requests { link: Arc::new(Link { worker, client, door }), watch }, limits };
     async move {
-        keeper.serve(connection, requests, http2).await;
+        keeper.serve(connection, http2).await;
         drop(counted);
     }
 }
@@ -146,8 +144,7 @@ async fn begin(mut stream: Stream, tls: &Tls, patience: Duration) -> Option<Stre
 
 /// Keeps the time of one connection.
 struct Keeper {
-    watch: Arc<Watch>,
-    door: Arc<Door>,
+    requests: Requests,
     limits: Arc<Clients>,
 }
 
@@ -171,11 +168,11 @@ enum Ended {
 
 impl Keeper {
     /// HTTP/1.1, unless TLS has agreed on HTTP/2 or the first bytes are those of it: a client that knows beforehand may begin with them (RFC 9113 section 3.3).
-    async fn serve(&self, mut connection: Connection<Watched>, requests: Requests, http2: bool) {
+    async fn serve(&self, mut connection: Connection<Watched>, http2: bool) {
         let ended = if http2 {
             Ended::Http2
         } else {
-            let answering = pin!(answer_all(&mut connection, &requests));
+            let answering = pin!(answer_all(&mut connection, &self.requests));
             self.keep(answering, false).await
         };
         // Boxed, so that what nearly no connection needs makes none of them larger.
@@ -188,15 +185,16 @@ impl Keeper {
             Ended::Http2 => {
                 if let Some((mut socket, bytes)) = connection.take() {
                     socket.give_back(bytes);
-                    Box::pin(self.serve_h2(socket, requests)).await;
+                    Box::pin(self.serve_h2(socket)).await;
                 }
             }
             other => other.log(),
         }
     }
 
-    async fn serve_h2(&self, socket: Watched, requests: Requests) {
-        self.watch.multiplex();
+    async fn serve_h2(&self, socket: Watched) {
+        let requests = &self.requests;
+        requests.watch.multiplex();
         let limits = server::Limits {
             streams: MAX_STREAMS,
             header_bytes: u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX),
@@ -209,7 +207,7 @@ impl Keeper {
         let mut connection = server::Connection::new(socket, limits, |request: RequestOf<_>| requests.answer(request.map(Incoming::from)));
         let mut said = false;
         let served = poll_fn(|cx| {
-            if self.watch.has_farewell() && !std::mem::replace(&mut said, true) {
+            if requests.watch.has_farewell() && !std::mem::replace(&mut said, true) {
                 connection.farewell();
             }
             connection.poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
@@ -219,7 +217,8 @@ impl Keeper {
 
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).
     async fn keep(&self, mut connection: Pin<&mut impl Future<Output = Ended>>, graceful: bool) -> Ended {
-        let Self { watch, door, limits } = self;
+        let Self { requests: Requests { link, watch }, limits } = self;
+        let door = &link.door;
         let mut drain = pin!(None);
         let mut timer = pin!(None);
         let mut last_orders: Option<Instant> = None;

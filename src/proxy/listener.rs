@@ -241,7 +241,7 @@ impl Worker {
             });
             let Some(accepted) = next.await else { break };
             match accepted {
-                Ok((stream, peer)) => self.clone().admit(stream, peer, &door, &connections),
+                Ok((stream, peer)) => self.admit(stream, peer, &door, &connections),
                 Err(error) => {
                     // Out of file descriptors, most likely: the pause lets some connections end. Others mean one lost connection.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -271,22 +271,21 @@ impl Worker {
                 () = &mut over => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.clone().admit(stream, peer, door, connections),
+                Ok((stream, peer)) => self.admit(stream, peer, door, connections),
                 Err(_) => return,
             }
         }
     }
 
-    fn admit(self: Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, door: &Arc<Door>, connections: &Arc<Connections>) {
-        let site = self.shared.site.load();
-        let shape = door.shape.load_full();
-        let limits = site.clients.clone();
+    fn admit(self: &Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, door: &Arc<Door>, connections: &Arc<Connections>) {
+        let limits = self.shared.site.load().clients.clone();
+        let shape = door.shape.load();
         let (mut counted, others) = connections.enter();
         if others >= limits.max_connections {
             connections.refusals.note(Refusal::Full, peer, &"there are as many as `clients.max_connections` allows");
             // Words cost, too: in a flood there are none.
             if others < limits.max_connections + TOLD {
-                tokio::spawn(turn_away(stream, shape, Refusal::Full, counted));
+                tokio::spawn(turn_away(stream, Arc::clone(&shape), Refusal::Full, counted));
             }
             return;
         }
@@ -294,15 +293,15 @@ impl Worker {
         // Whose it is may have to be heard first.
         let waits = shape.proxy_protocol.is_some();
         if !waits && !counted.is_within(peer, &limits) {
-            tokio::spawn(turn_away(stream, shape, Refusal::Client, counted));
+            tokio::spawn(turn_away(stream, Arc::clone(&shape), Refusal::Client, counted));
             return;
         }
-        let terms = Terms { worker: self.clone(), limits, door: door.clone(), shape, peer, secure: false, counted };
+        let terms = Terms { worker: self.clone(), limits, door: door.clone(), peer, secure: false, counted };
         // In a box of its own: the runtime moves what it is given to run several times, and overwrites all of its room at the end.
         if waits {
-            tokio::spawn(in_place(|| arrive(stream, terms)));
-        } else if terms.shape.tls.is_some() {
-            tokio::spawn(in_place(|| serve(stream, terms)));
+            tokio::spawn(in_place(|| arrive(stream, Arc::clone(&shape), terms)));
+        } else if shape.tls.is_some() {
+            tokio::spawn(in_place(|| serve(stream, Arc::clone(&shape), terms)));
         } else {
             tokio::spawn(in_place(|| serve_http(stream, terms)));
         }
