@@ -54,16 +54,18 @@ pub struct RequestBody(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    /// None, in a request that asks for one of these protocols.
-    Switching(HeaderValue),
-    Streaming {
-        incoming: Incoming,
-        left: u64,
-        limit: u64,
-        pace: Arc<Pace>,
-        meter: Option<Box<Meter>>,
-    },
+    /// None, in a request that asks for one of these protocols. Boxed, as are those below, so that what has no body is small to move.
+    Switching(Box<HeaderValue>),
+    Streaming(Box<Streaming>),
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
+}
+
+struct Streaming {
+    incoming: Incoming,
+    left: u64,
+    limit: u64,
+    pace: Arc<Pace>,
+    meter: Option<Meter>,
 }
 
 impl RequestBody {
@@ -82,13 +84,13 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let meter = floor.map(|floor| Box::new(Meter::new(floor)));
-        Self(Kind::Streaming { incoming, left: limit, limit, pace: Arc::default(), meter })
+        let meter = floor.map(Meter::new);
+        Self(Kind::Streaming(Box::new(Streaming { incoming, left: limit, limit, pace: Arc::default(), meter })))
     }
 
     /// No body, in a request that asks its server to switch to one of `protocols` (RFC 9110 section 7.8).
     pub fn switching(protocols: HeaderValue) -> Self {
-        Self(Kind::Switching(protocols))
+        Self(Kind::Switching(Box::new(protocols)))
     }
 
     /// Any other body.
@@ -101,28 +103,28 @@ impl RequestBody {
 
     /// Whether it comes from a client while it is sent.
     pub fn is_streaming(&self) -> bool {
-        matches!(self.0, Kind::Streaming { .. })
+        matches!(self.0, Kind::Streaming(_))
     }
 
     /// All of it, where it is kept in memory and has not been sent yet.
     pub(super) fn in_memory(&self) -> Option<Bytes> {
         match &self.0 {
             Kind::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
-            Kind::Switching(_) | Kind::Streaming { .. } | Kind::Boxed(_) => None,
+            Kind::Switching(_) | Kind::Streaming(_) | Kind::Boxed(_) => None,
         }
     }
 
     /// The protocols that its request asks for.
     pub(super) fn protocols(&self) -> Option<HeaderValue> {
         match &self.0 {
-            Kind::Switching(protocols) => Some(protocols.clone()),
-            Kind::Full(_) | Kind::Streaming { .. } | Kind::Boxed(_) => None,
+            Kind::Switching(protocols) => Some(HeaderValue::clone(protocols)),
+            Kind::Full(_) | Kind::Streaming(_) | Kind::Boxed(_) => None,
         }
     }
 
     pub(super) fn pace(&self) -> Option<Arc<Pace>> {
         match &self.0 {
-            Kind::Streaming { pace, .. } => Some(pace.clone()),
+            Kind::Streaming(streaming) => Some(streaming.pace.clone()),
             Kind::Full(_) | Kind::Switching(_) | Kind::Boxed(_) => None,
         }
     }
@@ -143,7 +145,8 @@ impl Body for RequestBody {
             Kind::Switching(_) => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
-            Kind::Streaming { incoming, left, limit, pace, meter } => {
+            Kind::Streaming(streaming) => {
+                let Streaming { incoming, left, limit, pace, meter } = &mut **streaming;
                 let polled = Pin::new(&mut *incoming).poll_frame(cx);
                 if let Some(meter) = meter
                     && meter.is_too_slow(cx, super::floor::came(&polled))
@@ -169,7 +172,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Switching(_) => true,
-            Kind::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Kind::Streaming(streaming) => streaming.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -178,7 +181,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Switching(_) => SizeHint::with_exact(0),
-            Kind::Streaming { incoming, .. } => incoming.size_hint(),
+            Kind::Streaming(streaming) => streaming.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

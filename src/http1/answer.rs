@@ -33,6 +33,21 @@ pub struct AnswerHead {
     made: Option<Made>,
 }
 
+/// A field that we add to many answers, as it is written.
+#[derive(Debug)]
+pub struct OwnField {
+    name: HeaderName,
+    value: HeaderValue,
+    line: &'static str,
+}
+
+impl OwnField {
+    /// `line` is all of it, with its end.
+    pub const fn new(name: HeaderName, value: &'static str, line: &'static str) -> Self {
+        Self { name, value: HeaderValue::from_static(value), line }
+    }
+}
+
 /// Fields as somebody made or changed them, and the letters of those that came.
 #[derive(Debug)]
 struct Made {
@@ -77,10 +92,10 @@ impl AnswerHead {
     }
 
     /// Adds a field, behind those of its name.
-    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+    pub fn append(&mut self, field: &'static OwnField) {
         match &mut self.made {
-            None if self.came.added.is_none() => self.came.added = Some((name, value)),
-            _ => _ = self.fields_mut().append(name, value),
+            None if self.came.added.is_none() => self.came.added = Some(field),
+            _ => _ = self.fields_mut().append(&field.name, field.value.clone()),
         }
     }
 
@@ -139,7 +154,7 @@ pub(super) struct Came {
     /// Those of the connection are gone.
     left: bool,
     /// One that is not in the head.
-    added: Option<(HeaderName, HeaderValue)>,
+    added: Option<&'static OwnField>,
 }
 
 /// Where a field stands in the head.
@@ -214,7 +229,9 @@ impl Line {
         }
         let value = field.value.as_ptr() as usize - bytes.as_ptr() as usize;
         let end = value + field.value.len();
-        let plain = value == name_end + 2 && bytes[name_end..].starts_with(b": ") && bytes[end..].starts_with(b"\r\n");
+        // Two bytes at once.
+        let stand = |at: usize, two: &[u8; 2]| bytes[at..].first_chunk() == Some(two);
+        let plain = value == name_end + 2 && stand(name_end, b": ") && stand(end, b"\r\n");
         Ok(Self { begin: begin as u32, value: value as u32, end: end as u32, name, kind, plain })
     }
 
@@ -268,7 +285,7 @@ impl Came {
 
     fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         let line = self.left().find(|line| spells(line.name(&self.head), name.as_str()));
-        let added = || self.added.as_ref().filter(|(added, _)| added == name).map(|(_, value)| value.as_bytes());
+        let added = || self.added.filter(|added| added.name == name).map(|added| added.value.as_bytes());
         line.map(|line| line.value(&self.head)).or_else(added)
     }
 
@@ -278,7 +295,7 @@ impl Came {
                 line.kind = Kind::Gone;
             }
         }
-        self.added.take_if(|(added, _)| added == name);
+        self.added.take_if(|added| added.name == name);
     }
 
     /// Writes them without those of the framing. Lines that came one after the other go out in one piece.
@@ -314,8 +331,8 @@ impl Came {
             }
         }
         out.extend_from_slice(part(head, &piece));
-        if let Some((name, value)) = &self.added {
-            write::field(name, value, out);
+        if let Some(field) = self.added {
+            out.extend_from_slice(field.line.as_bytes());
         }
         told
     }
@@ -333,8 +350,8 @@ impl Came {
                 map.append(name, value);
             }
         }
-        if let Some((name, value)) = self.added.take() {
-            map.append(name, value);
+        if let Some(field) = self.added {
+            map.append(&field.name, field.value.clone());
         }
         let origin = Some(Origin::new(std::mem::take(&mut self.head)));
         self.clear();

@@ -25,9 +25,9 @@ mod write;
 
 use http::{StatusCode, request};
 
-pub use answer::AnswerHead;
 #[cfg(test)]
 pub(crate) use answer::tests::is_the_same_in_both_forms;
+pub use answer::{AnswerHead, OwnField};
 pub use message::{Message, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, fields};
 pub use pipe::{Pipe, Piped, Socket};

@@ -189,14 +189,6 @@ pub(super) fn closes(value: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-/// Writes a field that came in no letters.
-pub(super) fn field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-    capitals(name, out);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Writes the trailers of a body and its end.
 pub(super) fn trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
     fields(trailers, None, out);

@@ -17,8 +17,10 @@ use crate::{
 
 use super::{access::Entry, taking::Taker, tunnel::Tunnel, watch::Answering};
 
-/// The body of a response.
-pub(super) struct ClientBody {
+/// The body of a response. It goes through many hands before the first byte of it is read: only a pointer is moved.
+pub(super) struct ClientBody(Box<Parts>);
+
+struct Parts {
     kind: Kind,
     /// Logged when the body ends or is dropped; none when the access log is off.
     entry: Option<Box<Entry>>,
@@ -61,63 +63,63 @@ pub(super) enum Broken {
 }
 
 impl ClientBody {
+    fn new(kind: Kind) -> Self {
+        Self(Box::new(Parts { kind, entry: None, answering: None, taker: None, refusal: false }))
+    }
+
     /// A body that we wrote.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), entry: None, answering: None, taker: None, refusal: false }
+        Self::new(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
     pub(super) fn passing(body: ResponseBody, seats: Option<Seats>) -> Self {
         // A response without a body is over with its head.
         let seats = seats.filter(|_| !body.is_end_stream());
-        Self { kind: Kind::Passing(body, seats), entry: None, answering: None, taker: None, refusal: false }
+        Self::new(Kind::Passing(body, seats))
     }
 
     /// A 101, and what follows it.
     pub(super) fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Box::new(tunnel)), entry: None, answering: None, taker: None, refusal: false }
+        Self::new(Kind::Tunnel(Box::new(tunnel)))
     }
 
     /// What follows a 101, if this is its body; it takes the line of the access log along.
     pub(super) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
-        match std::mem::replace(&mut self.kind, Kind::Full(None)) {
-            Kind::Tunnel(mut tunnel) => {
-                tunnel.log_at_end(self.entry.take());
-                Some(tunnel)
-            }
-            other => {
-                self.kind = other;
-                None
-            }
+        if !matches!(self.0.kind, Kind::Tunnel(_)) {
+            return None;
         }
+        let Kind::Tunnel(mut tunnel) = std::mem::replace(&mut self.0.kind, Kind::Full(None)) else { return None };
+        tunnel.log_at_end(self.0.entry.take());
+        Some(tunnel)
     }
 
     pub(super) fn kept(body: PayloadBody) -> Self {
-        Self { kind: Kind::Kept(body), entry: None, answering: None, taker: None, refusal: false }
+        Self::new(Kind::Kept(body))
     }
 
     /// The same, with nothing to read.
     pub(super) fn emptied(mut self) -> Self {
-        self.kind = Kind::Full(None);
+        self.0.kind = Kind::Full(None);
         self
     }
 
     pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
-        self.entry = Some(entry);
+        self.0.entry = Some(entry);
         self
     }
 
     /// It tells a client, who may still be sending, that nobody listens any more.
     pub(super) fn refusing(mut self) -> Self {
-        self.refusal = true;
+        self.0.refusal = true;
         self
     }
 
     /// The request has been answered when this body has been written or given up.
     pub(super) fn ends(mut self, mut answering: Answering) -> Self {
-        answering.answered(self.refusal);
-        self.taker = answering.taker();
-        self.answering = Some(answering);
+        answering.answered(self.0.refusal);
+        self.0.taker = answering.taker();
+        self.0.answering = Some(answering);
         self
     }
 }
@@ -127,7 +129,7 @@ impl Body for ClientBody {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
+        let this = &mut *self.0;
         if let Some(taker) = &this.taker {
             taker.asks();
         }
@@ -153,7 +155,7 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Tunnel(_) => true,
             Kind::Passing(body, _) => body.is_end_stream(),
@@ -162,7 +164,7 @@ impl Body for ClientBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Passing(body, _) => body.size_hint(),
@@ -173,12 +175,12 @@ impl Body for ClientBody {
 
 impl Piped for ClientBody {
     fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, Broken>>> {
-        let Kind::Passing(body, seats) = &mut self.kind else { return Poll::Ready(None) };
+        let Kind::Passing(body, seats) = &mut self.0.kind else { return Poll::Ready(None) };
         let Some(pipe) = ready!(body.poll_pipe(cx)) else { return Poll::Ready(None) };
         if body.is_end_stream() || pipe.is_err() {
             *seats = None;
         }
-        if let (Some(entry), Ok(pipe)) = (&mut self.entry, &pipe) {
+        if let (Some(entry), Ok(pipe)) = (&mut self.0.entry, &pipe) {
             entry.sent(pipe.len() as u64);
         }
         Poll::Ready(Some(pipe.map_err(Broken::from)))
