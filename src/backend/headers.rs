@@ -63,13 +63,14 @@ fn keep_trailers(headers: &mut HeaderMap) {
     }
 }
 
+/// True for what most values of `Connection` say.
+pub fn names_no_field(connection: &HeaderValue) -> bool {
+    let value = connection.as_bytes();
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+}
+
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    // What most say names no field.
-    let names_none = |value: &HeaderValue| {
-        let value = value.as_bytes();
-        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
-    };
-    if headers.get_all(CONNECTION).iter().all(names_none) {
+    if headers.get_all(CONNECTION).iter().all(names_no_field) {
         return;
     }
     let named: Vec<HeaderName> = headers

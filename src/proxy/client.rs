@@ -5,12 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{EXPECT, FORWARDED, HOST, MAX_FORWARDS, VIA},
+    header::{CONNECTION, EXPECT, FORWARDED, HOST, MAX_FORWARDS, VIA},
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
 use crate::backend::headers::remove_hop_by_hop;
 
@@ -91,6 +90,8 @@ impl Client {
         let headers = &mut parts.headers;
         if seen.hop_by_hop {
             remove_hop_by_hop(headers);
+        } else if seen.plain_connection {
+            headers.remove(CONNECTION);
         }
         if seen.expect {
             // We have asked for the body ourselves: nobody is left to wait for a 100.
@@ -139,20 +140,39 @@ pub(super) fn via(received: Version) -> HeaderValue {
 /// is made for a connection.
 fn text(ip: IpAddr) -> HeaderValue {
     let IpAddr::V4(ip) = ip else { return HeaderValue::from_str(&ip.to_string()).unwrap_or(UNKNOWN) };
-    let mut text = SmallVec::<[u8; 16]>::new();
+    let mut text = Dotted { bytes: [0; 15], length: 0 };
     for octet in ip.octets() {
-        if !text.is_empty() {
-            text.push(b'.');
+        if text.length > 0 {
+            text.put(b'.');
         }
         if octet >= 100 {
-            text.push(b'0' + octet / 100);
+            text.put(b'0' + octet / 100);
         }
         if octet >= 10 {
-            text.push(b'0' + octet / 10 % 10);
+            text.put(b'0' + octet / 10 % 10);
         }
-        text.push(b'0' + octet % 10);
+        text.put(b'0' + octet % 10);
     }
     HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(UNKNOWN)
+}
+
+/// The text of an IPv4 address.
+struct Dotted {
+    bytes: [u8; 15],
+    length: u8,
+}
+
+impl Dotted {
+    fn put(&mut self, byte: u8) {
+        self.bytes[usize::from(self.length)] = byte;
+        self.length += 1;
+    }
+}
+
+impl AsRef<[u8]> for Dotted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
 }
 
 /// The address of one hop of `X-Forwarded-For`; some write its port too.
@@ -226,6 +246,17 @@ mod tests {
         let lookalikes = Request::post("/a").header("host", "h").header("x_forwarded-for", "1.2.3.4").header("forebay_id", "9");
         let parts = prepared("192.0.2.1:5", &[], lookalikes).unwrap();
         assert!(parts.headers.keys().all(|name| !name.as_str().contains('_')), "{:?}", parts.headers);
+    }
+
+    #[test]
+    fn what_a_client_says_of_its_own_connection_goes_no_further() {
+        for said in [&["close"][..], &["Keep-Alive"], &["close", "keep-alive"], &["close", "x-private"], &["x-private, close"]] {
+            let request = Request::get("/").header("host", "h").header("x-private", "1");
+            let request = said.iter().fold(request, |request, said| request.header("connection", *said));
+            let parts = prepared("192.0.2.1:5", &[], request).unwrap();
+            assert!(!parts.headers.contains_key("connection"), "{said:?}");
+            assert_eq!(parts.headers.contains_key("x-private"), !said.concat().contains("private"), "{said:?}");
+        }
     }
 
     #[test]

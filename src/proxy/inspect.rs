@@ -6,7 +6,7 @@ use http::{
     request::Parts,
 };
 
-use crate::backend::headers::may_be_hop_by_hop;
+use crate::backend::headers::{may_be_hop_by_hop, names_no_field};
 
 use super::client::{OUR_PREFIX, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
@@ -97,11 +97,14 @@ pub(super) struct Seen {
     codings: u32,
     unknown_coding: bool,
     connection: bool,
+    /// `Connection`, and it says no more than whether there is to be another request.
+    pub(super) plain_connection: bool,
     bad_expectation: bool,
     bad_lookalike: bool,
     rounds: u32,
     /// For how many proxies more an OPTIONS is meant (RFC 9110 section 7.6.2).
     pub(super) max_forwards: Option<u64>,
+    /// One that belongs to the client's own connection, but for that.
     pub(super) hop_by_hop: bool,
     pub(super) expect: bool,
     pub(super) forwarded: bool,
@@ -141,10 +144,11 @@ impl Seen {
                 },
                 (15..=17, Some(b'x')) => seen.lookalike |= FORWARDED_BY_US.iter().any(|ours| looks_like(name, ours)),
                 (_, Some(b'f')) => seen.ours |= is_ours(name),
-                _ => {
-                    seen.hop_by_hop |= may_be_hop_by_hop(name);
-                    seen.connection |= *name == CONNECTION;
-                }
+                (10, Some(b'c')) if *name == CONNECTION => match names_no_field(value) {
+                    true => seen.plain_connection = true,
+                    false => (seen.connection, seen.hop_by_hop) = (true, true),
+                },
+                _ => seen.hop_by_hop |= may_be_hop_by_hop(name),
             }
         }
         seen
@@ -243,12 +247,7 @@ fn is_host(value: &[u8]) -> bool {
 /// Whether `Connection` is a list of names of which none is meant for the server (RFC 9110 section 7.6.1): were they taken out as it asks, it would
 /// see another request than we did, one without its credentials or from nowhere.
 fn is_sound_connection(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().all(|value| {
-        let value = value.as_bytes();
-        value.eq_ignore_ascii_case(b"keep-alive")
-            || value.eq_ignore_ascii_case(b"close")
-            || value.split(|byte| *byte == b',').all(is_option)
-    })
+    headers.get_all(CONNECTION).iter().all(|value| value.as_bytes().split(|byte| *byte == b',').all(is_option))
 }
 
 fn is_option(option: &[u8]) -> bool {
