@@ -313,3 +313,6 @@ impl<S: Socket, B: Piped> Answer<S, B> {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,10 +63,16 @@ const WORDS: &[&[u8]] = &[
 ];
 
 /// The connection of a client that has said all that it will, read in pieces.
-struct Said {
+pub(super) struct Said {
     bytes: Vec<u8>,
     at: usize,
     piece: usize,
+}
+
+impl Said {
+    pub(super) fn new(bytes: Vec<u8>, piece: usize) -> Self {
+        Self { bytes, at: 0, piece }
+    }
 }
 
 impl AsyncRead for Said {
@@ -113,7 +119,7 @@ async fn note(request: RequestOf<Incoming>, served: Rc<RefCell<Vec<Served>>>) ->
 /// The requests that are understood in these bytes, whole ones only.
 fn served(bytes: &[u8], piece: usize) -> Vec<Served> {
     let served = Rc::new(RefCell::new(Vec::new()));
-    let mut connection = Connection::new(Said { bytes: bytes.to_vec(), at: 0, piece }, 32 * 1024);
+    let mut connection = Connection::new(Said::new(bytes.to_vec(), piece), 32 * 1024);
     let serving = async {
         while let Ok(Next::Request(request)) = connection.next(|| false).await {
             let answered = connection.answer(Box::pin(note(request, Rc::clone(&served)))).await;

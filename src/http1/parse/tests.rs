@@ -76,11 +76,59 @@ fn a_head_says_whether_its_connection_stays_and_what_follows_it() {
     assert_eq!((said.length, said.chunked, said.expects, said.trailers), (Some(7), false, true, true));
 }
 
+/// RFC 9110 section 10.1.1: what HTTP/1.0 expects is ignored, for it knows no interim answers.
+#[test]
+fn a_client_of_http_1_0_does_not_wait_for_the_word_to_go_on() {
+    let said = |version: &str| {
+        let text = format!("POST / HTTP/{version}\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n");
+        request(&mut BytesMut::from(&*text)).unwrap().unwrap().1
+    };
+    assert_eq!([said("1.1").expects, said("1.0").expects], [true, false]);
+}
+
+#[test]
+fn a_bare_line_feed_is_refused_before_what_it_stands_in_is_whole() {
+    for begun in ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n", "GET / HTTP/1.1\r\nHost: a\r\nX: b\nY", "\n", "\r\n\nGET"] {
+        assert_eq!(request(&mut BytesMut::from(begun)).unwrap_err(), Fault::LineFeed, "{begun:?}");
+    }
+    for begun in ["X: a\n", "X: a\r\nY: b\nZ"] {
+        assert_eq!(trailers(begun.as_bytes()).unwrap_err(), Fault::LineFeed, "{begun:?}");
+    }
+}
+
+#[test]
+fn a_target_has_as_many_bytes_as_a_uri_may_have_and_not_one_more() {
+    let found = |length: usize| {
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(length - 1));
+        request(&mut BytesMut::from(&*text)).map(|found| found.unwrap().0.uri.path().len())
+    };
+    const MOST: usize = u16::MAX as usize - 1;
+    assert_eq!([found(MOST), found(MOST + 1), found(2 * MOST)], [Ok(MOST), Err(Fault::TargetTooLong), Err(Fault::TargetTooLong)]);
+}
+
+#[test]
+fn spaces_and_tabs_around_a_value_and_its_elements_do_not_count() {
+    for around in ["", " ", "\t", " \t \t"] {
+        let list = |first: &str, second: &str| format!("{around}{first}{around},{around}{second}{around}\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nX:{around}a b\tc{around}\r\nConnection:{}TE:{}Transfer-Encoding:{}\r\n",
+            list("close", "x"),
+            list("trailers", "gzip"),
+            list("gzip", "chunked")
+        );
+        let (head, said, _) = request(&mut BytesMut::from(&*head)).unwrap().unwrap();
+        assert_eq!(head.headers["x"], "a b\tc", "{around:?}");
+        assert_eq!((said.stays(), said.trailers, said.chunked), (false, true, true), "{around:?}");
+    }
+}
+
 #[test]
 fn an_answer_of_old_is_understood_and_one_whose_end_is_in_doubt_is_none() {
     let (old, said, length) = response(&mut BytesMut::from("HTTP/1.0 200 Fine\nX-Old : 1\nContent-Length \t: 2\n\nhi")).unwrap().unwrap();
     assert_eq!((old.get(&HeaderName::from_static("x-old")).unwrap(), said.length, said.stays(), length), (&b"1"[..], Some(2), false, 49));
     assert_eq!(old.phrase.as_deref(), Some(&b"Fine"[..]));
+    let of_old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(response(&mut BytesMut::from(of_old)).map(|_| ()), Err(Fault::Coding), "HTTP/1.0 has no chunks");
     for doubtful in [
         "Content-Length: 2\r\nContent-Length: 2\r\n",
         "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",

@@ -346,3 +346,6 @@ impl<S> Drop for Connection<S> {
         self.io.lock().end();
     }
 }
+
+#[cfg(test)]
+mod tests;
