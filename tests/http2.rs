@@ -7,7 +7,7 @@ mod common;
 use std::future::poll_fn;
 
 use common::{
-    backend::{Backend, Step, Trigger, answer, answer_when},
+    backend::{Backend, Step, Trigger, answer, answer_when, bytes},
     client::{self, Client},
     h2::{Answer, Http2, get, whole},
     program::Program,
@@ -312,4 +312,21 @@ async fn a_request_that_its_client_takes_back_in_the_middle_of_its_body_does_not
     assert_eq!(answer.status, 200);
     let received: Vec<_> = backend.received(1).await.into_iter().map(|request| request.target).collect();
     assert_eq!(received, ["/whole"]);
+}
+
+/// This client would take pushes (RFC 9113 section 8.4), and the answers say what would be worth one.
+#[tokio::test]
+async fn nothing_is_pushed_to_a_client() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload; as=style\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nLink: </a.css>; rel=preload; as=style\r\nContent-Length: 2\r\n\r\nok";
+    backend.next(bytes(format!("{hints}{answer}")));
+    let mut client = connect(&program).await;
+    let mut response = client.send(get("/"), "").await;
+    let mut pushes = response.push_promises();
+    let answer = whole(within("an answer", response).await.unwrap()).await.unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    assert!(within("the end of all that may be pushed", pushes.push_promise()).await.is_none());
+    assert_eq!(backend.requests().len(), 1);
 }

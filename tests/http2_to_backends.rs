@@ -25,6 +25,7 @@ use common::{
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Request, Response};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -280,4 +281,51 @@ async fn interim_answers_of_a_server_reach_the_client_and_do_not_hide_its_final_
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.status, response.text(), response.field("link")), (200, "ok", None));
     assert_eq!((response.interim, response.complete), (vec![103, 102], true));
+}
+
+/// One frame: its type, its stream and what it brings (RFC 9113 section 4.1).
+async fn frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    within("a frame", stream.read_exact(&mut head)).await.unwrap();
+    let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+    within("the rest of a frame", stream.read_exact(&mut payload)).await.unwrap();
+    (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+}
+
+#[tokio::test]
+async fn a_server_is_asked_not_to_push_and_one_that_does_all_the_same_has_its_connection_ended() {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let program = Program::start(&Site::passing(url).backend("protocol = \"h2c\"").to_string()).await;
+    let serving = async {
+        let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+        drop(listener);
+        within("the preface", stream.read_exact(&mut [0; 24])).await.unwrap();
+        let (kind, _, settings) = frame(&mut stream).await;
+        assert_eq!(kind, SETTINGS);
+        assert!(settings.chunks(6).any(|setting| setting == [0, 2, 0, 0, 0, 0]), "SETTINGS_ENABLE_PUSH is 0: {settings:?}");
+        stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+        let asked = loop {
+            let (kind, stream, _) = frame(&mut stream).await;
+            if kind == HEADERS {
+                break u8::try_from(stream).unwrap();
+            }
+        };
+        // A promise of `GET http://shops/` on stream 2, the answer to it, and then the one that was asked for.
+        let promise = [0, 0, 14, 5, 4, 0, 0, 0, asked, 0, 0, 0, 2, 0x82, 0x86, 0x84, 0x41, 5, b's', b'h', b'o', b'p', b's'];
+        let answers = [[0, 0, 1, HEADERS, 5, 0, 0, 0, 2, 0x88], [0, 0, 1, HEADERS, 5, 0, 0, 0, asked, 0x88]].concat();
+        stream.write_all(&[&promise[..], &answers].concat()).await.unwrap();
+        loop {
+            let (kind, _, payload) = frame(&mut stream).await;
+            if kind == GOAWAY {
+                assert_eq!(payload[4..8], [0, 0, 0, 1], "PROTOCOL_ERROR");
+                return;
+            }
+        }
+    };
+    let (response, ()) = tokio::join!(client::fetch(program.proxy(), client::get("/")), serving);
+    assert!(response.status >= 500, "{}", response.status);
 }

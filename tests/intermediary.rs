@@ -29,6 +29,41 @@ async fn options_for_the_whole_server_reaches_the_backend_of_the_root() {
 }
 
 #[tokio::test]
+async fn options_for_an_absolute_target_without_a_path_is_for_the_whole_server() {
+    let (backend, program) = passing().await;
+    for (method, target, goes_on_as) in [
+        ("OPTIONS", "http://Shop.test:81", "*"),
+        ("OPTIONS", "http://[::1]", "*"),
+        ("OPTIONS", "HTTP://test", "*"),
+        ("OPTIONS", "http://test/", "/"),
+        ("OPTIONS", "/a://test", "/a://test"),
+    ] {
+        let response = client::fetch(program.proxy(), format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        assert_eq!(response.status, 200, "{method} {target}");
+        let request = backend.requests().pop().unwrap();
+        assert_eq!((request.method.as_str(), request.target.as_str()), (method, goes_on_as), "{method} {target}");
+    }
+    let hosts: Vec<_> = backend.requests().iter().map(|request| request.field("host").unwrap().to_owned()).collect();
+    assert_eq!(hosts[..2], ["Shop.test:81", "[::1]"]);
+    let inside = client::fetch(program.proxy(), "OPTIONS http://user@test HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert_eq!(inside.status, 400, "who is no host is none here either");
+}
+
+#[tokio::test]
+async fn an_absolute_target_without_a_path_goes_on_with_one() {
+    let (backend, program) = passing().await;
+    for (method, target, goes_on_as) in [
+        ("GET", "http://test", "/"),
+        ("GET", "http://test?", "/?"),
+        ("GET", "http://test?a=b/c", "/?a=b/c"),
+        ("OPTIONS", "http://test:81?a", "/?a"),
+    ] {
+        let response = client::fetch(program.proxy(), format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        assert_eq!((response.status, backend.requests().pop().unwrap().target.as_str()), (200, goes_on_as), "{method} {target}");
+    }
+}
+
+#[tokio::test]
 async fn options_goes_no_further_than_its_max_forwards() {
     let (backend, program) = passing().await;
     let options = |fields: &str| format!("OPTIONS /a HTTP/1.1\r\nHost: test\r\n{fields}\r\n");

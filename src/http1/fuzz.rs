@@ -32,6 +32,7 @@ const SEEDS: &[&[u8]] = &[
     b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4;a=\"b\"\r\nG\r\n\n\r\n10\r\n0123456789abcdef\r\n0\r\nX-Sum: 1\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\r\nPOST /1 HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\nGET /2 HTTP/1.0\r\nHost: a\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nxPUT http://a/2 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\nGET http://a?2 HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
 const WORDS: &[&[u8]] = &[

@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
     request,
+    uri::PathAndQuery,
 };
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
@@ -104,20 +105,38 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<request::Part
         (_, _) => return Err(Fault::LengthAndCoding),
     }
     request.method = method;
-    request.uri = target(target_place.bytes(&head))?;
+    request.uri = target(&request.method, target_place.bytes(&head))?;
     request.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(Some((request, said, Origin::new(head))))
 }
 
 /// A target has no fragment (RFC 9112 section 3.2): one reader would cut it off, and another take it for a part of the path.
-fn target(target: Bytes) -> Result<Uri, Fault> {
+fn target(method: &Method, target: Bytes) -> Result<Uri, Fault> {
     if memchr::memchr(b'#', &target).is_some() {
         return Err(Fault::Target);
     }
     if target.len() > u16::MAX as usize - 1 {
         return Err(Fault::TargetTooLong);
     }
-    Uri::from_maybe_shared(target).map_err(|_| Fault::Target)
+    let length = target.len();
+    let uri = Uri::from_maybe_shared(target).map_err(|_| Fault::Target)?;
+    if uri.authority().is_some() { absolute(uri, method, length) } else { Ok(uri) }
+}
+
+/// An absolute target of so many bytes, with the path that it goes on with where it has none: `/`, or `*` where it is for the server as a whole (RFC 9112
+/// sections 3.2.1 and 3.2.4). The library says `/` of a path that is empty, and leaves it empty before a query.
+fn absolute(uri: Uri, method: &Method, length: usize) -> Result<Uri, Fault> {
+    let origin = uri.scheme_str().unwrap_or_default().len() + "://".len() + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = match uri.path_and_query() {
+        Some(target) if target.as_str().starts_with('?') => {
+            PathAndQuery::try_from(format!("/{}", target.as_str())).map_err(|_| Fault::Target)?
+        }
+        Some(_) if *method == Method::OPTIONS && length == origin => PathAndQuery::from_static("*"),
+        _ => return Ok(uri),
+    };
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).map_err(|_| Fault::Target)
 }
 
 /// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112

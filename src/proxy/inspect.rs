@@ -204,7 +204,9 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Malformed> {
         _ if *method == Method::CONNECT => Err(Malformed::Target),
         (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(Malformed::UserInfo),
         (Some("http" | "https"), Some(authority)) if is_host(authority.as_str().as_bytes()) => Ok(()),
-        (None, None) if uri.path().starts_with('/') || (is_asterisk(uri) && *method == Method::OPTIONS) => Ok(()),
+        // Over HTTP/2 there may be a query alone, of which the library says that its path is `/`.
+        (None, None) if uri.path_and_query().is_some_and(|target| target.as_str().starts_with('/')) => Ok(()),
+        (None, None) if is_asterisk(uri) && *method == Method::OPTIONS => Ok(()),
         _ => Err(Malformed::Target),
     }
 }

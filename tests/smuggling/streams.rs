@@ -111,6 +111,7 @@ async fn a_pseudo_field_cannot_hold_a_request_line() {
             with(3, (":path", "/a b")),
             with(3, (":path", "")),
             with(3, (":path", "smuggled")),
+            with(3, (":path", "?smuggled")),
             with(3, (":path", "/\0")),
             with(2, (":authority", "test\r\nX-Forged: 1")),
             with(2, (":authority", "user@test")),
