@@ -4,14 +4,16 @@
 
 mod common;
 
-use common::{backend::Backend, client, program::Program, site::Site};
+use common::{
+    backend::Backend,
+    client,
+    program::Program,
+    site::{self, Site},
+};
 use serde_json::Value;
 
 fn configuration(backend: &Backend) -> String {
-    format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n[store]\nmin_free_disk = \"0\"\n[backends.legacy]\nservers = [\"{}\"]\n[[routes]]\nname = \"all\"\npath = \"/\"\nbackend = \"legacy\"\n[routes.spill]\norder_by = \"none\"\n",
-        backend.url()
-    )
+    site::legacy(&backend.url(), "", "") + &site::route("all", "/", "[routes.spill]\norder_by = \"none\"")
 }
 
 async fn told(program: &Program, method: &str, path: &str, body: &str) -> Value {

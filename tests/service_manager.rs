@@ -18,16 +18,15 @@ use common::{
     backend::{Backend, Trigger, answer_when},
     client::{self, Client},
     program::Program,
-    within,
+    site, within,
 };
 use rustix::process::Signal;
 use tokio::{net::UnixDatagram, task::JoinSet};
 
 fn configuration(backend: &Backend, listen: &str) -> String {
-    format!(
-        "[[listeners]]\naddress = \"{listen}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[store]\nmin_free_disk = \"0\"\n[backends.legacy]\nservers = [\"{}\"]\n[[routes]]\nname = \"all\"\npath = \"/\"\nbackend = \"legacy\"\n[routes.spill]\n",
-        backend.url()
-    )
+    // The address of the listener is the first.
+    let start = site::legacy(&backend.url(), "", "").replacen("127.0.0.1:0", listen, 1);
+    start + &site::route("all", "/", "[routes.spill]")
 }
 
 /// A socket as a service manager holds it, and where it is.

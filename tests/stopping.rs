@@ -13,45 +13,19 @@ use common::{
     backend::{Backend, Step, Trigger, answer, answer_when},
     client::{self, Client},
     program::Program,
+    site,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 fn configuration(backend: &Backend, top: &str, more: &str) -> String {
-    format!(
-        r#"
-{top}
-[[listeners]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[log]
-level = "debug"
-[store]
-min_free_disk = "0"
-[backends.legacy]
-servers = ["{}"]
-[[routes]]
-name = "rest"
-path = "/"
-backend = "legacy"
-[[routes]]
-name = "least"
-path = "/least/"
-backend = "legacy"
-[routes.spill]
-order_by = "none"
-[[routes]]
-name = "most"
-path = "/most/"
-backend = "legacy"
-[routes.spill]
-order_by = "none"
-delivery = "at-most-once"
-{more}"#,
-        backend.url()
-    )
+    let routes = [
+        site::route("rest", "/", ""),
+        site::route("least", "/least/", "[routes.spill]\norder_by = \"none\""),
+        site::route("most", "/most/", "[routes.spill]\norder_by = \"none\"\ndelivery = \"at-most-once\""),
+    ];
+    [site::legacy(&backend.url(), top, ""), routes.concat(), more.to_owned()].concat()
 }
 
 fn post(target: &str, fields: &[&str]) -> Vec<u8> {

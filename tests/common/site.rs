@@ -91,3 +91,17 @@ impl Display for Site {
         )
     }
 }
+
+/// The start of a configuration of the backend `legacy`, where all that a test does not care for is as users have it: the workers, and the place of the queue.
+/// `top` are lines at the top, and `store` lines of `[store]`. It ends within the backend's table, and routes come behind ([`route`]).
+pub fn legacy(server: &str, top: &str, store: &str) -> String {
+    format!(
+        "{top}\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n\
+         [store]\nmin_free_disk = \"0\"\n{store}\n[backends.legacy]\nservers = [{server:?}]\n"
+    )
+}
+
+/// A route to that backend, with these lines after its path.
+pub fn route(name: &str, path: &str, lines: &str) -> String {
+    format!("[[routes]]\nname = \"{name}\"\npath = \"{path}\"\nbackend = \"legacy\"\n{lines}\n")
+}

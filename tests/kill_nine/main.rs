@@ -26,7 +26,7 @@ mod load;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use books::Route;
-use common::{backend::Backend, program::Program, within};
+use common::{backend::Backend, program::Program, site, within};
 use ledger::Ledger;
 use load::Load;
 use serde_json::Value;
@@ -172,38 +172,11 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn configuration(backend: &Backend) -> String {
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[log]
-level = "debug"
-[store]
-min_free_disk = "0"
-keep_delivered = "7d"
-[backends.legacy]
-servers = ["{}"]
-health = {{ path = "/", interval = "300ms", timeout = "300ms", fall = 3, rise = 1 }}
-replay = {{ concurrency = 32 }}
-[[routes]]
-name = "least"
-path = "/least/"
-backend = "legacy"
-[routes.spill]
-delivery = "at-least-once"
-order_by = ["header:x-order"]
-max_attempts = 1000
-[[routes]]
-name = "most"
-path = "/most/"
-backend = "legacy"
-[routes.spill]
-delivery = "at-most-once"
-order_by = "none"
-max_attempts = 1000
-"#,
-        backend.url()
-    )
+    let keys = "health = { path = \"/\", interval = \"300ms\", timeout = \"300ms\", fall = 3, rise = 1 }\nreplay = { concurrency = 32 }\n";
+    let spill = |lines: &str| format!("[routes.spill]\nmax_attempts = 1000\n{lines}");
+    let routes = [
+        site::route("least", "/least/", &spill("delivery = \"at-least-once\"\norder_by = [\"header:x-order\"]")),
+        site::route("most", "/most/", &spill("delivery = \"at-most-once\"\norder_by = \"none\"")),
+    ];
+    [site::legacy(&backend.url(), "", "keep_delivered = \"7d\""), keys.to_owned(), routes.concat()].concat()
 }

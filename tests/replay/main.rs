@@ -18,37 +18,19 @@ use common::{
     backend::{Backend, Recorded},
     client::{self, Client, Response},
     program::Program,
+    site,
 };
 use serde_json::Value;
 
-/// A configuration with one backend, `legacy`, and these routes, each a whole `[[routes]]` table; what no other route takes goes to `rest`, which never
-/// spills. `backend_keys` are lines of the backend's table.
+/// A configuration with one backend, `legacy`, and these routes; what no other route takes goes to `rest`, which never spills. `backend_keys` are lines of the
+/// backend's table.
 fn configuration(backend: &Backend, backend_keys: &str, routes: &str) -> String {
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[log]
-level = "debug"
-[store]
-min_free_disk = "0"
-[backends.legacy]
-servers = ["{}"]
-{backend_keys}
-[[routes]]
-name = "rest"
-path = "/"
-backend = "legacy"
-{routes}"#,
-        backend.url()
-    )
+    [site::legacy(&backend.url(), "", ""), format!("{backend_keys}\n"), site::route("rest", "/", ""), routes.to_owned()].concat()
 }
 
 /// The route `writes` at `/w/`, with these lines in its table `spill`.
 fn writes(spill: &str) -> String {
-    format!("[[routes]]\nname = \"writes\"\npath = \"/w/\"\nbackend = \"legacy\"\n[routes.spill]\n{spill}\n")
+    site::route("writes", "/w/", &format!("[routes.spill]\n{spill}"))
 }
 
 /// For a backend that goes down in a test and is to be found back soon. It takes many failed checks to take it out: no slow machine does that.
