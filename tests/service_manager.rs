@@ -167,3 +167,45 @@ async fn the_manager_is_told_ready_reloading_and_stopping_and_that_the_program_i
     assert!(told.starts_with("STOPPING=1\n") && told.contains("EXTEND_TIMEOUT_USEC=32000000"), "{told}");
     assert!(program.ended().await.success());
 }
+
+#[tokio::test]
+async fn a_manager_that_does_not_read_holds_up_neither_a_start_nor_a_reload_nor_a_stop_and_hears_of_them_in_order() {
+    let backend = Backend::start().await;
+    let good = configuration(&backend, "127.0.0.1:0");
+    let mut program = Program::prepare(&good, &["run", "-c", "config.toml"]);
+    let manager = Manager::listen(&program.path("notify"));
+    let full = UnixDatagram::unbound().unwrap();
+    full.connect(program.path("notify")).unwrap();
+    let fill = async || {
+        // What is sent from here on and what was sent by others fill it together.
+        full.writable().await.unwrap();
+        while full.try_send(b"FULL=1").is_ok() {}
+    };
+    program.variable("NOTIFY_SOCKET", program.path("notify").to_str().unwrap());
+
+    fill().await;
+    program.run().await;
+    program.reload(&good).await;
+    let held = Trigger::default();
+    let trigger = held.clone();
+    backend.otherwise(move |_| answer_when(&trigger, 200, &[], "done"));
+    let mut busy = Client::connect(program.proxy()).await;
+    busy.send(client::get("/busy")).await;
+    backend.received(1).await;
+    program.signal(Signal::TERM);
+    program.logged("that the stop begins", |line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))).await;
+    for expected in ["READY=1\n", "RELOADING=1\n", "READY=1\n", "STOPPING=1\n"] {
+        let mut told = manager.told().await;
+        while told == "FULL=1" {
+            told = manager.told().await;
+        }
+        assert!(told.starts_with(expected), "{told} in place of {expected}");
+    }
+    held.release();
+    assert_eq!(busy.response().await.status, 200);
+    assert!(program.ended().await.success());
+
+    fill().await;
+    program.run().await;
+    assert!(program.terminate().await.success(), "it ends also when nobody ever reads");
+}
