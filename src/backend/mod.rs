@@ -271,7 +271,7 @@ impl Backend {
                 connect::Opened::Http1(connection) => {
                     let how = send::How { timeout, reused: false, shelf: Arc::default() };
                     let (head, body) = request.into_parts();
-                    match send::on_whole(connection, &head, body, how).await {
+                    match send::on_whole(connection, &head.into(), body, how).await {
                         send::Sent::Answered(response) => Some(response.head.status),
                         _ => None,
                     }

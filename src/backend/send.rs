@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     http1::{
-        AnswerHead, Error, Origin, ResponseOf,
+        AnswerHead, Error, Origin, RequestHead, ResponseOf,
         client::{Answer, Ending, Exchange, NoAnswer, Unsent},
     },
     http2::client::NoAnswer as Unanswered,
@@ -57,13 +57,13 @@ impl Backend {
     /// that had died idle costs no request: what comes back unsent, and what is idempotent and may be executed twice, goes out on another one.
     pub async fn send(&self, pool: &Pool, request: Request<RequestBody>) -> Result<Reply, SendError> {
         let (head, body) = request.into_parts();
-        self.send_avoiding(0, pool, &head, body).await
+        self.send_avoiding(0, pool, &head.into(), body).await
     }
 
     /// As [`send`](Self::send), but not to the servers that `avoid` names: its bit `n` stands for server number `n`.
     // So that its future is made where it stays, as are those below.
     #[inline]
-    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, head: &request::Parts, mut body: RequestBody) -> Result<Reply, SendError> {
+    pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, head: &RequestHead, mut body: RequestBody) -> Result<Reply, SendError> {
         let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
             return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(body)) });
@@ -121,7 +121,7 @@ impl Backend {
     /// The head of a request without `Host`, with that of its server: a client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112
     /// section 3.2).
     #[cold]
-    fn named(&self, head: &request::Parts, server: usize) -> Option<Box<request::Parts>> {
+    fn named(&self, head: &RequestHead, server: usize) -> Option<Box<RequestHead>> {
         let host = self.slots.get(server).and_then(|server| HeaderValue::try_from(server.address.host()).ok())?;
         let mut named = Box::new(head.clone());
         named.headers.insert(HOST, host);
@@ -143,6 +143,12 @@ impl Backend {
         {
             return Ok((kept, true));
         }
+        // Boxed, so that what few requests need makes none of them larger.
+        Box::pin(self.another(shelf, server, whole, new)).await
+    }
+
+    /// The same, where there was no kept connection to be had.
+    async fn another(&self, shelf: &Arc<Shelf>, server: usize, whole: bool, new: bool) -> Result<(Connection, bool), (ErrorKind, String)> {
         let settings = &self.settings;
         let Some(server) = self.slots.get(server) else { return Err((ErrorKind::Connect, "the server has gone".into())) };
         // Where many share a connection, one opens it for all.
@@ -157,10 +163,8 @@ impl Backend {
             }
             Some(turn)
         };
-        // Boxed, so that what few requests need makes none of them larger.
-        let opened = Box::pin(connect::open(&server, settings, whole))
-            .await
-            .inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
+        let opened =
+            connect::open(&server, settings, whole).await.inspect_err(|(kind, detail)| self.complaints.tell(*kind, &self.name, detail))?;
         let connection = match opened {
             Opened::Http1(connection) => Connection::Whole(connection),
             Opened::Http2(sender) => Connection::Stream(shelf.share(sender, server.address.tls, settings.idle_timeout)),
@@ -172,10 +176,10 @@ impl Backend {
 
 /// Sends a request on a connection of HTTP/1.1.
 #[inline]
-pub(super) async fn on_whole(mut connection: Http1, head: &request::Parts, body: RequestBody, how: How) -> Sent {
+pub(super) async fn on_whole(mut connection: Http1, head: &RequestHead, body: RequestBody, how: How) -> Sent {
     let (pace, asked, spare) = (body.pace(), body.protocols(), Spare::of(&body));
     let mut exchange = connection.connection.begin(head, body);
-    let mut heard = |interim: &mut AnswerHead| tell(head.extensions.get(), interim);
+    let mut heard = |interim: &mut AnswerHead| tell(head.origin.as_ref(), interim);
     let answered = poll_fn(|cx| connection.connection.poll_answer(&mut exchange, &mut heard, cx));
     let (mut answer, ending) = match with_response_timeout(answered, how.timeout, pace.clone(), &mut connection.kept.alarm).await {
         Ok(Ok(answer)) => answer,
@@ -221,11 +225,11 @@ fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, ho
 }
 
 /// Sends a request on a stream of HTTP/2.
-async fn on_stream(stream: Stream, head: &request::Parts, body: RequestBody, how: &How) -> Sent {
+async fn on_stream(stream: Stream, head: &RequestHead, body: RequestBody, how: &How) -> Sent {
     let (pace, spare) = (body.pace(), Spare::of(&body));
     let may_be_repeated = head.method.is_idempotent() && how.reused;
-    let origin = head.extensions.get::<Origin>();
-    let request = h2::dressed(Request::from_parts(head.clone(), body), stream.is_secure());
+    let origin = head.origin.as_ref();
+    let request = h2::dressed(Request::from_parts(request::Parts::clone(head), body), stream.is_secure());
     let mut sender = stream.sender();
     let attempt = sender.send(request, |interim| tell(origin, &mut interim.into_parts().0.into()));
     match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {

@@ -161,7 +161,7 @@ impl Gate {
     pub async fn seat(self: &Arc<Self>, rank: Rank, wait: Duration) -> Result<Seat, NoSeat> {
         match self.try_seat() {
             Some(seat) => Ok(seat),
-            None => self.wait_for_seat(rank, Instant::now(), wait).await,
+            None => Box::pin(self.wait_for_seat(rank, Instant::now(), wait)).await,
         }
     }
 

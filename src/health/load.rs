@@ -11,6 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{
     Class, Concurrency, Health, Mode, Quality, Seat, Why,
@@ -267,13 +268,18 @@ impl Health {
     }
 
     /// Told of a finished dispatch and the seat that it had. What it says of the servers goes to [`report`](Self::report).
-    pub fn sample(&self, seat: &Seat, mut sample: Sample) {
+    pub fn sample(&self, seat: &Seat, sample: Sample) {
+        self.sample_at(seat, sample, Instant::now());
+    }
+
+    /// The same by who has looked at the clock.
+    pub fn sample_at(&self, seat: &Seat, mut sample: Sample, now: Instant) {
         if let Quality::Lost(server) = sample.quality
             && !self.has_another(server)
         {
             sample.quality = Quality::Bad;
         }
-        if let Some(change) = self.load.sample(seat, sample, self.now(), self.random) {
+        if let Some(change) = self.load.sample(seat, sample, now - self.start, self.random) {
             if change.before != change.after {
                 let _policy = self.policy.lock();
                 self.set_gate();

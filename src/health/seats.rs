@@ -11,9 +11,14 @@ impl Health {
     pub(super) async fn live_seat(self: &Arc<Self>) -> Result<Seat, NoSeat> {
         self.load.live_asked();
         let _on = self.is_contested();
-        if let Some(seat) = self.gate.try_seat() {
-            return Ok(seat);
+        match self.gate.try_seat() {
+            Some(seat) => Ok(seat),
+            // Boxed, so that what has a timer makes no request larger that finds a seat.
+            None => Box::pin(self.wait_in_first_rank()).await,
         }
+    }
+
+    async fn wait_in_first_rank(self: &Arc<Self>) -> Result<Seat, NoSeat> {
         self.load.live_waits();
         let (began, wait) = (Instant::now(), self.wait());
         let seat = self.gate.wait_for_seat(Rank::First, began, wait).await;
@@ -43,7 +48,7 @@ impl Health {
         if contested {
             return Err(self.gate.refusal());
         }
-        let seat = self.gate.wait_for_seat(Rank::Second, Instant::now(), self.wait()).await;
+        let seat = Box::pin(self.gate.wait_for_seat(Rank::Second, Instant::now(), self.wait())).await;
         if matches!(seat, Err(NoSeat::Full)) {
             self.load.rejected();
         }

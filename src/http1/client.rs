@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode, request};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 pub use super::encode::Unsent;
 
 use super::{
-    AnswerHead, Error, Fault,
+    AnswerHead, Error, Fault, RequestHead,
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse::{self, Said},
@@ -95,7 +95,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Begins to send a request with this body.
-    pub fn begin<B: Piped>(&mut self, head: &request::Parts, body: B) -> Exchange<B> {
+    pub fn begin<B: Piped>(&mut self, head: &RequestHead, body: B) -> Exchange<B> {
         let before = self.0.out.total;
         let out = &mut self.0.out.text;
         let told = write::request(head, out);

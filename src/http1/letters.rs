@@ -77,8 +77,20 @@ pub(super) fn known(came: &[u8]) -> Option<HeaderName> {
 
 /// Writes a name in the letters of a message that says nothing about them: with capitals, as most servers of old expect.
 pub(super) fn capitals(name: &HeaderName, out: &mut Vec<u8>) {
+    let name = name.as_str();
+    // Those that nearly every message gets on its way.
+    let usual = match name.len() {
+        3 => "Via",
+        15 => "X-Forwarded-For",
+        16 => "X-Forwarded-Host",
+        17 => "X-Forwarded-Proto",
+        _ => "",
+    };
+    if spells(usual.as_bytes(), name) {
+        return out.extend_from_slice(usual.as_bytes());
+    }
     let begin = out.len();
-    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(name.as_bytes());
     let mut begins = true;
     for letter in &mut out[begin..] {
         if begins {

@@ -1,8 +1,10 @@
 //! A message whose head has a place of its own.
 
+use std::ops::{Deref, DerefMut};
+
 use http::{Request, Response, request};
 
-use super::AnswerHead;
+use super::{AnswerHead, Origin};
 
 /// A message. A head is some hundred bytes and goes through many hands: it stays where it is, and only a pointer to it is moved.
 #[derive(Debug)]
@@ -13,8 +15,16 @@ pub struct Message<H, B> {
     pub body: B,
 }
 
+/// The head of a request, and where it came from.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    parts: request::Parts,
+    /// None of one that we made.
+    pub origin: Option<Origin>,
+}
+
 /// A request with such a body.
-pub type RequestOf<B> = Message<request::Parts, B>;
+pub type RequestOf<B> = Message<RequestHead, B>;
 /// An answer with such a body.
 pub type ResponseOf<B> = Message<AnswerHead, B>;
 
@@ -30,16 +40,47 @@ impl<H, B> Message<H, B> {
     }
 }
 
+impl Deref for RequestHead {
+    type Target = request::Parts;
+
+    fn deref(&self) -> &request::Parts {
+        &self.parts
+    }
+}
+
+impl DerefMut for RequestHead {
+    fn deref_mut(&mut self) -> &mut request::Parts {
+        &mut self.parts
+    }
+}
+
+/// Its origin is among its extensions, where it has one.
+impl From<request::Parts> for RequestHead {
+    fn from(mut parts: request::Parts) -> Self {
+        let origin = parts.extensions.remove();
+        Self { parts, origin }
+    }
+}
+
+impl From<RequestHead> for request::Parts {
+    fn from(RequestHead { mut parts, origin }: RequestHead) -> Self {
+        if let Some(origin) = origin {
+            parts.extensions.insert(origin);
+        }
+        parts
+    }
+}
+
 impl<B> From<Request<B>> for RequestOf<B> {
     fn from(request: Request<B>) -> Self {
         let (head, body) = request.into_parts();
-        Self::new(Box::new(head), body)
+        Self::new(Box::new(head.into()), body)
     }
 }
 
 impl<B> From<RequestOf<B>> for Request<B> {
     fn from(request: RequestOf<B>) -> Self {
-        Self::from_parts(*request.head, request.body)
+        Self::from_parts((*request.head).into(), request.body)
     }
 }
 

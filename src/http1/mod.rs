@@ -23,12 +23,12 @@ mod spare;
 mod wire;
 mod write;
 
-use http::{StatusCode, request};
+use http::StatusCode;
 
 #[cfg(test)]
 pub(crate) use answer::tests::is_the_same_in_both_forms;
 pub use answer::{AnswerHead, OwnField};
-pub use message::{Message, RequestOf, ResponseOf};
+pub use message::{Message, RequestHead, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, fields};
 pub use pipe::{Pipe, Piped, Socket};
 pub use write::now;
@@ -83,7 +83,7 @@ impl Fault {
 }
 
 /// Keeps for the next head what one that is over was made of.
-pub fn recycle(head: Box<request::Parts>) {
+pub fn recycle(head: Box<RequestHead>) {
     spare::give_request(head);
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     AnswerHead,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::envelope::Field;
 
-/// In a message's extensions: where it came from.
+/// Where a message came from.
 ///
 /// Field names mean the same in any case (RFC 9110 section 5.1), but legacy servers and clients read them as text, so a name goes out as it came in.
 #[derive(Clone)]
@@ -123,8 +123,7 @@ impl Origin {
 }
 
 /// The fields of a message in order, each in the letters in which it came or will go out. `left_out` are those that are not kept.
-pub fn fields(headers: &HeaderMap, extensions: &Extensions, left_out: &[HeaderName]) -> Vec<Field> {
-    let origin = extensions.get::<Origin>();
+pub fn fields(headers: &HeaderMap, origin: Option<&Origin>, left_out: &[HeaderName]) -> Vec<Field> {
     let kept = headers.iter().filter(|(name, _)| !left_out.contains(name));
     kept.map(|(name, value)| {
         let mut letters = Vec::new();
@@ -143,9 +142,7 @@ mod tests {
     use super::*;
 
     fn spelled(headers: &HeaderMap, origin: Origin) -> Vec<String> {
-        let mut extensions = Extensions::new();
-        extensions.insert(origin);
-        let fields = fields(headers, &extensions, &[http::header::CONTENT_LENGTH]);
+        let fields = fields(headers, Some(&origin), &[http::header::CONTENT_LENGTH]);
         fields.iter().map(|field| field.spelling.as_deref().unwrap_or(field.name.as_str()).to_owned()).collect()
     }
 

@@ -6,14 +6,13 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
-    request,
     uri::PathAndQuery,
 };
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
 use smallvec::SmallVec;
 
-use super::{AnswerHead, Fault, MOST_FIELDS, Origin, answer::Kind, letters, spare};
+use super::{AnswerHead, Fault, MOST_FIELDS, Origin, RequestHead, answer::Kind, letters, spare};
 
 /// What a head says of the connection and of the body that follows.
 #[derive(Debug, Default, Clone, Copy)]
@@ -77,8 +76,8 @@ impl Framing {
     }
 }
 
-/// The head of a request, what it says and where it came from, taken out of what has been read; none while it is not whole.
-pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<request::Parts>, Said, Origin)>, Fault> {
+/// The head of a request, what it says and how long it was, taken out of what has been read; none while it is not whole.
+pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<RequestHead>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let length = match parsed.parse_with_uninit_headers(buffer, &mut slots).map_err(syntax)? {
@@ -107,7 +106,8 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<request::Part
     request.method = method;
     request.uri = target(&request.method, target_place.bytes(&head))?;
     request.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
-    Ok(Some((request, said, Origin::new(head))))
+    request.origin = Some(Origin::new(head));
+    Ok(Some((request, said, length)))
 }
 
 /// A target has no fragment (RFC 9112 section 3.2): one reader would cut it off, and another take it for a part of the path.

@@ -332,7 +332,7 @@ mod tests {
         };
         let asking = async {
             let mut connection = Connection::new(near);
-            let mut exchange = connection.begin(&Request::get("/").body(()).unwrap().into_parts().0, Empty::<Bytes>::new());
+            let mut exchange = connection.begin(&Request::get("/").body(()).unwrap().into_parts().0.into(), Empty::<Bytes>::new());
             let mut heard = |_: &mut AnswerHead| {};
             let (_, ending) = poll_fn(|cx| connection.poll_answer(&mut exchange, &mut heard, cx)).await.unwrap();
             let mut answer = Answer::new(connection, exchange, ending);

@@ -2,9 +2,9 @@
 
 use std::{cell::RefCell, thread::LocalKey};
 
-use http::{HeaderMap, Method, Request, Uri, request};
+use http::{HeaderMap, Method, Request, Uri};
 
-use super::AnswerHead;
+use super::{AnswerHead, RequestHead};
 
 /// Of each kind a thread keeps so many at most; a head is less than 4 KiB.
 const MOST: usize = 32;
@@ -18,16 +18,16 @@ const MOST_TEXT: usize = 8 * 1024;
 type Kept<T> = RefCell<Vec<T>>;
 
 thread_local! {
-    static REQUESTS: Kept<Box<request::Parts>> = const { RefCell::new(Vec::new()) };
+    static REQUESTS: Kept<Box<RequestHead>> = const { RefCell::new(Vec::new()) };
     static ANSWERS: Kept<Box<AnswerHead>> = const { RefCell::new(Vec::new()) };
     static MAPS: Kept<HeaderMap> = const { RefCell::new(Vec::new()) };
     static TEXTS: Kept<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The head of a request that says nothing yet.
-pub(super) fn request() -> Box<request::Parts> {
+pub(super) fn request() -> Box<RequestHead> {
     take(&REQUESTS).unwrap_or_else(|| {
-        let mut head = Box::new(Request::new(()).into_parts().0);
+        let mut head = Box::new(RequestHead::from(Request::new(()).into_parts().0));
         head.headers = HeaderMap::with_capacity(ROOM);
         head
     })
@@ -44,10 +44,11 @@ pub(super) fn map() -> HeaderMap {
 }
 
 /// Keeps the head of a request that is over, and nothing of what is in it.
-pub(super) fn give_request(mut head: Box<request::Parts>) {
+pub(super) fn give_request(mut head: Box<RequestHead>) {
     if is_of_use(&head.headers) {
         head.headers.clear();
         head.extensions.clear();
+        head.origin = None;
         (head.method, head.uri) = (Method::GET, Uri::default());
         give(&REQUESTS, head);
     }

@@ -9,10 +9,9 @@ use std::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
-    request,
 };
 
-use super::{AnswerHead, Origin, letters::capitals, parse, spare};
+use super::{AnswerHead, Origin, RequestHead, letters::capitals, parse, spare};
 
 /// What the fields of a head say of its framing and its connection.
 #[derive(Debug, Default)]
@@ -64,13 +63,13 @@ impl<'a> Length<'a> {
 }
 
 /// Writes the head of a request, whose framing fields are left out.
-pub(super) fn request<'a>(head: &'a request::Parts, out: &mut Vec<u8>) -> Told<'a> {
+pub(super) fn request<'a>(head: &'a RequestHead, out: &mut Vec<u8>) -> Told<'a> {
     spare::text(out);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(&head.headers, head.extensions.get(), out)
+    fields(&head.headers, head.origin.as_ref(), out)
 }
 
 /// Writes the first line of an answer and its fields, without those of its framing.
@@ -235,9 +234,8 @@ mod tests {
     #[test]
     fn fields_go_out_as_they_came_whatever_is_taken_out_or_added() {
         let came = "GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\nContent-length: 07\r\nX-B:2\r\nx-c: 3\r\nX-D: 4\r\nAccept: */*\r\nx-E: \r\n\r\n";
-        let (mut came, _, origin) = parse::request(&mut BytesMut::from(came)).unwrap().unwrap();
-        came.extensions.insert(origin);
-        let written = |request: &request::Parts| {
+        let (mut came, _, _) = parse::request(&mut BytesMut::from(came)).unwrap().unwrap();
+        let written = |request: &RequestHead| {
             let mut out = Vec::new();
             let told = request_and_length(request, &mut out);
             (String::from_utf8(out).unwrap(), told)
@@ -255,7 +253,7 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
-    fn request_and_length(head: &request::Parts, out: &mut Vec<u8>) -> Option<u64> {
+    fn request_and_length(head: &RequestHead, out: &mut Vec<u8>) -> Option<u64> {
         let told = request(head, out);
         let length = told.length();
         told.write_length(length.unwrap_or(0), out);

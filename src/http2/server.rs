@@ -25,7 +25,7 @@ use super::{
     outgoing::{Broken, Outgoing},
     strip,
 };
-use crate::http1::{AnswerHead, Interim, Origin, RequestOf, ResponseOf, now};
+use crate::http1::{AnswerHead, Interim, Origin, RequestHead, RequestOf, ResponseOf, now};
 
 /// Bytes of interim answers that one request may bring its client, as RFC 9113 section 6.5.2 counts fields.
 const MOST_INTERIM: usize = 64 * 1024;
@@ -117,8 +117,8 @@ where
 /// A request as it is handed on: with its body, and with who hears of interim answers.
 fn received(request: Request<h2::RecvStream>, respond: &Arc<Respond>) -> RequestOf<Incoming> {
     let (head, stream) = request.into_parts();
-    let mut head = Box::new(head);
-    head.extensions.insert(Origin::unwritten(respond.clone()));
+    let mut head = Box::new(RequestHead::from(head));
+    head.origin = Some(Origin::unwritten(respond.clone()));
     let mut body = Incoming::new(stream, &head.headers);
     if head.headers.get(EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         body = body.telling(respond.clone());

@@ -98,15 +98,13 @@ impl ClientBody {
         Self::new(Kind::Kept(body))
     }
 
-    /// The same, with nothing to read.
-    pub(super) fn emptied(mut self) -> Self {
+    /// Leaves nothing to read.
+    pub(super) fn empty(&mut self) {
         self.0.kind = Kind::Full(None);
-        self
     }
 
-    pub(super) fn log_at_end(mut self, entry: Box<Entry>) -> Self {
+    pub(super) fn log_at_end(&mut self, entry: Box<Entry>) {
         self.0.entry = Some(entry);
-        self
     }
 
     /// It tells a client, who may still be sending, that nobody listens any more.
@@ -116,11 +114,10 @@ impl ClientBody {
     }
 
     /// The request has been answered when this body has been written or given up.
-    pub(super) fn ends(mut self, mut answering: Answering) -> Self {
+    pub(super) fn ends(&mut self, mut answering: Answering) {
         answering.answered(self.0.refusal);
         self.0.taker = answering.taker();
         self.0.answering = Some(answering);
-        self
     }
 }
 

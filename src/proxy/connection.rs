@@ -365,13 +365,13 @@ impl Requests {
         let commitment = Commitment::default();
         let exchange = Exchange { link: self.link.clone(), commitment: commitment.clone() };
         Committed::new(commitment, || async move {
-            let response = match settled {
+            let mut response = match settled {
                 Ok(()) => exchange.answer(request).await,
                 Err(what) => exchange.refuse(what, &request.head),
             };
             // What ends with the connection needs no word that it will.
             let is_tunnel = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
-            let mut response = response.map(|body| body.ends(answering));
+            response.body.ends(answering);
             if exchange.link.door.is_draining() && !is_tunnel {
                 response.head.fields_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -46,8 +46,8 @@ impl<'a> UnderWay<'a> {
     /// A tunnel or an event stream is no work that comes to an end. Where the backend's limit is found out, it gives back its seats now: what counts
     /// for that limit is how long answers take, and a few hundred silent WebSockets would keep everybody else out. Where a number is configured, it keeps
     /// them: the number says how many the servers can have at once, and one that has a thread for each has one for this too.
-    pub(super) fn answered(mut self, response: &ResponseOf<ResponseBody>) -> Option<Seats> {
-        self.sample(Quality::of_status(response.head.status.as_u16()));
+    pub(super) fn answered(mut self, response: &ResponseOf<ResponseBody>, now: Instant) -> Option<Seats> {
+        self.sample(Quality::of_status(response.head.status.as_u16()), now);
         let mut seats = self.seats.seats.take();
         let route = self.seats.route;
         if is_endless(response)
@@ -63,21 +63,21 @@ impl<'a> UnderWay<'a> {
     }
 
     /// There will be no answer.
-    pub(super) fn failed(mut self, error: &SendError) {
+    pub(super) fn failed(mut self, error: &SendError, now: Instant) {
         // What was the client's doing, or our disk's, says nothing; nor does it when there was no server to ask.
         if let Some(server) = error.server.filter(|_| !error.kind.is_of_the_request()) {
-            self.sample(Quality::of_failure(server, error.kind == ErrorKind::Timeout));
+            self.sample(Quality::of_failure(server, error.kind == ErrorKind::Timeout), now);
         }
         if error.kind != ErrorKind::Timeout {
             self.seats.seats = None;
         }
     }
 
-    fn sample(&self, quality: Quality) {
+    fn sample(&self, quality: Quality, now: Instant) {
         let Held { route, kind, seats } = &self.seats;
         let Some(seat) = seats.as_ref().and_then(|seats| seats.backend.as_ref()) else { return };
-        let rtt = self.timed.then(|| self.began.elapsed());
-        route.upstream.health.sample(seat, Sample { kind: *kind, class: Class::Live, rtt, quality });
+        let rtt = self.timed.then(|| now - self.began);
+        route.upstream.health.sample_at(seat, Sample { kind: *kind, class: Class::Live, rtt, quality }, now);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{Response, Uri, request::Parts};
+use http::{Response, Uri};
 use http_body::Body;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         verdict::{self, Evidence, Live},
     },
     health::{Class, NoSeat, Rank},
-    http1::{self, RequestOf, ResponseOf},
+    http1::{self, RequestHead, RequestOf, ResponseOf},
     store::{LiveTurn, QueuedTurn, Turn},
     telemetry::RequestOutcome,
 };
@@ -86,7 +86,7 @@ impl Exchange {
             headers: &head.headers,
             client_ip: self.link.client.address(&head.headers, &site.clients.trusted_proxies),
         });
-        let (response, verdict) = match (inspected, found) {
+        let (mut response, verdict) = match (inspected, found) {
             (Err(what), _) => refused(answer::malformed(what, &head.headers)),
             _ if wait.is_some() => {
                 let has_body = !body.is_end_stream();
@@ -123,30 +123,31 @@ impl Exchange {
                 }
             }
         };
-        let response = if reads_grpc && verdict.outcome == RequestOutcome::Refused { grpc::told(response) } else { response };
-        match entry {
-            None => response,
-            Some(mut entry) => {
-                entry.answered(response.head.status, verdict);
-                response.map(|body| body.log_at_end(entry))
-            }
+        if reads_grpc && verdict.outcome == RequestOutcome::Refused {
+            grpc::tell(&mut response);
         }
+        if let Some(mut entry) = entry {
+            entry.answered(response.head.status, verdict);
+            response.body.log_at_end(entry);
+        }
+        response
     }
 
     /// Answers one that cannot be understood.
-    pub(super) fn refuse(&self, what: Malformed, head: &Parts) -> ResponseOf<ClientBody> {
+    pub(super) fn refuse(&self, what: Malformed, head: &RequestHead) -> ResponseOf<ClientBody> {
         let shared = &self.link.worker.shared;
-        let response = ResponseOf::from(answer::malformed(what, &head.headers));
+        let mut response = ResponseOf::from(answer::malformed(what, &head.headers));
         if !shared.access_log.is_on() {
             return response;
         }
         let mut entry = Entry::begin(&shared.access_log, &shared.clock, Instant::now(), self.link.client.peer(), head);
         entry.answered(response.head.status, Verdict::REFUSED);
-        response.map(|body| body.log_at_end(entry))
+        response.body.log_at_end(entry);
+        response
     }
 
     /// A route that needs no backend.
-    fn by_route(&self, site: &Site, own: &Own, mut head: Box<Parts>, seen: &Seen) -> Response<ClientBody> {
+    fn by_route(&self, site: &Site, own: &Own, mut head: Box<RequestHead>, seen: &Seen) -> Response<ClientBody> {
         let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
         match self.link.client.prepare(&mut head, seen) {
             Ok(()) => own.answer(Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers }),
@@ -194,20 +195,22 @@ impl Exchange {
                 }
                 _ => RequestBody::streaming(body, limit, site.clients.min_body_rate),
             };
-            let answered = self.pass(route, head, body, seen, changes.as_deref()).await;
-            return changed(answered, changes.as_deref());
+            let mut answered = self.pass(route, head, body, seen, changes.as_deref()).await;
+            change(&mut answered, changes.as_deref());
+            return answered;
         };
         let limits = Limits { bytes: limit, stall: site.clients.idle_timeout, floor: site.clients.min_body_rate };
-        let answered = match self.whole(route, policy, sender.wishes, &head, body, limits).await {
+        let mut answered = match self.whole(route, policy, sender.wishes, &head, body, limits).await {
             Ok(whole) => self.write(route, policy, sender, head, whole, changes.clone()).await,
             Err(response) => refused(response),
         };
-        changed(answered, changes.as_deref())
+        change(&mut answered, changes.as_deref());
+        answered
     }
 
     /// Everything that never spills: it streams both ways.
     #[inline]
-    async fn pass(&self, route: &Route, mut head: Box<Parts>, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
+    async fn pass(&self, route: &Route, mut head: Box<RequestHead>, body: RequestBody, seen: &Seen, changes: Option<&Changes>) -> Answered {
         let accept = &head.headers;
         let seats = match self.seats(route, Class::Live).await {
             Ok(seats) => seats,
@@ -232,7 +235,7 @@ impl Exchange {
         route: &Route,
         policy: &Spill,
         wishes: Wishes,
-        head: &Parts,
+        head: &RequestHead,
         body: Incoming,
         limits: Limits,
     ) -> Result<Whole, Response<ClientBody>> {
@@ -259,7 +262,7 @@ impl Exchange {
         route: &Route,
         policy: &Spill,
         sender: Sender,
-        head: Box<Parts>,
+        head: Box<RequestHead>,
         whole: Whole,
         changes: Option<Arc<Changes>>,
     ) -> Answered {
@@ -345,14 +348,13 @@ fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Answered {
     (forward::passed(route, reply, seats), Verdict { server, ..Verdict::PASSED })
 }
 
-/// An answer with what its route changes in it.
-fn changed((mut response, verdict): Answered, changes: Option<&Changes>) -> Answered {
+/// Makes the changes of its route in an answer.
+fn change((response, verdict): &mut Answered, changes: Option<&Changes>) {
     match changes {
         Some(changes) if verdict.outcome == RequestOutcome::Passed => changes.answer(response.head.fields_mut()),
         Some(changes) => changes.own_answer(response.head.fields_mut()),
         None => {}
     }
-    (response, verdict)
 }
 
 /// The answer to a request that got none from its backend.

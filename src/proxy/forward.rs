@@ -5,14 +5,14 @@ use std::io;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
-    request::Parts,
 };
 use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 
 use crate::{
     backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop_of},
     health::Signal,
-    http1::{OwnField, ResponseOf},
+    http1::{OwnField, RequestHead, ResponseOf},
     store::Payload,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn send(
     pool: &Pool,
     route: &Route,
     seats: Seats,
-    head: &Parts,
+    head: &RequestHead,
     mut body: RequestBody,
 ) -> Result<(Reply, Option<Seats>), SendError> {
     let backend = &route.upstream.backend;
@@ -43,7 +43,8 @@ pub(super) async fn send(
     let mut tried: u64 = 0;
     loop {
         let mut result = backend.send_avoiding(tried, pool, head, body).await;
-        report(route, &result);
+        let now = Instant::now();
+        report(route, &result, now);
         let unsent = match &mut result {
             Err(SendError { server: Some(server), unsent, .. }) => {
                 tried |= 1 << *server;
@@ -56,32 +57,33 @@ pub(super) async fn send(
                 body = *unsent;
                 under_way.begin_again();
             }
-            None => return finish(under_way, result),
+            None => return finish(under_way, result, now),
         }
     }
 }
 
-fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>) -> Result<(Reply, Option<Seats>), SendError> {
+fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>, now: Instant) -> Result<(Reply, Option<Seats>), SendError> {
     match result {
         Ok(reply) => {
-            let seats = under_way.answered(&reply.response);
+            let seats = under_way.answered(&reply.response, now);
             Ok((reply, seats))
         }
         Err(error) => {
-            under_way.failed(&error);
+            under_way.failed(&error, now);
             Err(error)
         }
     }
 }
 
-fn report(route: &Route, result: &Result<Reply, SendError>) {
+fn report(route: &Route, result: &Result<Reply, SendError>, now: Instant) {
     let upstream = &route.upstream;
     match result {
-        Ok(reply) => upstream.health.report(reply.server, Signal::of_status(reply.response.head.status.as_u16())),
+        Ok(reply) => upstream.health.report_at(reply.server, Signal::of_status(reply.response.head.status.as_u16()), now),
         Err(error) if error.kind.is_of_the_request() => {}
         Err(error) => {
             if let Some(server) = error.server {
-                upstream.health.report(server, if error.maybe_sent { Signal::Failure } else { Signal::ConnectFailure });
+                let signal = if error.maybe_sent { Signal::Failure } else { Signal::ConnectFailure };
+                upstream.health.report_at(server, signal, now);
             }
             tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");
         }
@@ -89,12 +91,13 @@ fn report(route: &Route, result: &Result<Reply, SendError>) {
 }
 
 /// The head of the live request of a write, where it is another than the write's own, which is kept for a rescue.
-pub(super) fn live_head(write: &Write) -> Option<Box<Parts>> {
+pub(super) fn live_head(write: &Write) -> Option<Box<RequestHead>> {
     if write.changes.is_none() && write.trailers.is_none() && !write.head.headers.contains_key(TRAILER) {
         return None;
     }
     let mut head = write.head.clone();
-    write.change(&mut head.uri, &mut head.headers);
+    let parts = &mut **head;
+    write.change(&mut parts.uri, &mut parts.headers);
     match &write.trailers {
         Some(trailers) => chunk(&mut head.headers, trailers),
         None => _ = head.headers.remove(TRAILER),

@@ -33,8 +33,8 @@ pub(super) fn reads_status(head: &Parts) -> bool {
 }
 
 /// An answer of our own as such a client reads it: 200, and all that there is to say in the head (Trailers-Only, "gRPC over HTTP2").
-pub(super) fn told(response: ResponseOf<ClientBody>) -> ResponseOf<ClientBody> {
-    let mut response = response.map(ClientBody::emptied);
+pub(super) fn tell(response: &mut ResponseOf<ClientBody>) {
+    response.body.empty();
     let (status, headers) = (std::mem::replace(&mut response.head.status, StatusCode::OK), response.head.fields_mut());
     let why = headers.get(PROXY_STATUS).and_then(|value| value.to_str().ok()).unwrap_or("forebay");
     let message = HeaderValue::try_from(format!("{status}: {}", why.replace('%', "%25")));
@@ -42,7 +42,6 @@ pub(super) fn told(response: ResponseOf<ClientBody>) -> ResponseOf<ClientBody> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(STATUS, HeaderValue::from_static(code(status)));
     message.into_iter().for_each(|message| drop(headers.insert(MESSAGE, message)));
-    response
 }
 
 /// The status of gRPC. `UNAVAILABLE` only where the server certainly has not seen the call: clients make such a call again by themselves.

@@ -70,7 +70,7 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
     Ok(whole)
 }
 
-/// The next frame. What has come already, as most small bodies have with their head, needs no timer.
+/// The next frame. What has come already, as most small bodies have with their head, needs no timer, and no room for one.
 async fn next(
     incoming: &mut Incoming,
     stall: Duration,
@@ -86,5 +86,5 @@ async fn next(
     if let Some(come) = (&mut frame).now_or_never() {
         return come;
     }
-    timeout(stall, frame).await.map_err(|_| Failed::Stalled)?
+    Box::pin(timeout(stall, frame)).await.map_err(|_| Failed::Stalled)?
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, Uri, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, Response, Uri, header::CONTENT_LENGTH};
 
 use crate::{
     envelope::{Clock, Envelope, Field, OrderKey, Reason, RequestId},
-    http1,
+    http1::{self, RequestHead},
     store::{NewRequest, Payload, QueuedTurn, Store},
     telemetry::RequestOutcome,
 };
@@ -22,7 +22,7 @@ use super::{
 
 /// A whole write, its head prepared for the backend.
 pub(super) struct Write {
-    pub(super) head: Box<Parts>,
+    pub(super) head: Box<RequestHead>,
     pub(super) payload: Payload,
     pub(super) trailers: Option<HeaderMap>,
     pub(super) order_key: Option<OrderKey>,
@@ -102,7 +102,7 @@ fn freeze(write: &Write, route: &Route, policy: &Spill, reason: Reason, clock: &
         method: write.head.method.clone(),
         target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         // Its length is that of the body that is kept: a second opinion about it could only be wrong.
-        headers: http1::fields(headers, &write.head.extensions, &[CONTENT_LENGTH]),
+        headers: http1::fields(headers, write.head.origin.as_ref(), &[CONTENT_LENGTH]),
         trailers: write
             .trailers
             .as_ref()

@@ -149,7 +149,7 @@ fn answered(head: response::Parts, payload: Payload, claimed: &Claimed) -> Ended
     let to_login = text(LOCATION).is_some_and(|location| verdict::looks_like_login(&location, own_host));
     let retry_after = text(RETRY_AFTER);
     // The framing was that of one connection; whoever hands the answer on frames what was kept of it.
-    let headers = http1::fields(&head.headers, &head.extensions, &[TRANSFER_ENCODING, CONTENT_LENGTH]);
+    let headers = http1::fields(&head.headers, head.extensions.get(), &[TRANSFER_ENCODING, CONTENT_LENGTH]);
     Ended::Answered { answer: Answer { status: head.status.as_u16(), headers, payload }, to_login, retry_after }
 }
 

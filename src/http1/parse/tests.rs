@@ -6,9 +6,10 @@ const HEAD: &str = "POST /a HTTP/1.1\r\nHost: a\r\n";
 fn found(bytes: &[u8], piece: usize) -> Result<Option<usize>, Fault> {
     for end in (piece.min(bytes.len())..bytes.len()).step_by(piece).chain([bytes.len()]) {
         let mut buffer = BytesMut::from(&bytes[..end]);
-        if let Some((_, _, origin)) = request(&mut buffer)? {
-            assert_eq!([origin.head(), &buffer[..]].concat(), bytes[..end]);
-            return Ok(Some(origin.head().len()));
+        if let Some((request, _, length)) = request(&mut buffer)? {
+            let head = request.origin.as_ref().map(Origin::head).unwrap();
+            assert_eq!(([head, &buffer[..]].concat(), head.len()), (bytes[..end].to_vec(), length));
+            return Ok(Some(length));
         }
         assert_eq!(buffer, bytes[..end], "what is not whole stays");
     }

@@ -14,12 +14,12 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, Version, request};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 use parking_lot::Mutex;
 
 use super::{
-    AnswerHead, Error, Fault, Origin, RequestOf, ResponseOf,
+    AnswerHead, Error, Fault, RequestHead, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending},
     parse::{self, Said},
@@ -132,10 +132,10 @@ impl<S: Socket + Send + 'static> Connection<S> {
                 }
                 let may_be_preface = self.fresh && PREFACE.starts_with(&wire.buffer);
                 let found = if may_be_preface { None } else { parse::request(&mut wire.buffer)? };
-                if found.as_ref().map_or(wire.buffer.len(), |(_, _, origin)| origin.head().len()) > self.most {
+                if found.as_ref().map_or(wire.buffer.len(), |(_, _, length)| *length) > self.most {
                     return Poll::Ready(Err(Fault::HeadTooLarge.into()));
                 }
-                if let Some((head, said, origin)) = found {
+                if let Some((head, said, _)) = found {
                     wire.release();
                     self.unread = !wire.buffer.is_empty();
                     self.fresh = false;
@@ -143,7 +143,7 @@ impl<S: Socket + Send + 'static> Connection<S> {
                     self.to_head = head.method == Method::HEAD;
                     self.stays = said.stays();
                     io.begin(&said);
-                    return Poll::Ready(Ok(Next::Request(self.request(head, origin, io.decoder))));
+                    return Poll::Ready(Ok(Next::Request(self.request(head, io.decoder))));
                 }
             }
             if stop() && wire.buffer.is_empty() {
@@ -158,10 +158,11 @@ impl<S: Socket + Send + 'static> Connection<S> {
         }
     }
 
-    fn request(&self, mut head: Box<request::Parts>, origin: Origin, decoder: Decoder) -> RequestOf<Incoming> {
+    fn request(&self, mut head: Box<RequestHead>, decoder: Decoder) -> RequestOf<Incoming> {
         // RFC 9110 section 15.2: not in HTTP/1.0.
-        let origin = if self.said.is_old() { origin } else { origin.heard_by(self.io.clone()) };
-        head.extensions.insert(origin);
+        if !self.said.is_old() {
+            head.origin = head.origin.take().map(|origin| origin.heard_by(self.io.clone()));
+        }
         let body = if decoder.is_over() { Incoming::none() } else { Incoming::on(self.io.clone(), decoder) };
         RequestOf::new(head, body)
     }

@@ -164,7 +164,7 @@ async fn names_go_out_in_the_letters_in_which_they_came() {
     let courier = OneAnswer::with(response(200, &[], body(Vec::new())));
     send(&courier, &claimed).await;
     let (request, ..) = courier.sent.lock().take().unwrap();
-    let fields = http1::fields(request.headers(), request.extensions(), &[]);
+    let fields = http1::fields(request.headers(), request.extensions().get(), &[]);
     let names: Vec<&str> = fields.iter().map(|field| field.spelling.as_deref().unwrap_or(field.name.as_str())).collect();
     for name in ["SOAPAction", "host", "Forebay-Id", "Idempotency-Key"] {
         assert!(names.contains(&name), "{name} in {names:?}");
