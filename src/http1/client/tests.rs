@@ -13,7 +13,7 @@ async fn is_left(came: &str) -> bool {
     let (near, mut far) = duplex(4096);
     far.write_all(came.as_bytes()).await.unwrap();
     let mut connection = Connection::new(near);
-    let mut exchange = connection.begin(&Request::get("/").body(()).unwrap().into_parts().0, Empty::<Bytes>::new());
+    let mut exchange = connection.begin(&Request::get("/").body(()).unwrap().into_parts().0.into(), Empty::<Bytes>::new());
     let (_, ending) = poll_fn(|cx| connection.poll_answer(&mut exchange, &mut |_| {}, cx)).await.unwrap();
     let mut answer = Answer::new(connection, exchange, ending);
     while let Some(frame) = poll_fn(|cx| answer.poll_frame(cx)).await {

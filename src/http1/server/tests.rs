@@ -141,7 +141,7 @@ async fn an_interim_answer_that_comes_after_the_answer_does_not_get_into_it() {
     let (mut client, mut connection) = saying(GET).await;
     let head = request(&mut connection).await.head;
     let mut early = Response::builder().status(103).body(()).unwrap().into_parts().0.into();
-    let mut tell = || head.extensions.get::<Origin>().unwrap().tell(&mut early);
+    let mut tell = || head.origin.as_ref().unwrap().tell(&mut early);
     tell();
     assert_eq!(connection.answer(nothing()).await.unwrap(), Then::Request);
     tell();
