@@ -314,6 +314,21 @@ async fn a_request_that_its_client_takes_back_in_the_middle_of_its_body_does_not
     assert_eq!(received, ["/whole"]);
 }
 
+/// Over HTTP/2 a value may have them in it (RFC 9113 section 8.2.1), where they mean nothing over HTTP/1.1: what is decided by a value is decided by what the
+/// backend reads.
+#[tokio::test]
+async fn spaces_around_a_value_are_taken_away() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url())).await;
+    let request = get("/").header("x-padded", " \ta \tb\t ").header("x-blank", " ").header("cookie", "a=1 ").header("cookie", " b=2");
+    assert_eq!(connect(&program).await.exchange(request, "").await.unwrap().status, 200);
+    let request = &backend.received(1).await[0];
+    let head = String::from_utf8_lossy(&request.head).to_ascii_lowercase();
+    for line in ["x-padded: a \tb\r\n", "x-blank: \r\n", "cookie: a=1; b=2\r\n"] {
+        assert!(head.contains(line), "{line:?} in {head:?}");
+    }
+}
+
 /// This client would take pushes (RFC 9113 section 8.4), and the answers say what would be worth one.
 #[tokio::test]
 async fn nothing_is_pushed_to_a_client() {
