@@ -18,6 +18,9 @@ use super::{
     write::{self, Length, Told},
 };
 
+/// Bytes of a head whose memory is kept for others.
+const MOST_KEPT: usize = 4 * 1024;
+
 /// What stands before the body of an answer.
 #[derive(Debug)]
 pub struct AnswerHead {
@@ -25,8 +28,6 @@ pub struct AnswerHead {
     pub status: StatusCode,
     /// The version in which it came.
     pub version: Version,
-    /// Its reason phrase, where it is not the usual one.
-    pub(super) phrase: Option<Bytes>,
     /// Its fields as they came, but for what every proxy changes,
     came: Came,
     /// unless they are a map: these are all of them then.
@@ -58,13 +59,12 @@ struct Made {
 impl AnswerHead {
     /// One that says nothing yet.
     pub(super) fn empty() -> Self {
-        Self { status: StatusCode::OK, version: Version::HTTP_11, phrase: None, came: Came::default(), made: None }
+        Self { status: StatusCode::OK, version: Version::HTTP_11, came: Came::default(), made: None }
     }
 
     /// Forgets all that it said, and keeps its memory.
     pub(super) fn clear(&mut self) {
         self.came.clear();
-        self.phrase = None;
         if let Some(Made { map, .. }) = self.made.take() {
             spare::give_map(map);
         }
@@ -73,6 +73,11 @@ impl AnswerHead {
     /// The fields of one that says nothing yet, to be read.
     pub(super) fn came_mut(&mut self) -> &mut Came {
         &mut self.came
+    }
+
+    /// Its reason phrase, where it is not the usual one.
+    pub(super) fn phrase(&self) -> Option<&[u8]> {
+        self.came.phrase.as_ref().map(|phrase| part(&self.came.head, phrase))
     }
 
     /// The first value of a field.
@@ -143,8 +148,10 @@ impl From<AnswerHead> for response::Parts {
 /// Fields as they came.
 #[derive(Debug, Default)]
 pub(super) struct Came {
-    /// All of the head.
-    head: Bytes,
+    /// All of the head. A copy, so that the memory in which it came is the body's alone.
+    head: Vec<u8>,
+    /// Where its reason phrase stands, if it is not the usual one.
+    phrase: Option<Range<u32>>,
     /// Its fields, in order.
     lines: Vec<Line>,
     /// It has a `Connection`.
@@ -253,9 +260,13 @@ impl Line {
 impl Came {
     /// Forgets all of it, and keeps its memory.
     fn clear(&mut self) {
-        let mut lines = std::mem::take(&mut self.lines);
+        let Self { head, phrase, lines, connection, intricate, left, added } = self;
+        head.clear();
         lines.clear();
-        *self = Self { lines, ..Self::default() };
+        if head.capacity() > MOST_KEPT {
+            *head = Vec::new();
+        }
+        (*phrase, *connection, *intricate, *left, *added) = (None, false, false, false, None);
     }
 
     /// Notes a field that was found in `bytes`, and tells of what kind it is.
@@ -273,9 +284,10 @@ impl Came {
         Ok(kind)
     }
 
-    /// Where the fields stand that have been noted.
-    pub(super) fn stand_in(&mut self, head: Bytes) {
-        self.head = head;
+    /// The head in which the fields were found that have been noted, and in which the phrase stands, where it is not the usual one.
+    pub(super) fn stand_in(&mut self, head: &[u8], phrase: Option<Range<u32>>) {
+        self.head.extend_from_slice(head);
+        self.phrase = phrase;
     }
 
     /// Those that have not been taken out.
@@ -340,11 +352,12 @@ impl Came {
     /// The same as a map, whose values are parts of the head.
     #[cold]
     fn made(&mut self) -> Made {
+        let head = Bytes::copy_from_slice(&self.head);
         let mut map = spare::map();
         for line in self.left() {
             let letters = line.name(&self.head);
             let name = known(letters).or_else(|| HeaderName::from_bytes(letters).ok());
-            let value = HeaderValue::from_maybe_shared(self.head.slice(line.value as usize..line.end as usize));
+            let value = HeaderValue::from_maybe_shared(head.slice(line.value as usize..line.end as usize));
             // What has been read as a field is one: see the tests.
             if let (Some(name), Ok(value)) = (name, value) {
                 map.append(name, value);
@@ -353,9 +366,9 @@ impl Came {
         if let Some(field) = self.added {
             map.append(&field.name, field.value.clone());
         }
-        let origin = Some(Origin::new(std::mem::take(&mut self.head)));
-        self.clear();
-        Made { map, origin }
+        // The phrase stays.
+        self.lines.clear();
+        Made { map, origin: Some(Origin::new(head)) }
     }
 }
 

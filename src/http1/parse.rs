@@ -1,8 +1,8 @@
 //! Reading heads, strictly where another reader could understand them differently.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
@@ -177,9 +177,8 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<AnswerHead>,
             (_, _) => return Err(Fault::LengthAndCoding),
         }
     }
-    let head = taken(buffer, length);
-    answer.phrase = phrase.map(|phrase| phrase.bytes(&head));
-    answer.came_mut().stand_in(head);
+    answer.came_mut().stand_in(&buffer[..length], phrase.map(Place::range));
+    buffer.advance(length);
     answer.status = status;
     answer.version = if said.old { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(Some((answer, said, length)))
@@ -241,6 +240,11 @@ impl Place {
     fn of(found: &[u8], bytes: &[u8]) -> Self {
         let at = if found.is_empty() { 0 } else { found.as_ptr() as usize - bytes.as_ptr() as usize };
         Self { at, length: found.len() }
+    }
+
+    /// In a head of less than 4 GiB.
+    fn range(self) -> Range<u32> {
+        self.at as u32..(self.at + self.length) as u32
     }
 
     fn bytes(self, head: &Bytes) -> Bytes {

@@ -79,7 +79,11 @@ impl<S: Socket> Wire<S> {
         let mut room = [const { MaybeUninit::<u8>::uninit() }; HEAD];
         let mut read = ReadBuf::uninit(&mut room);
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
-        self.buffer.extend_from_slice(read.filled());
+        match self.buffer.capacity() {
+            // No memory that could grow: a copy of the right size.
+            0 => self.buffer = BytesMut::from(read.filled() as &[u8]),
+            _ => self.buffer.extend_from_slice(read.filled()),
+        }
         Poll::Ready(Ok(read.filled().len()))
     }
 

@@ -75,14 +75,14 @@ pub(super) fn request<'a>(head: &'a RequestHead, out: &mut Vec<u8>) -> Told<'a> 
 /// Writes the first line of an answer and its fields, without those of its framing.
 pub(super) fn response<'a>(head: &'a AnswerHead, version: Version, out: &mut Vec<u8>) -> Told<'a> {
     spare::text(out);
-    match (version, head.status, &head.phrase) {
+    match (version, head.status, head.phrase()) {
         // The line of most.
         (Version::HTTP_11, StatusCode::OK, None) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
         (version, status, phrase) => {
             out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
             out.extend_from_slice(status.as_str().as_bytes());
             out.push(b' ');
-            out.extend_from_slice(phrase.as_deref().unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
+            out.extend_from_slice(phrase.unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
             out.extend_from_slice(b"\r\n");
         }
     }
