@@ -22,30 +22,42 @@ pub(super) struct Sending<S> {
     pub(super) socket: S,
     /// How long may pass without a byte being taken; none for ever.
     patience: Option<Duration>,
+    /// Made for the first wait: most connections have none.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// The waits of a socket.
+#[derive(Debug)]
+struct Waiting {
     /// Since when nothing could be written.
     since: Option<Instant>,
-    /// Wakes when that is too long. Made for the first wait, and set again only when it has woken in vain.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Wakes when that is too long. Set again only when it has woken in vain.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl<S> Sending<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, patience: None, since: None, alarm: None }
+        Self { socket, patience: None, waiting: None }
     }
 
     /// Passes on what a write has come to, or an error when it waits for too long.
     fn judge<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let Some(patience) = self.patience.filter(|_| polled.is_pending()) else {
-            self.since = None;
+            if let Some(waiting) = &mut self.waiting {
+                waiting.since = None;
+            }
             return polled;
         };
-        let end = *self.since.get_or_insert_with(Instant::now) + patience;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        while alarm.as_mut().poll(cx).is_ready() {
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let alarm = Box::pin(tokio::time::sleep(patience));
+            Box::new(Waiting { since: None, alarm })
+        });
+        let end = *waiting.since.get_or_insert_with(Instant::now) + patience;
+        while waiting.alarm.as_mut().poll(cx).is_ready() {
             if end <= Instant::now() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")));
             }
-            alarm.as_mut().reset(end);
+            waiting.alarm.as_mut().reset(end);
         }
         Poll::Pending
     }

@@ -37,20 +37,20 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(super) struct Watched {
     stream: Gather<Stream>,
     watch: Arc<Watch>,
-    /// Bytes that were read and given back, to be read again.
-    returned: BytesMut,
+    /// Bytes that were read and given back, to be read again. Nearly never any, and so in a box.
+    returned: Option<Box<BytesMut>>,
     /// Runs once our side is closed and the client's is waited for.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
-        Self { stream: Gather(stream), watch, returned: BytesMut::new(), linger: None }
+        Self { stream: Gather(stream), watch, returned: None, linger: None }
     }
 
     /// These were read, and are read once more.
     pub(super) fn give_back(&mut self, bytes: BytesMut) {
-        self.returned = bytes;
+        self.returned = Some(Box::new(bytes));
     }
 
     /// Whether all that is left to be done is to drop it: the system closes our side with it, where nothing is to be said before and nothing to be waited for.
@@ -75,9 +75,9 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.returned.is_empty() {
-            let length = this.returned.len().min(buffer.remaining());
-            buffer.put_slice(&this.returned.split_to(length));
+        if let Some(returned) = this.returned.as_mut().filter(|returned| !returned.is_empty()) {
+            let length = returned.len().min(buffer.remaining());
+            buffer.put_slice(&returned.split_to(length));
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
