@@ -91,7 +91,8 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<RequestHead>,
     let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes()).map_err(|_| Fault::Target)?;
     let target_place = Place::of(parsed.path.unwrap_or_default().as_bytes(), buffer);
-    let places = places(parsed.headers, buffer);
+    let mut places = Places::new();
+    places.extend(parsed.headers.iter().map(|field| (Place::of(field.name.as_bytes(), buffer), Place::of(field.value, buffer))));
     let head = taken(buffer, length);
     let mut request = spare::request();
     let framing = headers(&head, &places, &mut said, &mut request.headers)?;
@@ -254,10 +255,6 @@ impl Place {
 
 /// Names and values of fields; as many as most heads have need no memory of their own.
 type Places = SmallVec<[(Place, Place); 24]>;
-
-fn places(found: &[Header<'_>], bytes: &[u8]) -> Places {
-    found.iter().map(|field| (Place::of(field.name.as_bytes(), bytes), Place::of(field.value, bytes))).collect()
-}
 
 /// The first bytes of what has been read, which keep their memory.
 fn taken(buffer: &mut BytesMut, length: usize) -> Bytes {
