@@ -69,7 +69,7 @@ impl Backend {
             return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(body)) });
         };
         let server = load.server();
-        let named = if head.headers.contains_key(HOST) { None } else { self.named(head, server) };
+        let named = if headers::host(&head.headers).is_some() { None } else { self.named(head, server) };
         let head = named.as_deref().unwrap_or(head);
         let own_timeout = head.extensions.get().map(|ResponseTimeout(own)| *own);
         let timeout = own_timeout.unwrap_or(self.settings.response_timeout);

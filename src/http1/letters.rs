@@ -79,15 +79,15 @@ pub(super) fn known(came: &[u8]) -> Option<HeaderName> {
 pub(super) fn capitals(name: &HeaderName, out: &mut Vec<u8>) {
     let name = name.as_str();
     // Those that nearly every message gets on its way.
-    let usual = match name.len() {
-        3 => "Via",
-        15 => "X-Forwarded-For",
-        16 => "X-Forwarded-Host",
-        17 => "X-Forwarded-Proto",
-        _ => "",
+    let usual: Option<&[u8]> = match name {
+        "via" => Some(b"Via"),
+        "x-forwarded-for" => Some(b"X-Forwarded-For"),
+        "x-forwarded-host" => Some(b"X-Forwarded-Host"),
+        "x-forwarded-proto" => Some(b"X-Forwarded-Proto"),
+        _ => None,
     };
-    if spells(usual.as_bytes(), name) {
-        return out.extend_from_slice(usual.as_bytes());
+    if let Some(usual) = usual {
+        return out.extend_from_slice(usual);
     }
     let begin = out.len();
     out.extend_from_slice(name.as_bytes());

@@ -11,7 +11,7 @@ use http::{
 };
 use ipnet::IpNet;
 
-use crate::backend::headers::remove_hop_by_hop;
+use crate::backend::headers::{host, remove_hop_by_hop};
 
 use super::inspect::{Malformed, Seen, is_ours, remove_lookalikes};
 
@@ -112,7 +112,7 @@ impl Client {
             }
         }
         let told = self.trusted && headers.contains_key(X_FORWARDED_HOST);
-        if !told && let Some(host) = headers.get(HOST).cloned() {
+        if !told && let Some(host) = host(headers).cloned() {
             headers.insert(X_FORWARDED_HOST, host);
         }
         if seen.lookalike {
