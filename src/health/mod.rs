@@ -280,20 +280,6 @@ impl Health {
         wait.mul_f64(0.75 + (self.random)() / 2.0).max(LEAST_RETRY_AFTER)
     }
 
-    /// Told how a request at server number `server` went.
-    pub fn report(&self, server: usize, signal: Signal) {
-        self.report_at(server, signal, Instant::now());
-    }
-
-    /// The same by who has looked at the clock.
-    pub fn report_at(&self, server: usize, signal: Signal, now: Instant) {
-        let calm = signal == Signal::Success && self.state() == State::Passing && !self.suspicious.load(Acquire);
-        if calm && self.tally.add(now - self.start) {
-            return;
-        }
-        self.change(|policy, now, random| policy.signal(server, signal, now, random));
-    }
-
     /// Whether the breaker holds that the backend fails as a whole.
     pub fn failing(&self) -> bool {
         self.state() != State::Passing

@@ -1,5 +1,11 @@
 //! What the end of a request says about the health of the server that it was at.
 
+use std::sync::atomic::Ordering::Acquire;
+
+use tokio::time::Instant;
+
+use super::{Health, State};
+
 /// How a request at a server went, as far as its health goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -21,5 +27,21 @@ impl Signal {
             501 | 505 | ..=499 => Self::Success,
             _ => Self::ApplicationError,
         }
+    }
+}
+
+impl Health {
+    /// Told how a request at server number `server` went.
+    pub fn report(&self, server: usize, signal: Signal) {
+        self.report_at(server, signal, Instant::now());
+    }
+
+    /// The same by who has looked at the clock.
+    pub fn report_at(&self, server: usize, signal: Signal, now: Instant) {
+        let calm = signal == Signal::Success && self.state() == State::Passing && !self.suspicious.load(Acquire);
+        if calm && self.tally.add(now - self.start) {
+            return;
+        }
+        self.change(|policy, now, random| policy.signal(server, signal, now, random));
     }
 }
