@@ -2,13 +2,10 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
-use crate::http1::AnswerHead;
-
-pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use crate::http1::{AnswerHead, HOP_BY_HOP};
 
 /// Removes them from the head of an answer.
 pub fn remove_hop_by_hop_of(answer: &mut AnswerHead) {
@@ -47,9 +44,7 @@ pub fn may_be_hop_by_hop(name: &HeaderName) -> bool {
     matches!((name.len(), name.first()), (10, Some(b'c' | b'k')) | (16 | 18 | 19, Some(b'p')) | (2 | 17, Some(b't')) | (7, Some(b'u')))
 }
 
-/// Those that go whatever they say, and their bits; TE has one too.
-static HOP_BY_HOP: [HeaderName; 7] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+/// The bits of those that go whatever they say, by their place; TE has one too.
 const OF_CONNECTION: u32 = 1;
 const OF_TE: u32 = 1 << 7;
 

@@ -12,9 +12,9 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{headers::KEEP_ALIVE, patience::Alarm, socket::Socket};
+use super::{patience::Alarm, socket::Socket};
 use crate::{
-    http1::{AnswerHead, client},
+    http1::{AnswerHead, KEEP_ALIVE, client},
     http2::client::Sender,
 };
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
     response,
 };
 use httparse::Header;
@@ -17,6 +17,14 @@ use super::{
     parse, spare,
     write::{self, Length, Told},
 };
+
+/// How long a connection is kept (RFC 2068 section 19.7.1).
+pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Fields that belong to one connection whatever they say, also where `Connection` does not name them (RFC 9110 section 7.6.1).
+pub static HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
 
 /// Bytes of a head whose memory is kept for others.
 const MOST_KEPT: usize = 4 * 1024;
@@ -47,6 +55,11 @@ impl OwnField {
     pub const fn new(name: HeaderName, value: &'static str, line: &'static str) -> Self {
         Self { name, value: HeaderValue::from_static(value), line }
     }
+
+    /// Its value.
+    pub fn value(&self) -> HeaderValue {
+        self.value.clone()
+    }
 }
 
 /// Fields as somebody made or changed them, and the letters of those that came.
@@ -64,6 +77,7 @@ impl AnswerHead {
 
     /// Forgets all that it said, and keeps its memory.
     pub(super) fn clear(&mut self) {
+        (self.status, self.version) = (StatusCode::OK, Version::HTTP_11);
         self.came.clear();
         if let Some(Made { map, .. }) = self.made.take() {
             spare::give_map(map);
@@ -200,12 +214,11 @@ impl Kind {
             (14, b'c') => (CONTENT_LENGTH.as_str(), Self::Length),
             (17, b't') => (TRANSFER_ENCODING.as_str(), Self::Coding),
             (10, b'c') => (CONNECTION.as_str(), Self::Connection),
-            (10, b'k') => ("keep-alive", Self::OneHop),
-            (7, b'u') => (UPGRADE.as_str(), Self::OneHop),
-            (16, b'p') => ("proxy-connection", Self::OneHop),
-            (18, b'p') => ("proxy-authenticate", Self::OneHop),
-            (19, b'p') => ("proxy-authorization", Self::OneHop),
             (2, b't') => (TE.as_str(), Self::Te),
+            (10, b'k') | (7, b'u') | (16 | 18 | 19, b'p') => {
+                let is_known = HOP_BY_HOP.iter().any(|known| spells(name, known.as_str()));
+                return if is_known { Self::OneHop } else { Self::Other };
+            }
             _ => return Self::Other,
         };
         if spells(name, known) { kind } else { Self::Other }

@@ -134,7 +134,7 @@ mod tests {
         head.append(&SECRET);
         give_answer(head);
         let mut head = answer();
-        assert!(head.get(&http::header::VIA).is_none() && head.phrase().is_none());
+        assert!(head.get(&http::header::VIA).is_none() && head.phrase().is_none() && head.status == StatusCode::OK);
         head.fields_mut().append("x-secret", "1".parse().unwrap());
         give_answer(head);
         let mut head = answer();

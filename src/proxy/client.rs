@@ -11,7 +11,10 @@ use http::{
 };
 use ipnet::IpNet;
 
-use crate::backend::headers::{host, remove_hop_by_hop};
+use crate::{
+    backend::headers::{host, remove_hop_by_hop},
+    http1::OwnField,
+};
 
 use super::inspect::{Malformed, Seen, is_ours, remove_lookalikes};
 
@@ -20,9 +23,9 @@ pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
-const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 forebay");
-const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 forebay");
-const VIA_2_0: HeaderValue = HeaderValue::from_static("2.0 forebay");
+static VIA_1_0: OwnField = OwnField::new(VIA, "1.0 forebay", "Via: 1.0 forebay\r\n");
+static VIA_1_1: OwnField = OwnField::new(VIA, "1.1 forebay", "Via: 1.1 forebay\r\n");
+static VIA_2_0: OwnField = OwnField::new(VIA, "2.0 forebay", "Via: 2.0 forebay\r\n");
 const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 /// Fields of this prefix are ours: a client's own are dropped at the door.
 pub(super) const OUR_PREFIX: &str = "forebay-";
@@ -121,18 +124,18 @@ impl Client {
         if let Some(left) = seen.max_forwards {
             headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
         }
-        headers.append(VIA, via(parts.version));
+        headers.append(VIA, via(parts.version).value());
         parts.version = Version::HTTP_11;
         Ok(())
     }
 }
 
-/// What stands in `Via` for a message that has come to us in that version (RFC 9110 section 7.6.3).
-pub(super) fn via(received: Version) -> HeaderValue {
+/// The `Via` for a message that has come to us in that version (RFC 9110 section 7.6.3).
+pub(super) fn via(received: Version) -> &'static OwnField {
     match received {
-        Version::HTTP_10 => VIA_1_0,
-        Version::HTTP_2 => VIA_2_0,
-        _ => VIA_1_1,
+        Version::HTTP_10 => &VIA_1_0,
+        Version::HTTP_2 => &VIA_2_0,
+        _ => &VIA_1_1,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use crate::{
     backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop_of},
     health::Signal,
-    http1::{OwnField, RequestHead, ResponseOf},
+    http1::{RequestHead, ResponseOf},
     store::Payload,
 };
 
 use super::{
     body::{ClientBody, Seats},
+    client::via,
     dispatch::UnderWay,
     route::Route,
     spill::Write,
@@ -140,18 +141,6 @@ fn request_body(payload: &Payload, trailers: Option<&HeaderMap>) -> RequestBody 
     }
 }
 
-/// What stands in `Via` for an answer that has come to us in that version (RFC 9110 section 7.6.3).
-fn own_via(received: Version) -> &'static OwnField {
-    static VIA_1_0: OwnField = OwnField::new(VIA, "1.0 forebay", "Via: 1.0 forebay\r\n");
-    static VIA_1_1: OwnField = OwnField::new(VIA, "1.1 forebay", "Via: 1.1 forebay\r\n");
-    static VIA_2_0: OwnField = OwnField::new(VIA, "2.0 forebay", "Via: 2.0 forebay\r\n");
-    match received {
-        Version::HTTP_10 => &VIA_1_0,
-        Version::HTTP_2 => &VIA_2_0,
-        _ => &VIA_1_1,
-    }
-}
-
 /// The backend's own answer: nothing of ours but `Via`.
 pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> ResponseOf<ClientBody> {
     let ResponseOf { mut head, body } = reply.response;
@@ -164,7 +153,7 @@ pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Respo
         // Where there is never a body there must not be a length (RFC 9110 section 8.6), and some clients would wait for it.
         head.remove(&CONTENT_LENGTH);
     }
-    head.append(own_via(head.version));
+    head.append(via(head.version));
     head.version = Version::HTTP_11;
     let body = match reply.switched {
         None => ClientBody::passing(body, seats),

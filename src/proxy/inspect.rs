@@ -223,7 +223,7 @@ fn max_forwards(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 }
 
 /// The letters of names and of IPv4 addresses, looked up once for each byte of each request's `Host`.
-const OF_NAMES: [bool; 256] = {
+static OF_NAMES: [bool; 256] = {
     let mut of_names = [false; 256];
     let mut byte = 0;
     while byte < 256 {

@@ -26,6 +26,9 @@ fn what_belongs_to_one_connection_never_crosses() {
     for name in fields {
         assert_eq!(left(&[(name, "x")]), [""; 0], "{name}");
     }
+    for name in &HOP_BY_HOP {
+        assert!(may_be_hop_by_hop(name) && (*name == CONNECTION || fields.contains(&name.as_str())), "{name}");
+    }
 }
 
 #[test]

@@ -113,3 +113,12 @@ fn what_passes_goes_out_as_it_came_and_in_its_order() {
     ];
     assert_eq!((lines, length), (expected.map(str::to_owned).to_vec(), Some(5)));
 }
+
+#[test]
+fn each_field_of_one_connection_is_known_for_one_in_any_letters() {
+    for name in &HOP_BY_HOP {
+        let name = name.as_str();
+        assert!(Kind::of(name.as_bytes()).is_of_connection() && Kind::of(name.to_uppercase().as_bytes()).is_of_connection(), "{name}");
+        assert!(!Kind::of(format!("{}z", &name[..name.len() - 1]).as_bytes()).is_of_connection(), "{name}");
+    }
+}
