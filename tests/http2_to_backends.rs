@@ -6,6 +6,7 @@ mod common;
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use common::{
     backend::{Backend, Step, Trigger},
     client::{self, Client},
+    h2::Http2,
     program::Program,
     site::Site,
     tls::{Authority, Door},
@@ -43,6 +45,8 @@ enum Deed {
     Farewell,
     /// Answers, after two interim answers.
     Early,
+    /// Answers with spaces around all values.
+    Padded,
 }
 
 #[derive(Clone)]
@@ -135,21 +139,24 @@ impl Server {
         }
         let trailers = stream.trailers().await.ok().flatten();
         self.note(Seen { head: Arc::new(head), body, trailers });
+        let is_padded = matches!(deed, Deed::Padded);
         match deed {
             Deed::Break => return respond.send_reset(Reason::INTERNAL_ERROR),
             Deed::Answer(Some(trigger)) => trigger.wait().await,
-            Deed::Early => {
+            Deed::Early | Deed::Padded => {
                 for status in [103, 102] {
-                    let early = Response::builder().status(status).header("link", "</a.css>").body(()).unwrap();
+                    let link = if is_padded { " </a.css>\t" } else { "</a.css>" };
+                    let early = Response::builder().status(status).header("link", link).body(()).unwrap();
                     respond.send_informational(early).unwrap();
                 }
             }
             _ => {}
         }
-        let head = Response::builder().header("trailer", "grpc-status").header("x-from", "h2").body(()).unwrap();
+        let (from, code) = if is_padded { ("\th 2  ", " 0\t") } else { ("h2", "0") };
+        let head = Response::builder().header("trailer", "grpc-status").header("x-from", from).body(()).unwrap();
         let Ok(mut stream) = respond.send_response(head, false) else { return };
         let _ = stream.send_data(Bytes::from_static(b"ok"), false);
-        let _ = stream.send_trailers(HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]));
+        let _ = stream.send_trailers(HeaderMap::from_iter([("grpc-status".parse().unwrap(), code.parse().unwrap())]));
     }
 }
 
@@ -281,6 +288,26 @@ async fn interim_answers_of_a_server_reach_the_client_and_do_not_hide_its_final_
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.status, response.text(), response.field("link")), (200, "ok", None));
     assert_eq!((response.interim, response.complete), (vec![103, 102], true));
+}
+
+/// RFC 9113 section 8.2.1: no value may be sent on with them.
+#[tokio::test]
+async fn spaces_around_values_of_answers_and_of_trailers_are_taken_away() {
+    let (server, program) = started(100, Site::passing).await;
+    server.next(Deed::Padded);
+    let client = Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await;
+    let mut sender = within("room for a stream", client.sender.clone().ready()).await.unwrap();
+    let request = Request::post("http://test/").header("te", "trailers").body(()).unwrap();
+    let (mut response, mut stream) = sender.send_request(request, false).unwrap();
+    stream.send_data(Bytes::from_static(b"abc"), false).unwrap();
+    stream.send_trailers(HeaderMap::from_iter([("x-sum".parse().unwrap(), " 9 9\t".parse().unwrap())])).unwrap();
+    let interim = within("an interim answer", poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap();
+    assert_eq!(interim.headers()["link"], "</a.css>");
+    let (head, mut body) = within("an answer", response).await.unwrap().into_parts();
+    assert_eq!(head.headers["x-from"], "h 2");
+    assert_eq!(within("the body", body.data()).await.unwrap().unwrap(), "ok");
+    assert_eq!(within("trailers", body.trailers()).await.unwrap().unwrap()["grpc-status"], "0");
+    assert_eq!(server.seen()[0].trailers.as_ref().unwrap()["x-sum"], "9 9");
 }
 
 /// One frame: its type, its stream and what it brings (RFC 9113 section 4.1).

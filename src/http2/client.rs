@@ -170,7 +170,8 @@ impl Sender {
                 }
             });
         }
-        let (head, stream) = answer.into_parts();
+        let (mut head, stream) = answer.into_parts();
+        super::trim(&mut head.headers);
         busy.hears();
         let body = Incoming::new(stream, &head.headers).of_answer(busy);
         Ok(Response::from_parts(head, body))
@@ -188,7 +189,8 @@ fn poll_answer(
     heard: &mut impl FnMut(Response<()>),
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response<h2::RecvStream>, h2::Error>> {
-    while let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
+    while let Poll::Ready(Some(Ok(mut interim))) = answer.poll_informational(cx) {
+        super::trim(interim.headers_mut());
         heard(interim);
     }
     Pin::new(answer).poll(cx)

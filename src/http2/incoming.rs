@@ -102,7 +102,10 @@ impl Body for Incoming {
             Err(error) => return Poll::Ready(Some(Err(error))),
             Ok(trailers) => trailers,
         };
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        Poll::Ready(trailers.map(|mut trailers| {
+            super::trim(&mut trailers);
+            Ok(Frame::trailers(trailers))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

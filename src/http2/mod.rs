@@ -10,7 +10,7 @@ mod pulse;
 pub mod server;
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{CONNECTION, TRANSFER_ENCODING, UPGRADE},
 };
 
@@ -23,5 +23,17 @@ const OF_CONNECTION: [HeaderName; 5] =
 fn strip(headers: &mut HeaderMap) {
     for name in &OF_CONNECTION {
         headers.remove(name);
+    }
+}
+
+/// RFC 9113 section 8.2.1: no value may have spaces around it. Who speaks HTTP/1.1 would read it without them, and so do we, in heads and in trailers of both directions.
+fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value.as_bytes()
+            && let Ok(mut trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii())
+        {
+            trimmed.set_sensitive(value.is_sensitive());
+            *value = trimmed;
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! A request of HTTP/2 becomes one that is written as HTTP/1.1 has it, before anybody looks at it: with `Host`, a target that is a path, one `Cookie`, and no
-//! spaces around values.
+//! A request of HTTP/2 becomes one that is written as HTTP/1.1 has it, before anybody looks at it: with `Host`, a target that is a path, and one `Cookie`.
 //!
 //! What a message of HTTP/2 must not have (names with capitals, `Connection` and its like, other pseudo-fields, a length that is not that of its body) the
 //! library has refused before (RFC 9113 section 8.2).
@@ -18,7 +17,6 @@ pub(super) fn settle(head: &mut Parts) -> Result<(), Malformed> {
     if head.method == Method::CONNECT {
         return Err(Malformed::Target);
     }
-    trim(&mut head.headers);
     if let Some(authority) = head.uri.authority() {
         if authority.as_str().contains('@') {
             return Err(Malformed::UserInfo);
@@ -35,18 +33,6 @@ pub(super) fn settle(head: &mut Parts) -> Result<(), Malformed> {
     head.uri = Uri::from(target);
     join_cookies(&mut head.headers);
     Ok(())
-}
-
-/// RFC 9113 section 8.2.1: no value may have spaces around it. A server of HTTP/1.1 would read it without them, and so do we.
-fn trim(headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value.as_bytes()
-            && let Ok(mut trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii())
-        {
-            trimmed.set_sensitive(value.is_sensitive());
-            *value = trimmed;
-        }
-    }
 }
 
 /// RFC 9113 section 8.2.3: a client may send each pair of its cookie as a field of its own; HTTP/1.1 has one field.
