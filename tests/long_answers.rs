@@ -7,6 +7,7 @@ use std::fs;
 use common::{
     backend::{self, Act, Backend, Step, Trigger},
     client::{self, Client},
+    noise,
     program::Program,
     site::Site,
     within,
@@ -17,11 +18,6 @@ use tokio::{
 };
 
 const LONG: usize = 3_000_000;
-
-/// Bytes in which no two neighbourhoods look alike.
-fn noise(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8).collect()
-}
 
 /// The same body, framed in every way, and with an end to the connection where that frames it.
 fn framed(body: &[u8]) -> Vec<(&'static str, Act)> {

@@ -83,13 +83,14 @@ async fn over_http_2_one_answer_that_is_not_taken_is_seen_among_others_that_are(
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_given_up_on_every_kind_of_route() {
     let limits = "min_body_rate = \"1MiB/s\"\nmin_body_window = \"100ms\"";
-    for spill in ["", "[routes.spill]"] {
+    // A body is read in another way once some of it has come.
+    for (spill, bytes) in [("", 11), ("[routes.spill]", 11), ("", 300_000), ("[routes.spill]", 300_000)] {
         let backend = Backend::start().await;
         let program = Program::start(&Site::of(&[backend.url()]).route("all", "/", spill).clients(limits).to_string()).await;
         let mut client = Client::connect(program.proxy()).await;
-        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\na few bytes").await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(bytes))).await;
         let response = client.response().await;
-        assert_eq!((response.status, response.field("connection")), (408, Some("close")), "{spill}");
+        assert_eq!((response.status, response.field("connection")), (408, Some("close")), "{spill} after {bytes} bytes");
         client.closed().await;
         assert_eq!(program.status().await["totals"]["accepted"], 0);
         // Without a body there is nothing to be slow with.

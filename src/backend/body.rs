@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     ErrorKind,
     balance::Load,
-    floor::{Floor, Meter},
+    floor::{Floor, Meter, came},
     incoming::Incoming,
     patience::{Pace, with_response_timeout},
     pool::{Http1, Kept, Shelf, Stream},
@@ -66,6 +66,33 @@ struct Streaming {
     limit: u64,
     pace: Arc<Pace>,
     meter: Option<Meter>,
+}
+
+impl Streaming {
+    /// Heeds what a look at the body has brought: `bytes` of it are in a part.
+    fn heed<T>(
+        &mut self,
+        polled: Poll<Option<Result<T, BodyError>>>,
+        bytes: impl Fn(&T) -> usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<T, BodyError>>> {
+        let Self { incoming, left, limit, pace, meter } = self;
+        if let Some(meter) = meter
+            && meter.is_too_slow(cx, came(&polled, &bytes))
+        {
+            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+        }
+        let part = ready!(polled);
+        // The end of a body of known length is not asked for.
+        pace.moved(part.is_none() || incoming.is_end_stream());
+        let Some(part) = part else { return Poll::Ready(None) };
+        let part = part?;
+        match left.checked_sub(bytes(&part) as u64) {
+            Some(rest) => *left = rest,
+            None => return Poll::Ready(Some(Err(BodyError::TooLarge(*limit)))),
+        }
+        Poll::Ready(Some(Ok(part)))
+    }
 }
 
 impl RequestBody {
@@ -146,24 +173,8 @@ impl Body for RequestBody {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
             Kind::Streaming(streaming) => {
-                let Streaming { incoming, left, limit, pace, meter } = &mut **streaming;
-                let polled = Pin::new(&mut *incoming).poll_frame(cx);
-                if let Some(meter) = meter
-                    && meter.is_too_slow(cx, super::floor::came(&polled))
-                {
-                    return Poll::Ready(Some(Err(BodyError::TooSlow)));
-                }
-                let frame = ready!(polled);
-                // The end of a body of known length is not asked for.
-                pace.moved(frame.is_none() || incoming.is_end_stream());
-                let Some(frame) = frame else { return Poll::Ready(None) };
-                let frame = frame?;
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match left.checked_sub(length) {
-                    Some(rest) => *left = rest,
-                    None => return Poll::Ready(Some(Err(BodyError::TooLarge(*limit)))),
-                }
-                Poll::Ready(Some(Ok(frame)))
+                let polled = Pin::new(&mut streaming.incoming).poll_frame(cx);
+                streaming.heed(polled, |frame| frame.data_ref().map_or(0, Bytes::len), cx)
             }
         }
     }
@@ -187,7 +198,16 @@ impl Body for RequestBody {
     }
 }
 
-impl Piped for RequestBody {}
+impl Piped for RequestBody {
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, BodyError>>> {
+        let Kind::Streaming(streaming) = &mut self.0 else { return Poll::Ready(None) };
+        match streaming.incoming.poll_pipe(cx) {
+            // It is asked for as a frame.
+            Poll::Ready(None) => Poll::Ready(None),
+            polled => streaming.heed(polled, Pipe::len, cx),
+        }
+    }
+}
 
 /// What the failure of a request's body was.
 pub(super) fn kind_of(error: &BodyError) -> ErrorKind {

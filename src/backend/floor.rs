@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
 /// So many bytes in each second that a client is waited for, over each `window` of such time. What comes in bursts is as good as what comes evenly, and time in
@@ -21,11 +19,10 @@ pub struct Floor {
     pub window: Duration,
 }
 
-/// What a look at a body has brought, for [`Meter::is_too_slow`].
-pub fn came<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> Poll<u64> {
-    let bytes = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, |data| data.len() as u64);
+/// What a look at a body has brought, for [`Meter::is_too_slow`]: `bytes` of it are in a part.
+pub fn came<T, E>(polled: &Poll<Option<Result<T, E>>>, bytes: impl FnOnce(&T) -> usize) -> Poll<u64> {
     match polled {
-        Poll::Ready(frame) => Poll::Ready(frame.as_ref().and_then(|frame| frame.as_ref().ok()).map_or(0, bytes)),
+        Poll::Ready(part) => Poll::Ready(part.as_ref().and_then(|part| part.as_ref().ok()).map_or(0, |part| bytes(part) as u64)),
         Poll::Pending => Poll::Pending,
     }
 }

@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::BodyError;
-use crate::{http1::server, http2};
+use crate::{
+    http1::{Part, Pipe, Piped, server},
+    http2,
+};
 
 /// How long what a client of HTTP/2 still sends is read and thrown away after it has been answered.
 const LINGER: Duration = Duration::from_secs(5);
@@ -45,6 +48,25 @@ pub enum Incoming {
     Http1(server::Incoming),
     /// By HTTP/2.
     Http2(Unread),
+}
+
+impl Incoming {
+    /// The next part of it. What of it can be is read into `place`, which must have room for all that is still to come of it.
+    pub fn poll_place(&mut self, place: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Option<Result<Part, BodyError>>> {
+        match self {
+            Self::Http1(body) => body.poll_place(place, cx).map_err(|error| BodyError::Client(error.into())),
+            Self::Http2(_) => Pin::new(self).poll_frame(cx).map_ok(Part::Frame),
+        }
+    }
+}
+
+impl Piped for Incoming {
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, BodyError>>> {
+        match self {
+            Self::Http1(body) => body.poll_pipe(cx).map_err(|error| BodyError::Client(error.into())),
+            Self::Http2(_) => Poll::Ready(None),
+        }
+    }
 }
 
 impl Body for Incoming {

@@ -83,6 +83,18 @@ impl http1::Socket for Socket {
             Self::Tls(_) => Poll::Ready(Ok(None)),
         }
     }
+
+    fn takes_pipes(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    fn poll_drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_drain(pipe, cx),
+            Self::Unix(stream) => stream.poll_drain(pipe, cx),
+            Self::Tls(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
 }
 
 /// A server's connection, once it speaks another protocol.

@@ -18,7 +18,7 @@ use super::{
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse::{self, Said},
-    pipe::{Pipe, Piped, Socket},
+    pipe::{LONG, Pipe, Piped, Socket},
     spare,
     wire::Wire,
     write::{self, Told},
@@ -26,8 +26,6 @@ use super::{
 
 /// Bytes of the head of an answer.
 const MOST_HEAD: usize = 400 * 1024;
-/// Bytes of a body that have to be missing to be worth a pipe.
-const LONG: u64 = 64 * 1024;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]

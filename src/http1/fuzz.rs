@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io,
     pin::Pin,
     rc::Rc,
@@ -11,11 +12,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Response, Uri, header::CONNECTION};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    Origin, RequestHead, RequestOf, ResponseOf,
+    Error, Origin, Part, RequestHead, RequestOf, ResponseOf,
     decode::{Decoded, Decoder},
     encode::{Encoder, Sending},
     parse,
@@ -105,25 +107,43 @@ impl Piped for Full<Bytes> {}
 /// A request as it was understood.
 type Served = (Box<RequestHead>, Vec<u8>);
 
+/// Reads a body of known length into a place for it.
+pub(super) async fn placed(body: &mut Incoming) -> Result<Vec<u8>, Error> {
+    let mut place = BytesMut::with_capacity(body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
+    while let Some(part) = poll_fn(|cx| body.poll_place(&mut place, cx)).await {
+        if let Part::Frame(frame) = part? {
+            place.extend_from_slice(frame.data_ref().unwrap());
+        }
+    }
+    Ok(place.into())
+}
+
+/// A length for which there is a place.
+const SMALL: u64 = 100_000;
+
 /// Reads a request whole and notes it.
 #[expect(clippy::disallowed_methods, reason = "the body is a part of the input")]
-async fn note(request: RequestOf<Incoming>, served: Rc<RefCell<Vec<Served>>>) -> ResponseOf<Empty<Bytes>> {
-    let RequestOf { head, body } = request;
+async fn note(request: RequestOf<Incoming>, in_place: bool, served: Rc<RefCell<Vec<Served>>>) -> ResponseOf<Empty<Bytes>> {
+    let RequestOf { head, mut body } = request;
     let mut response = Response::new(Empty::new());
-    match body.collect().await {
-        Ok(body) => served.borrow_mut().push((head, body.to_bytes().to_vec())),
+    let read = match body.size_hint().exact() {
+        Some(..=SMALL) if in_place => placed(&mut body).await,
+        _ => (&mut body).collect().await.map(|body| body.to_bytes().to_vec()),
+    };
+    match read {
+        Ok(body) => served.borrow_mut().push((head, body)),
         Err(_) => _ = response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
     }
     response.into()
 }
 
-/// The requests that are understood in these bytes, whole ones only.
-fn served(bytes: &[u8], piece: usize) -> Vec<Served> {
+/// The requests that are understood in these bytes, whole ones only. `in_place`: their bodies are read into places for them.
+fn served(bytes: &[u8], piece: usize, in_place: bool) -> Vec<Served> {
     let served = Rc::new(RefCell::new(Vec::new()));
     let mut connection = Connection::new(Said::new(bytes.to_vec(), piece), 32 * 1024);
     let serving = async {
         while let Ok(Next::Request(request)) = connection.next(|| false).await {
-            let answered = connection.answer(Box::pin(note(request, Rc::clone(&served)))).await;
+            let answered = connection.answer(Box::pin(note(request, in_place, Rc::clone(&served)))).await;
             if !matches!(answered, Ok(Then::Request)) {
                 break;
             }
@@ -175,9 +195,9 @@ fn is_one_request((request, body): Served) {
 #[test]
 fn fuzz_requests_are_the_same_however_they_come_and_each_goes_on_as_one() {
     fuzz::run(SEEDS, WORDS, |bytes| {
-        let whole = served(bytes, usize::MAX);
-        for piece in [1, 7] {
-            assert_eq!(shown(&served(bytes, piece)), shown(&whole), "in pieces of {piece}");
+        let whole = served(bytes, usize::MAX, false);
+        for (piece, in_place) in [(1, false), (7, true), (usize::MAX, true)] {
+            assert_eq!(shown(&served(bytes, piece, in_place)), shown(&whole), "in pieces of {piece}, in place: {in_place}");
         }
         let accepted = !whole.is_empty();
         whole.into_iter().filter(|(request, _)| request.method != Method::CONNECT).for_each(is_one_request);

@@ -2,7 +2,9 @@
 
 use std::ops::{Deref, DerefMut};
 
+use bytes::Bytes;
 use http::{Request, Response, request};
+use http_body::Frame;
 
 use super::{AnswerHead, Origin};
 
@@ -13,6 +15,25 @@ pub struct Message<H, B> {
     pub head: Box<H>,
     /// See the name.
     pub body: B,
+}
+
+/// A part of a body for which there is a place.
+#[derive(Debug)]
+pub enum Part {
+    /// So many bytes of it have been put there.
+    Placed(usize),
+    /// It has not been.
+    Frame(Frame<Bytes>),
+}
+
+impl Part {
+    /// Bytes of the body in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Placed(bytes) => *bytes,
+            Self::Frame(frame) => frame.data_ref().map_or(0, Bytes::len),
+        }
+    }
 }
 
 /// The head of a request, and where it came from.

@@ -30,6 +30,8 @@ use tokio::{
 const ROOM: usize = 256 * 1024;
 /// One with less room costs more calls than it saves. It is what the system gives a user who has many (pipe(7), `pipe-user-pages-soft`).
 const LEAST_ROOM: usize = 64 * 1024;
+/// Bytes of a body that have to be missing to be worth one.
+pub(super) const LONG: u64 = 64 * 1024;
 /// Pipes of all threads, and with them what clients that take nothing may hold of the kernel's memory: 64 MiB, as much as a user may have of it by default.
 const MOST: usize = 256;
 /// They have at most one in so many of the descriptors that the process may open, two each: connections need the others.
@@ -223,7 +225,7 @@ impl Plain for UnixStream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::poll_fn;
 
     use http::Request;
@@ -245,7 +247,8 @@ mod tests {
 
     const LONG: usize = 1_000_000;
 
-    async fn tcp() -> (TcpStream, TcpStream) {
+    /// The two ends of a connection.
+    pub(in crate::http1) async fn tcp() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         (near.unwrap(), far.unwrap().0)

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, ReadBuf};
 
 use super::{
@@ -21,6 +21,8 @@ use super::{
 const HEAD: usize = 8 * 1024;
 /// Bytes of a body that are read at once when it comes fast: the room for it grows with what comes, so that a slow one does not fill much of it with little.
 const BODY: usize = 128 * 1024;
+/// Bytes of a body that are read at once into the place where it stays: others have their turn in between.
+const PLACE: usize = 256 * 1024;
 /// Data of up to so many bytes is copied behind what is to be written anyway: for the small messages that most are, two slices cost the kernel more than the
 /// copy costs us.
 const SMALL: usize = 4 * 1024;
@@ -102,6 +104,19 @@ impl<S: Socket> Wire<S> {
         };
         self.heed(read, room);
         Poll::Ready(Ok(read))
+    }
+
+    /// Reads what has come of a body of which `left` bytes are missing, and puts it at the end of `place`, which has room for them. 0 at the end of the connection.
+    pub(super) fn poll_place(&mut self, left: u64, place: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if !self.buffer.is_empty() {
+            let come = left.min(self.buffer.len());
+            place.extend_from_slice(&self.buffer[..come]);
+            self.advance(come);
+            return Poll::Ready(Ok(come));
+        }
+        let mut place = place.limit(left.min(PLACE));
+        pin!(self.socket.read_buf(&mut place)).poll(cx)
     }
 
     /// So many bytes came where there was room for so many.

@@ -3,14 +3,15 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::Body;
 use tokio::time::timeout;
 
 use crate::{
     backend::{BodyError, Floor, Incoming, Meter, came},
+    http1::Part,
     store::{Payload, Store, StoreError},
 };
 
@@ -52,39 +53,46 @@ pub(super) async fn collect(mut incoming: Incoming, limits: Limits, store: &dyn 
     }
     let mut meter = limits.floor.map(Meter::new);
     let mut spool = store.spooler().begin(incoming.size_hint().exact());
-    while let Some(frame) = next(&mut incoming, limits.stall, meter.as_mut()).await? {
-        match frame.map_err(|_| Failed::Client)?.into_data() {
-            Ok(data) => {
-                if spool.len() + data.len() as u64 > limits.bytes {
-                    return Err(Failed::TooLarge(limits.bytes));
-                }
-                if must_queue {
-                    store.room(spool.len() + data.len() as u64, spool.written()).map_err(Failed::Store)?;
-                }
-                spool.push(data).await.map_err(Failed::Store)?;
-            }
-            Err(frame) => whole.trailers = frame.into_trailers().ok(),
+    while let Some(part) = next(&mut incoming, spool.place(), limits.stall, meter.as_mut()).await? {
+        let part = part.map_err(|_| Failed::Client)?;
+        let length = spool.len() + part.bytes() as u64;
+        if length > limits.bytes {
+            return Err(Failed::TooLarge(limits.bytes));
+        }
+        if must_queue {
+            store.room(length, spool.written()).map_err(Failed::Store)?;
+        }
+        match part {
+            Part::Placed(_) => spool.placed(),
+            Part::Frame(frame) => match frame.into_data() {
+                Ok(data) => spool.push(data).await.map_err(Failed::Store)?,
+                Err(frame) => whole.trailers = frame.into_trailers().ok(),
+            },
         }
     }
     whole.payload = spool.finish().await.map_err(Failed::Store)?;
     Ok(whole)
 }
 
-/// The next frame. What has come already, as most small bodies have with their head, needs no timer, and no room for one.
+/// The next part. What has come already, as most small bodies have with their head, needs no timer, and no room for one.
 async fn next(
     incoming: &mut Incoming,
+    mut place: Option<&mut BytesMut>,
     stall: Duration,
     mut meter: Option<&mut Meter>,
-) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Failed> {
-    let mut frame = poll_fn(|cx| {
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        if meter.as_mut().is_some_and(|meter| meter.is_too_slow(cx, came(&polled))) {
+) -> Result<Option<Result<Part, BodyError>>, Failed> {
+    let mut part = poll_fn(|cx| {
+        let polled = match &mut place {
+            Some(place) => incoming.poll_place(place, cx),
+            None => Pin::new(&mut *incoming).poll_frame(cx).map_ok(Part::Frame),
+        };
+        if meter.as_mut().is_some_and(|meter| meter.is_too_slow(cx, came(&polled, Part::bytes))) {
             return Poll::Ready(Err(Failed::Stalled));
         }
         polled.map(Ok)
     });
-    if let Some(come) = (&mut frame).now_or_never() {
+    if let Some(come) = (&mut part).now_or_never() {
         return come;
     }
-    Box::pin(timeout(stall, frame)).await.map_err(|_| Failed::Stalled)?
+    Box::pin(timeout(stall, part)).await.map_err(|_| Failed::Stalled)?
 }

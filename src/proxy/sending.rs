@@ -105,6 +105,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 }
 
 impl<S: Socket> Socket for Sending<S> {
+    fn poll_fill(&mut self, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe>>> {
+        self.socket.poll_fill(most, cx)
+    }
+
     fn takes_pipes(&self) -> bool {
         self.socket.takes_pipes()
     }

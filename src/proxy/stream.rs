@@ -133,6 +133,17 @@ impl AsyncWrite for Watched {
 }
 
 impl Socket for Watched {
+    fn poll_fill(&mut self, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe>>> {
+        if self.returned.as_ref().is_some_and(|returned| !returned.is_empty()) {
+            return Poll::Ready(Ok(None));
+        }
+        let polled = self.stream.0.poll_fill(most, cx);
+        if polled.is_ready() {
+            self.watch.received();
+        }
+        polled
+    }
+
     fn takes_pipes(&self) -> bool {
         self.stream.0.takes_pipes()
     }
@@ -194,6 +205,14 @@ impl AsyncWrite for Stream {
 }
 
 impl Socket for Stream {
+    fn poll_fill(&mut self, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe>>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_fill(most, cx),
+            Self::Unix(stream) => stream.poll_fill(most, cx),
+            Self::Tls(_) => Poll::Ready(Ok(None)),
+        }
+    }
+
     fn takes_pipes(&self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Unix(_))
     }

@@ -26,3 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, event).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
 }
+
+/// Bytes in which no two neighbourhoods look alike.
+pub fn noise(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8).collect()
+}

@@ -7,15 +7,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use crate::http1::{
-    AnswerHead, Error, Interim, Socket,
+    AnswerHead, Error, Interim, Part, Pipe, Piped, Socket,
     decode::{Decoded, Decoder},
     parse::Said,
+    pipe::LONG,
     wire::Wire,
     write,
 };
@@ -34,6 +35,8 @@ pub(super) struct Io<S> {
     pub(super) held: bool,
     /// The client waits for a 100 before it sends it.
     expects: bool,
+    /// A part of it has come in a pipe.
+    piped: bool,
     pub(super) answered: bool,
     /// Bytes of interim answers so far.
     told: usize,
@@ -55,16 +58,35 @@ impl Incoming {
         Self { source: None, left: Some(0) }
     }
 
+    /// The next part of it. What of it can be is read into `place`, which must have room for all that is [still to come](Body::size_hint) of it.
+    pub fn poll_place(&mut self, place: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Option<Result<Part, Error>>> {
+        self.poll_source(|source| source.poll_place(place, cx))
+    }
+
+    fn poll_source<T>(&mut self, poll: impl FnOnce(&dyn Source) -> (Polled<T>, Decoder)) -> Polled<T> {
+        let Some(source) = &self.source else { return Poll::Ready(None) };
+        let (polled, decoder) = poll(&**source);
+        self.left = decoder.left();
+        if decoder.is_over()
+            && let Some(source) = self.source.take()
+        {
+            source.let_go();
+        }
+        polled
+    }
+
     /// The body that `decoder` finds on a connection.
     pub(super) fn on<S: Socket + Send + 'static>(io: Arc<Mutex<Io<S>>>, decoder: Decoder) -> Self {
         Self { source: Some(io), left: decoder.left() }
     }
 }
 
-type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
+type Polled<T> = Poll<Option<Result<T, Error>>>;
 
 trait Source: Send + Sync {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> (PolledFrame, Decoder);
+    fn poll_frame(&self, cx: &mut Context<'_>) -> (Polled<Frame<Bytes>>, Decoder);
+    fn poll_place(&self, place: &mut BytesMut, cx: &mut Context<'_>) -> (Polled<Part>, Decoder);
+    fn poll_pipe(&self, cx: &mut Context<'_>) -> (Polled<Pipe>, Decoder);
     fn let_go(&self);
 }
 
@@ -76,6 +98,7 @@ impl<S: Socket> Io<S> {
             decoder: Decoder::Over,
             held: false,
             expects: false,
+            piped: false,
             answered: false,
             told: 0,
             reader: None,
@@ -88,6 +111,7 @@ impl<S: Socket> Io<S> {
         self.decoder = if said.chunked { Decoder::Size } else { Decoder::of(said.length.unwrap_or(0)) };
         self.held = !self.decoder.is_over();
         self.expects = said.expects && self.held;
+        self.piped = false;
         self.answered = false;
         self.told = 0;
     }
@@ -102,7 +126,7 @@ impl<S: Socket> Io<S> {
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled<Frame<Bytes>> {
         loop {
             let Some(wire) = &mut self.wire else { return Poll::Ready(Some(Err(Error::Ended))) };
             match self.decoder.decode(&mut wire.buffer)? {
@@ -116,14 +140,52 @@ impl<S: Socket> Io<S> {
                 wire.out.text.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             let Poll::Ready(read) = wire.poll_read_body(self.decoder.left(), cx) else {
-                if self.reader.as_ref().is_none_or(|reader| !reader.will_wake(cx.waker())) {
-                    self.reader = Some(cx.waker().clone());
-                }
+                self.is_read_by(cx);
                 return Poll::Pending;
             };
             if read? == 0 {
                 return Poll::Ready(Some(Err(Error::Ended)));
             }
+        }
+    }
+
+    /// Reads into `place` what has come of a body whose length is known.
+    fn poll_place(&mut self, place: &mut BytesMut, cx: &mut Context<'_>) -> Polled<Part> {
+        let (Some(wire), Decoder::Length(left), false) = (&mut self.wire, self.decoder, self.expects) else {
+            return self.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(Part::Frame)));
+        };
+        let Poll::Ready(placed) = wire.poll_place(left, place, cx) else {
+            self.is_read_by(cx);
+            return Poll::Pending;
+        };
+        let placed = placed?;
+        if placed == 0 {
+            return Poll::Ready(Some(Err(Error::Ended)));
+        }
+        self.decoder.pass(placed);
+        Poll::Ready(Some(Ok(Part::Placed(placed))))
+    }
+
+    /// What has come of a long body, in a pipe; none where it has to be read.
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Polled<Pipe> {
+        let (Some(wire), Decoder::Length(left), false) = (&mut self.wire, self.decoder, self.expects) else { return Poll::Ready(None) };
+        if left < LONG && !self.piped {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(pipe) = wire.poll_pipe(left, cx) else {
+            self.is_read_by(cx);
+            return Poll::Pending;
+        };
+        let Some(pipe) = pipe? else { return Poll::Ready(None) };
+        self.piped = true;
+        self.decoder.pass(pipe.len());
+        Poll::Ready(Some(Ok(pipe)))
+    }
+
+    /// Who is to be woken when the connection is over.
+    fn is_read_by(&mut self, cx: &Context<'_>) {
+        if self.reader.as_ref().is_none_or(|reader| !reader.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
         }
     }
 }
@@ -139,9 +201,19 @@ impl<S> Io<S> {
 }
 
 impl<S: Socket + Send> Source for Mutex<Io<S>> {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> (PolledFrame, Decoder) {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> (Polled<Frame<Bytes>>, Decoder) {
         let mut io = self.lock();
         (io.poll_frame(cx), io.decoder)
+    }
+
+    fn poll_place(&self, place: &mut BytesMut, cx: &mut Context<'_>) -> (Polled<Part>, Decoder) {
+        let mut io = self.lock();
+        (io.poll_place(place, cx), io.decoder)
+    }
+
+    fn poll_pipe(&self, cx: &mut Context<'_>) -> (Polled<Pipe>, Decoder) {
+        let mut io = self.lock();
+        (io.poll_pipe(cx), io.decoder)
     }
 
     fn let_go(&self) {
@@ -188,15 +260,7 @@ impl Body for Incoming {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(source) = &self.source else { return Poll::Ready(None) };
-        let (polled, decoder) = source.poll_frame(cx);
-        self.left = decoder.left();
-        if decoder.is_over()
-            && let Some(source) = self.source.take()
-        {
-            source.let_go();
-        }
-        polled
+        self.poll_source(|source| source.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -205,5 +269,11 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Piped for Incoming {
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, Error>>> {
+        self.poll_source(|source| source.poll_pipe(cx))
     }
 }

@@ -8,7 +8,10 @@ use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::http1::fuzz::Said;
+use crate::http1::{
+    fuzz::{Said, placed},
+    pipe::tests::tcp,
+};
 
 const GET: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -152,4 +155,116 @@ async fn an_interim_answer_that_comes_after_the_answer_does_not_get_into_it() {
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&rest), "");
+}
+
+fn upload(length: usize, fields: &str) -> (Vec<u8>, Vec<u8>) {
+    let body: Vec<u8> = (0..length).map(|at| (at * at / 7) as u8).collect();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {length}\r\n\r\n");
+    (head.into_bytes(), body)
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_into_its_place_ends_where_the_next_request_begins() {
+    for length in [1, 100, 20_000, 600_000] {
+        for piece in [1, 7, 8192, usize::MAX] {
+            for fields in ["", "Expect: 100-continue\r\n"] {
+                let (head, body) = upload(length, fields);
+                let mut connection = said([&head, &body, GET.as_bytes()].concat(), piece, 8192);
+                let mut incoming = request(&mut connection).await.body;
+                assert!(placed(&mut incoming).await.unwrap() == body, "{length} bytes in pieces of {piece}");
+                drop(incoming);
+                assert_eq!(connection.answer(nothing()).await.unwrap(), Then::Request);
+                assert_eq!(request(&mut connection).await.head.uri, "/next", "{length} bytes in pieces of {piece}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_into_its_place_and_breaks_off_is_an_error() {
+    let (head, body) = upload(100_000, "");
+    for come in [0, 1, 50_000, 99_999] {
+        let mut connection = said([&head, &body[..come]].concat(), usize::MAX, 8192);
+        let read = placed(&mut request(&mut connection).await.body).await;
+        assert!(matches!(read, Err(Error::Ended)), "after {come} bytes: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_the_word_to_go_on_gets_it_however_the_body_is_read() {
+    let (head, body) = upload(100_000, "Expect: 100-continue\r\n");
+    for pipes in [false, true] {
+        let (mut client, socket) = tcp().await;
+        let mut connection = Connection::new(socket, 8192);
+        client.write_all(&head).await.unwrap();
+        let mut incoming = request(&mut connection).await.body;
+        let reading = async {
+            match pipes {
+                true => piped(&mut incoming).await.1,
+                false => placed(&mut incoming).await.unwrap(),
+            }
+        };
+        let mut reading = Box::pin(reading);
+        let served = poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            // Who serves the connection writes the word.
+            assert!(connection.poll_meanwhile(cx).is_pending());
+            read
+        });
+        let (got, ()) = tokio::join!(served, async {
+            let mut word = [0; 25];
+            client.read_exact(&mut word).await.unwrap();
+            assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
+            client.write_all(&body).await.unwrap();
+        });
+        assert!(got == body, "pipes: {pipes}");
+    }
+}
+
+/// What of a body comes in pipes, and all of it.
+async fn piped(body: &mut Incoming) -> (usize, Vec<u8>) {
+    let (mut to, mut from) = tcp().await;
+    let (mut in_pipes, mut all) = (0, Vec::new());
+    loop {
+        let mut piece = Vec::new();
+        if let Some(pipe) = poll_fn(|cx| body.poll_pipe(cx)).await {
+            let mut pipe = pipe.unwrap();
+            in_pipes += pipe.len();
+            piece.resize(pipe.len(), 0);
+            let drained = async {
+                while !pipe.is_empty() {
+                    poll_fn(|cx| to.poll_drain(&mut pipe, cx)).await.unwrap();
+                }
+            };
+            let (_, read) = tokio::join!(drained, from.read_exact(&mut piece));
+            read.unwrap();
+        } else if let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            piece.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        } else {
+            return (in_pipes, all);
+        }
+        all.extend_from_slice(&piece);
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_is_taken_in_pipes_and_ends_where_the_next_request_begins() {
+    for (length, is_long) in [(1_000_000, true), (60_000, false)] {
+        let (head, body) = upload(length, "");
+        let (mut client, socket) = tcp().await;
+        let mut connection = Connection::new(socket, 8192);
+        let all = [&head, &body, GET.as_bytes()].concat();
+        let sent = tokio::spawn(async move {
+            client.write_all(&all).await.unwrap();
+            client
+        });
+        let mut incoming = request(&mut connection).await.body;
+        let (in_pipes, got) = piped(&mut incoming).await;
+        assert!(got == body, "{length} bytes");
+        assert_eq!(in_pipes > length / 2, is_long, "{in_pipes} of {length} bytes");
+        drop(incoming);
+        assert_eq!(connection.answer(nothing()).await.unwrap(), Then::Request);
+        assert_eq!(request(&mut connection).await.head.uri, "/next");
+        drop(sent.await.unwrap());
+    }
 }

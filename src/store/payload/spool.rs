@@ -156,6 +156,22 @@ impl Spool {
         Ok(())
     }
 
+    /// Where what is still to come of the body may be put, at the end, by whoever has it; none where it has to be [pushed](Self::push). It has room for all of a
+    /// body whose length was known: to say [that something was put there](Self::placed) costs no copy, as a push does.
+    pub fn place(&mut self) -> Option<&mut BytesMut> {
+        let has_room = self.file.is_none() && self.share.bytes > 0 && self.length.is_some_and(|length| self.share.bytes as u64 >= length);
+        if !has_room {
+            return None;
+        }
+        self.join_first();
+        Some(&mut self.joined)
+    }
+
+    /// Counts what was put into the [place](Self::place) of the body.
+    pub fn placed(&mut self) {
+        self.len = self.joined.len() as u64;
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> u64 {
         self.len

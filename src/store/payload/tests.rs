@@ -136,3 +136,47 @@ async fn a_body_that_is_known_to_be_large_takes_no_memory_from_others() {
     spool.push(Bytes::from(pattern(101))).await.unwrap();
     assert!(spool.file.is_none());
 }
+
+#[tokio::test]
+async fn a_body_of_known_length_that_is_put_into_its_place_is_kept_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let spooler = Spooler::new(folder.path(), 100, usize::MAX);
+    let body = pattern(1000);
+    // The first pieces pass the threshold one by one, or at once.
+    for first in [&[60, 60][..], &[150]] {
+        let mut spool = spooler.begin(Some(1000));
+        let mut at = 0;
+        for &piece in first {
+            assert!(spool.place().is_none(), "what is small so far takes no room");
+            spool.push(Bytes::copy_from_slice(&body[at..at + piece])).await.unwrap();
+            at += piece;
+        }
+        let mut place = spool.place().unwrap().as_ptr();
+        for end in [at + 1, 500, 1000] {
+            let room = spool.place().unwrap();
+            assert!(room.capacity() >= 1000);
+            room.extend_from_slice(&body[at..end]);
+            assert_eq!(std::mem::replace(&mut place, room.as_ptr()), room.as_ptr(), "it is not moved");
+            spool.placed();
+            assert_eq!(spool.len(), end as u64);
+            at = end;
+        }
+        let payload = spool.finish().await.unwrap();
+        assert_eq!((read(&payload).await.unwrap(), payload.as_memory().unwrap().as_ptr()), (body.clone(), place));
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_place_for_a_body_whose_length_or_whose_memory_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    for (spooler, length) in [
+        (Spooler::new(folder.path(), 100, usize::MAX), None),
+        (Spooler::new(folder.path(), 100, 999), Some(1000)),
+        (Spooler::new(folder.path(), 100, usize::MAX), Some(Spooler::LARGEST_IN_MEMORY as u64 + 1)),
+    ] {
+        let mut spool = spooler.begin(length);
+        assert!(spool.place().is_none());
+        spool.push(Bytes::from(pattern(101))).await.unwrap();
+        assert!(spool.place().is_none(), "{length:?}");
+    }
+}
