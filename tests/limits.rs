@@ -38,7 +38,7 @@ async fn a_head_that_does_not_come_ends_its_connection() {
 #[tokio::test]
 async fn an_idle_connection_ends_and_one_that_waits_for_its_answer_does_not() {
     let backend = Backend::start().await;
-    let program = start(Site::passing(backend.url()).clients("idle_timeout = \"100ms\"\nheader_timeout = \"100ms\"")).await;
+    let program = start(Site::passing(backend.url()).clients("idle_timeout = \"500ms\"\nheader_timeout = \"500ms\"")).await;
     let mut idle = Client::connect(program.proxy()).await;
     assert_eq!(idle.exchange(client::get("/")).await.status, 200);
     let trigger = Trigger::default();
@@ -58,7 +58,7 @@ async fn an_idle_connection_ends_and_one_that_waits_for_its_answer_does_not() {
 async fn an_upload_that_stops_coming_is_given_up() {
     for site in [
         |url| Site::passing(url).backend("response_timeout = \"100ms\""),
-        |url| Site::spilling(url, "").clients("idle_timeout = \"100ms\""),
+        |url| Site::spilling(url, "").clients("idle_timeout = \"500ms\""),
     ] {
         let backend = Backend::start().await;
         let program = start(site(backend.url())).await;
