@@ -4,7 +4,7 @@ use std::{error::Error, fmt::Write, io, time::Duration};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{ErrorKind, Place, Protocol, Settings, pool::Http1, slots::Server, socket::Socket, tls::Offer};
+use super::{ErrorKind, Place, Protocol, Settings, pool::Http1, slots::Server, socket::Socket, tls::Offer, unpaced::unpace};
 use crate::http2::client::{self, Limits};
 
 /// Bytes of one answer that a server may send before its client has taken them, and of all answers on a connection: as many as its streams may, so that no
@@ -48,6 +48,9 @@ async fn dial(server: &Server, settings: &Settings, whole: bool) -> Result<Opene
         }
     };
     stream.set_nodelay(true).map_err(refused)?;
+    if let Ok(peer) = stream.peer_addr() {
+        unpace(&stream, peer.ip());
+    }
     match &settings.tls {
         Some(tls) if address.tls => {
             let offer = match settings.protocol {

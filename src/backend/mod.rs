@@ -20,6 +20,7 @@ mod send;
 mod slots;
 mod socket;
 mod tls;
+mod unpaced;
 
 use std::{
     net::SocketAddr,
@@ -39,6 +40,7 @@ pub use pool::{Pool, SWEEP};
 pub use slots::{ServerName, Shift};
 pub use socket::Switched;
 pub use tls::{Fingerprint, Tls, TlsError, TlsSettings};
+pub use unpaced::unpace;
 
 /// Where a backend is and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]

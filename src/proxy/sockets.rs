@@ -9,6 +9,8 @@ use std::{
 use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::backend::unpace;
+
 use super::{sending::Sending, settings::ListenAddress, stream::Stream};
 
 /// Connections that the kernel holds for us before we take them.
@@ -74,8 +76,11 @@ impl Socket {
     pub(super) fn listen(self) -> io::Result<Listener> {
         let others = self.others;
         if self.is_tcp {
-            // What is accepted has it from the socket that listens: one call less for each.
+            // What is accepted has these from the socket that listens: less calls for each.
             self.socket.set_tcp_nodelay(true)?;
+            if let Some(address) = self.socket.local_addr()?.as_socket() {
+                unpace(&self.socket, address.ip());
+            }
             TcpListener::from_std(self.socket.into()).map(|listener| Listener::Tcp { listener, others })
         } else {
             UnixListener::from_std(self.socket.into()).map(|listener| Listener::Unix { listener, others })
@@ -173,12 +178,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_accepted_sends_without_delay() {
+    async fn what_is_accepted_sends_without_delay_and_without_pauses() {
         let mut sockets = Sockets::open(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), None, 1, false).unwrap();
         let ListenAddress::Tcp(address) = sockets.address else { panic!("it is not TCP") };
         let listener = sockets.take().unwrap().listen().unwrap();
         let _client = tokio::net::TcpStream::connect(address).await.unwrap();
         let Stream::Tcp(stream) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.unwrap().0 else { panic!("it is not TCP") };
         assert!(stream.socket.nodelay().unwrap());
+        assert!(!SockRef::from(&stream.socket).tcp_congestion().unwrap().starts_with(b"bbr"), "nor in pauses, within this machine");
     }
 }
