@@ -16,7 +16,7 @@ pub use super::encode::Unsent;
 use super::{
     AnswerHead, Error, Fault, RequestHead,
     decode::{Decoded, Decoder},
-    encode::{Encoder, Sending},
+    encode::{Encoder, Sending, TURN},
     parse::{self, Said},
     pipe::{LONG, Pipe, Piped, Socket},
     spare,
@@ -210,11 +210,15 @@ impl<B: Piped> Exchange<B> {
         if self.broken.is_some() {
             return Poll::Ready(Ok(()));
         }
+        let mut turn = 0;
         loop {
             let mut waits = false;
             while wire.out.has_room() && !self.sending.is_over() && !waits {
                 match self.sending.poll_next(wire.socket.takes_pipes(), cx) {
-                    Poll::Ready(Ok(Some(framed))) => framed.put(&mut wire.out),
+                    Poll::Ready(Ok(Some(framed))) => {
+                        turn += framed.len();
+                        framed.put(&mut wire.out);
+                    }
                     Poll::Ready(Ok(None)) => {}
                     Poll::Ready(Err(error)) => {
                         let _as_far_as_it_goes = wire.poll_flush(cx);
@@ -228,6 +232,10 @@ impl<B: Piped> Exchange<B> {
                 return Poll::Ready(Ok(()));
             }
             if waits {
+                return Poll::Pending;
+            }
+            if turn >= TURN {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }

@@ -14,6 +14,9 @@ use super::{
     write,
 };
 
+/// Bytes of a body after which others have their turn, however fast its source and its reader are.
+pub(super) const TURN: usize = 1024 * 1024;
+
 /// How a body is framed, and what of it is still to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoder {

@@ -1,6 +1,15 @@
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::Wake,
+};
+
 use http::Request;
 use http_body_util::Empty;
-use tokio::io::{AsyncWriteExt, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream, Join, Sink, duplex, join, sink};
 
 use super::*;
 
@@ -44,4 +53,44 @@ async fn a_connection_is_fit_while_it_is_open_and_silent() {
     let mut connection = Connection::new(near);
     drop(far);
     assert!(!connection.is_fit(), "it is closed");
+}
+
+/// A body that has come already, however much is asked for.
+struct Endless(usize);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0 += 1;
+        Poll::Ready((self.0 < 1000).then(|| Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024])))))
+    }
+}
+
+impl Piped for Endless {}
+impl Socket for Join<DuplexStream, Sink> {}
+
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn an_upload_that_comes_and_goes_as_fast_as_can_be_leaves_others_their_turn() {
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(woken.clone());
+    // Nothing comes to be read, and whatever is written is taken.
+    let (near, _far) = duplex(1);
+    let mut connection = Connection::new(join(near, sink()));
+    let mut exchange = connection.begin(&Request::post("/").body(()).unwrap().into_parts().0.into(), Endless(0));
+    for turn in 1..4 {
+        assert!(connection.poll_answer(&mut exchange, &mut |_| {}, &mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(woken.0.load(Relaxed), turn, "it goes on by itself");
+        let sent = usize::try_from(connection.0.out.total).unwrap();
+        assert!((turn * TURN..2 * turn * TURN).contains(&sent), "{sent} bytes after {turn} turns");
+    }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use super::{
     AnswerHead, Error, Fault, RequestHead, RequestOf, ResponseOf,
     decode::Decoder,
-    encode::{Encoder, Sending},
+    encode::{Encoder, Sending, TURN},
     parse::{self, Said},
     pipe::{Piped, Socket},
     spare,
@@ -33,8 +33,6 @@ use shared::Io;
 
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes of an answer after which others have their turn, however fast its source and its client are.
-const TURN: usize = 1024 * 1024;
 
 /// A connection whose requests are answered one after the other.
 #[derive(Debug)]
