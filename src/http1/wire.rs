@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, ReadBuf};
 
 use super::{
+    encode::TURN,
     pipe::{Pipe, Socket},
     spare,
 };
@@ -21,8 +22,6 @@ use super::{
 const HEAD: usize = 8 * 1024;
 /// Bytes of a body that are read at once when it comes fast: the room for it grows with what comes, so that a slow one does not fill much of it with little.
 const BODY: usize = 128 * 1024;
-/// Bytes of a body that are read at once into the place where it stays: others have their turn in between.
-const PLACE: usize = 256 * 1024;
 /// Data of up to so many bytes is copied behind what is to be written anyway: for the small messages that most are, two slices cost the kernel more than the
 /// copy costs us.
 const SMALL: usize = 4 * 1024;
@@ -115,7 +114,7 @@ impl<S: Socket> Wire<S> {
             self.advance(come);
             return Poll::Ready(Ok(come));
         }
-        let mut place = place.limit(left.min(PLACE));
+        let mut place = place.limit(left.min(TURN));
         pin!(self.socket.read_buf(&mut place)).poll(cx)
     }
 
