@@ -28,6 +28,13 @@ async fn options_for_the_whole_server_reaches_the_backend_of_the_root() {
     assert_eq!((request.method.as_str(), request.target.as_str()), ("OPTIONS", "*"));
 }
 
+/// Sends a request with this target, and sees with which it reaches the backend.
+async fn goes_on(backend: &Backend, program: &Program, method: &str, target: &str, expected: &str) {
+    let response = client::fetch(program.proxy(), format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+    let request = backend.requests().pop().unwrap();
+    assert_eq!((response.status, request.method.as_str(), request.target.as_str()), (200, method, expected), "{method} {target}");
+}
+
 #[tokio::test]
 async fn options_for_an_absolute_target_without_a_path_is_for_the_whole_server() {
     let (backend, program) = passing().await;
@@ -38,10 +45,7 @@ async fn options_for_an_absolute_target_without_a_path_is_for_the_whole_server()
         ("OPTIONS", "http://test/", "/"),
         ("OPTIONS", "/a://test", "/a://test"),
     ] {
-        let response = client::fetch(program.proxy(), format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
-        assert_eq!(response.status, 200, "{method} {target}");
-        let request = backend.requests().pop().unwrap();
-        assert_eq!((request.method.as_str(), request.target.as_str()), (method, goes_on_as), "{method} {target}");
+        goes_on(&backend, &program, method, target, goes_on_as).await;
     }
     let hosts: Vec<_> = backend.requests().iter().map(|request| request.field("host").unwrap().to_owned()).collect();
     assert_eq!(hosts[..2], ["Shop.test:81", "[::1]"]);
@@ -58,8 +62,7 @@ async fn an_absolute_target_without_a_path_goes_on_with_one() {
         ("GET", "http://test?a=b/c", "/?a=b/c"),
         ("OPTIONS", "http://test:81?a", "/?a"),
     ] {
-        let response = client::fetch(program.proxy(), format!("{method} {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
-        assert_eq!((response.status, backend.requests().pop().unwrap().target.as_str()), (200, goes_on_as), "{method} {target}");
+        goes_on(&backend, &program, method, target, goes_on_as).await;
     }
 }
 

@@ -36,6 +36,22 @@ fn socket() -> (TcpListener, SocketAddr) {
     (socket, address)
 }
 
+/// A request that is under way, and what lets its answer come.
+async fn under_way(backend: &Backend, program: &Program) -> (Trigger, Client) {
+    let held = Trigger::default();
+    let trigger = held.clone();
+    backend.otherwise(move |_| answer_when(&trigger, 200, &[], "done"));
+    let mut busy = Client::connect(program.proxy()).await;
+    busy.send(client::get("/busy")).await;
+    backend.received(1).await;
+    (held, busy)
+}
+
+async fn order_to_stop(program: &mut Program) {
+    program.signal(Signal::TERM);
+    program.logged("that the stop begins", |line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))).await;
+}
+
 #[tokio::test]
 async fn no_request_is_refused_or_lost_while_the_program_is_restarted_on_a_passed_socket() {
     const CLIENTS: usize = 8;
@@ -79,15 +95,9 @@ async fn no_request_is_refused_or_lost_while_the_program_is_restarted_on_a_passe
 async fn a_connection_that_has_not_spoken_yet_is_heard_after_the_order_to_stop() {
     let backend = Backend::start().await;
     let mut program = Program::start(&configuration(&backend, "127.0.0.1:0")).await;
-    let held = Trigger::default();
-    let trigger = held.clone();
-    backend.otherwise(move |_| answer_when(&trigger, 200, &[], "done"));
-    let mut busy = Client::connect(program.proxy()).await;
-    busy.send(client::get("/busy")).await;
-    backend.received(1).await;
+    let (held, mut busy) = under_way(&backend, &program).await;
     let mut late = Client::connect(program.proxy()).await;
-    program.signal(Signal::TERM);
-    program.logged("that the stop begins", |line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))).await;
+    order_to_stop(&mut program).await;
     // Were it ended at once, it would be by now.
     for _ in 0..5 {
         assert_eq!(client::fetch(program.admin(), client::get("/readyz")).await.status, 503);
@@ -186,14 +196,8 @@ async fn a_manager_that_does_not_read_holds_up_neither_a_start_nor_a_reload_nor_
     fill().await;
     program.run().await;
     program.reload(&good).await;
-    let held = Trigger::default();
-    let trigger = held.clone();
-    backend.otherwise(move |_| answer_when(&trigger, 200, &[], "done"));
-    let mut busy = Client::connect(program.proxy()).await;
-    busy.send(client::get("/busy")).await;
-    backend.received(1).await;
-    program.signal(Signal::TERM);
-    program.logged("that the stop begins", |line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))).await;
+    let (held, mut busy) = under_way(&backend, &program).await;
+    order_to_stop(&mut program).await;
     for expected in ["READY=1\n", "RELOADING=1\n", "READY=1\n", "STOPPING=1\n"] {
         let mut told = manager.told().await;
         while told == "FULL=1" {
