@@ -33,7 +33,7 @@ mod tests {
     fn what_stays_on_this_machine_is_sent_without_pauses_and_what_leaves_it_as_the_system_says() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let control = || SockRef::from(&socket).tcp_congestion().unwrap();
+        let control = || SockRef::from(&socket).tcp_congestion().unwrap_or_default();
         let _where_it_is_known = SockRef::from(&socket).set_tcp_congestion(PACED);
         let before = control();
         unpace(&socket, [192, 0, 2, 1].into());

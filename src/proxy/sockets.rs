@@ -185,6 +185,9 @@ mod tests {
         let _client = tokio::net::TcpStream::connect(address).await.unwrap();
         let Stream::Tcp(stream) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.unwrap().0 else { panic!("it is not TCP") };
         assert!(stream.socket.nodelay().unwrap());
-        assert!(!SockRef::from(&stream.socket).tcp_congestion().unwrap().starts_with(b"bbr"), "nor in pauses, within this machine");
+        assert!(
+            !SockRef::from(&stream.socket).tcp_congestion().unwrap_or_default().starts_with(b"bbr"),
+            "nor in pauses, within this machine"
+        );
     }
 }
