@@ -202,7 +202,7 @@ impl<B: Piped> Exchange<B> {
 
     /// Whether all of the request has left us.
     fn is_sent<S>(&self, connection: &Connection<S>) -> bool {
-        self.sending.is_over() && connection.0.out.is_empty()
+        self.sending.is_over() && connection.0.is_flushed()
     }
 
     /// Sends what there is; ready when all has been sent, or no more can be.

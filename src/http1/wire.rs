@@ -32,6 +32,8 @@ pub(super) struct Wire<S> {
     pub(super) socket: S,
     pub(super) buffer: BytesMut,
     pub(super) out: Out,
+    /// The socket may still hold what it has taken, as TLS does when what is below it is full.
+    unflushed: bool,
     /// Bytes of a body that are read next.
     room: usize,
 }
@@ -57,9 +59,16 @@ pub(super) enum Piece {
     Pipe(Pipe),
 }
 
+impl<S> Wire<S> {
+    /// Whether all that was to be written has left us.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+}
+
 impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, buffer: BytesMut::new(), out: Out::default(), room: HEAD }
+        Self { socket, buffer: BytesMut::new(), out: Out::default(), unflushed: false, room: HEAD }
     }
 
     /// These bytes of what was read have been used.
@@ -146,7 +155,7 @@ impl<S: Socket> Wire<S> {
 
     /// Writes what is to be written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.is_empty() {
+        if self.is_flushed() {
             return Poll::Ready(Ok(()));
         }
         while !self.out.is_empty() {
@@ -164,9 +173,12 @@ impl<S: Socket> Wire<S> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.unflushed = true;
             self.out.advance(written);
         }
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -262,4 +274,22 @@ mod tests {
             assert!(got == expected, "{sizes:?}");
         }
     }
+
+    #[tokio::test]
+    async fn what_a_socket_still_holds_is_flushed_until_it_has_left() {
+        // As TLS does, it takes everything at once and holds what does not go on.
+        let (near, mut far) = duplex(4);
+        let mut wire = Wire::new(tokio::io::BufWriter::with_capacity(100, near));
+        wire.out.push(Piece::Bytes(Bytes::from_static(b"0123456789")), b"");
+        let flush = |wire: &mut Wire<_>| wire.poll_flush(&mut Context::from_waker(std::task::Waker::noop()));
+        for _ in 0..2 {
+            assert!(flush(&mut wire).is_pending() && !wire.is_flushed());
+        }
+        let mut got = [0; 10];
+        let (read, ()) = tokio::join!(far.read_exact(&mut got), async { std::future::poll_fn(|cx| wire.poll_flush(cx)).await.unwrap() });
+        read.unwrap();
+        assert!(&got == b"0123456789" && wire.is_flushed());
+    }
+
+    impl Socket for tokio::io::BufWriter<tokio::io::DuplexStream> {}
 }
