@@ -345,3 +345,31 @@ async fn nothing_is_pushed_to_a_client() {
     assert!(within("the end of all that may be pushed", pushes.push_promise()).await.is_none());
     assert_eq!(backend.requests().len(), 1);
 }
+
+/// RFC 9110 section 6.5.1. Over HTTP/1.1 and HTTP/2, on a route that streams and on one that spills.
+#[tokio::test]
+async fn trailers_cannot_say_what_only_a_head_may() {
+    const NEVER: [&str; 6] = ["x-forwarded-for", "forebay-id", "via", "cookie", "proxy-authorization", "forwarded"];
+    let backend = Backend::start().await;
+    let site = Site::of(&[backend.url()]).route("stream", "/stream", "").route("spill", "/spill", "[routes.spill]");
+    let program = start(site).await;
+    let fields = NEVER.iter().chain(&["x-sum"]);
+    for target in ["/stream", "/spill"] {
+        let text: String = fields.clone().map(|name| format!("{name}: 6.6.6.6\r\n")).collect();
+        let request = format!("POST {target} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{text}\r\n");
+        assert_eq!(client::fetch(program.proxy(), request).await.status, 200);
+
+        let connection = connect(&program).await;
+        let mut sender = within("room for a stream", connection.sender.clone().ready()).await.unwrap();
+        let (response, mut stream) = sender.send_request(Request::post(format!("http://test{target}")).body(()).unwrap(), false).unwrap();
+        stream.send_data("x".into(), false).unwrap();
+        let trailers = fields.clone().map(|name| (name.parse().unwrap(), "6.6.6.6".parse().unwrap())).collect();
+        stream.send_trailers(trailers).unwrap();
+        assert_eq!(within("an answer", response).await.unwrap().status(), 200);
+    }
+    for request in backend.received(4).await {
+        let names: Vec<_> = request.body.trailers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        assert_eq!(names, ["x-sum"], "{}", request.target);
+        assert!(request.field("trailer").is_none_or(|named| named == "x-sum"), "only what comes is announced");
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 use http::HeaderMap;
 
 use super::{
-    parse::may_trail,
+    parse::keep_trailing,
     pipe::Piped,
     wire::{Out, Piece},
     write,
@@ -155,10 +155,7 @@ impl Framed {
             }
             Self::Trailers(mut fields) => {
                 out.text.extend_from_slice(b"0\r\n");
-                let never: Vec<_> = fields.keys().filter(|name| !may_trail(name)).cloned().collect();
-                for name in never {
-                    fields.remove(name);
-                }
+                keep_trailing(&mut fields);
                 write::trailers(&fields, &mut out.text);
                 out.text.extend_from_slice(b"\r\n");
             }

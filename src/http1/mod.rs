@@ -30,6 +30,7 @@ pub(crate) use answer::tests::is_the_same_in_both_forms;
 pub use answer::{AnswerHead, HOP_BY_HOP, KEEP_ALIVE, OwnField};
 pub use message::{Message, Part, RequestHead, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, fields};
+pub use parse::keep_trailing;
 pub use pipe::{Pipe, Piped, Socket};
 pub use write::now;
 

@@ -208,25 +208,44 @@ pub(super) fn trailers(bytes: &[u8]) -> Result<Option<(HeaderMap, usize)>, Fault
     Ok(Some((trailers, length)))
 }
 
-pub(super) fn may_trail(name: &HeaderName) -> bool {
-    !matches!(
-        name.as_str(),
-        "authorization"
-            | "cache-control"
-            | "connection"
-            | "content-encoding"
-            | "content-length"
-            | "content-range"
-            | "content-type"
-            | "host"
-            | "keep-alive"
-            | "max-forwards"
-            | "set-cookie"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+/// Whether a field may stand behind a body: none that frames, routes, authenticates or says who a client is (RFC 9110 section 6.5.1).
+fn may_trail(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // Ours, and those in which proxies tell a server whom they serve.
+    let of_proxies = ["forebay-", "proxy-", "x-forwarded-"].iter().any(|prefix| name.starts_with(prefix));
+    !of_proxies
+        && !matches!(
+            name,
+            "authorization"
+                | "cache-control"
+                | "connection"
+                | "content-encoding"
+                | "content-length"
+                | "content-range"
+                | "content-type"
+                | "cookie"
+                | "expect"
+                | "forwarded"
+                | "host"
+                | "keep-alive"
+                | "max-forwards"
+                | "set-cookie"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "via"
+                | "www-authenticate"
+                | "x-real-ip"
+        )
+}
+
+/// Takes out of trailers what may not be there.
+pub fn keep_trailing(trailers: &mut HeaderMap) {
+    let never: Vec<_> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
+    for name in never {
+        trailers.remove(name);
+    }
 }
 
 /// Where something stands in a head.

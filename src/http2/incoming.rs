@@ -13,6 +13,7 @@ use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
 use super::pulse::Busy;
+use crate::http1::keep_trailing;
 
 /// The body of a message.
 pub struct Incoming {
@@ -104,6 +105,7 @@ impl Body for Incoming {
         };
         Poll::Ready(trailers.map(|mut trailers| {
             super::trim(&mut trailers);
+            keep_trailing(&mut trailers);
             Ok(Frame::trailers(trailers))
         }))
     }
