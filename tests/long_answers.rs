@@ -9,6 +9,7 @@ use common::{
     client::{self, Client},
     noise,
     program::Program,
+    read_head,
     site::Site,
     within,
 };
@@ -84,10 +85,7 @@ async fn a_long_answer_crosses_unix_sockets() {
     let serving = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         for _ in 0..2 {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
+            read_head(&mut stream).await;
             stream.write_all(&answer).await.unwrap();
         }
     });
@@ -95,10 +93,7 @@ async fn a_long_answer_crosses_unix_sockets() {
     let mut client = UnixStream::connect(program.path("forebay.sock")).await.unwrap();
     for _ in 0..2 {
         client.write_all(&client::get("/")).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(within("a head", client.read_u8()).await.unwrap());
-        }
+        read_head(&mut client).await;
         let mut got = vec![0; LONG];
         within("a body", client.read_exact(&mut got)).await.unwrap();
         assert!(got == body);

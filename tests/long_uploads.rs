@@ -8,6 +8,7 @@ use common::{
     client::{self, Client},
     noise,
     program::Program,
+    read_head,
     site::Site,
     within,
 };
@@ -74,10 +75,7 @@ async fn an_upload_that_streams_arrives_as_it_drips() {
     let mut client = Client::connect(program.proxy()).await;
     client.send(head("/stream", LONG)).await;
     let (mut server, _) = within("a connection", listener.accept()).await.unwrap();
-    let mut came = Vec::new();
-    while !came.ends_with(b"\r\n\r\n") {
-        came.push(within("a head", server.read_u8()).await.unwrap());
-    }
+    read_head(&mut server).await;
     for part in body.chunks(LONG / 10) {
         let mut came = vec![0; part.len()];
         let (_, read) = tokio::join!(client.send(part), within("a part", server.read_exact(&mut came)));
@@ -98,10 +96,8 @@ async fn a_long_upload_crosses_unix_sockets() {
     let serving = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         for _ in ROUTES {
-            let (mut head, mut came) = (Vec::new(), vec![0; LONG]);
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
+            read_head(&mut stream).await;
+            let mut came = vec![0; LONG];
             stream.read_exact(&mut came).await.unwrap();
             assert!(came == expected);
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
@@ -111,10 +107,7 @@ async fn a_long_upload_crosses_unix_sockets() {
     let mut client = UnixStream::connect(program.path("forebay.sock")).await.unwrap();
     for target in ROUTES {
         client.write_all(&[&head(target, LONG), &body[..]].concat()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(within("an answer", client.read_u8()).await.unwrap());
-        }
+        let answer = read_head(&mut client).await;
         assert!(answer.starts_with(b"HTTP/1.1 204 "), "{}", String::from_utf8_lossy(&answer));
     }
     serving.await.unwrap();
@@ -131,10 +124,7 @@ async fn a_backend_that_has_had_enough_of_an_upload_says_so_and_the_next_one_cro
         stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.unwrap();
         drop(stream);
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
+        read_head(&mut stream).await;
         let mut body = vec![0; LONG];
         stream.read_exact(&mut body).await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
@@ -147,4 +137,22 @@ async fn a_backend_that_has_had_enough_of_an_upload_says_so_and_the_next_one_cro
     let next = client::fetch(program.proxy(), [&head("/stream", LONG), &noise(LONG)[..]].concat()).await;
     assert_eq!(next.status, 200);
     assert!(within("the next one at the backend", serving).await.unwrap() == noise(LONG));
+}
+
+/// The end of a body and the next request come together, after the body was asked for and thus after its head was heard.
+#[tokio::test]
+async fn a_request_that_comes_with_the_end_of_an_upload_is_answered() {
+    let backend = Backend::start().await;
+    let program = start(backend.url()).await;
+    for target in ROUTES {
+        let mut client = Client::connect(program.proxy()).await;
+        for length in [5, 200_000, LONG] {
+            let asking = format!("POST {target} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
+            client.send(asking).await;
+            let word = b"HTTP/1.1 100 Continue\r\n\r\n";
+            assert!(client.bytes(word.len()).await == word);
+            client.send([&noise(length)[..], &client::get("/stream/next")].concat()).await;
+            assert_eq!((client.response().await.status, client.response().await.text()), (200, "ok"), "{length} bytes to {target}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{backend::Backend, client, program::Program, site::Site, within};
+use common::{backend::Backend, client, program::Program, read_head, site::Site, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -38,10 +38,7 @@ async fn a_backend_is_reached_on_a_unix_socket() {
     let listener = UnixListener::bind(&path).unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
+        let head = read_head(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix").await.unwrap();
         String::from_utf8(head).unwrap()
     });

@@ -19,6 +19,8 @@ pub mod wire;
 
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt};
+
 /// Far more than anything here takes: it ends a test that hangs, and decides nothing else.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -30,4 +32,13 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
 /// Bytes in which no two neighbourhoods look alike.
 pub fn noise(length: usize) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8).collect()
+}
+
+/// Reads a head and not a byte more.
+pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within("a head", stream.read_u8()).await.unwrap());
+    }
+    head
 }

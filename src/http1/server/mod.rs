@@ -43,7 +43,7 @@ pub struct Connection<S> {
     /// What the request that is being answered said.
     said: Said,
     to_head: bool,
-    /// Something was read that has not been looked at.
+    /// Something may have been read that has not been looked at.
     unread: bool,
     /// No request has come yet.
     fresh: bool,
@@ -120,7 +120,7 @@ impl<S: Socket + Send + 'static> Connection<S> {
         }
         let Some(wire) = &mut io.wire else { return Poll::Ready(Ok(Next::End { unread: false })) };
         loop {
-            if std::mem::take(&mut self.unread) {
+            if std::mem::take(&mut self.unread) && !wire.buffer.is_empty() {
                 // RFC 9112 section 2.2 has us read over empty lines before a request.
                 while wire.buffer.starts_with(b"\r\n") {
                     wire.advance(2);
@@ -135,12 +135,14 @@ impl<S: Socket + Send + 'static> Connection<S> {
                 }
                 if let Some((head, said, _)) = found {
                     wire.release();
-                    self.unread = !wire.buffer.is_empty();
                     self.fresh = false;
                     self.said = said;
                     self.to_head = head.method == Method::HEAD;
                     self.stays = said.stays();
+                    let is_more = !wire.buffer.is_empty();
                     io.begin(&said);
+                    // Whoever reads the body may read on into the next request, and leaves it there.
+                    self.unread = is_more || !io.decoder.is_over();
                     return Poll::Ready(Ok(Next::Request(self.request(head, io.decoder))));
                 }
             }

@@ -157,6 +157,32 @@ async fn an_interim_answer_that_comes_after_the_answer_does_not_get_into_it() {
     assert_eq!(String::from_utf8_lossy(&rest), "");
 }
 
+/// The rest of a body and the next request may come together, after the head of the first one.
+#[tokio::test]
+async fn a_request_that_comes_with_the_end_of_the_body_before_it_is_heard() {
+    for (framing, body) in [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")] {
+        for late in [false, true] {
+            let (mut client, mut connection) = saying(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")).await;
+            let mut incoming = request(&mut connection).await.body;
+            if late {
+                // The upload goes on after its answer.
+                assert_eq!(connection.answer(nothing()).await.unwrap(), Then::Request);
+                assert!(connection.next(|| false).now_or_never().is_none());
+            }
+            client.write_all(format!("{body}{GET}").as_bytes()).await.unwrap();
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+                frame.unwrap();
+            }
+            drop(incoming);
+            if !late {
+                assert_eq!(connection.answer(nothing()).await.unwrap(), Then::Request);
+            }
+            let next = connection.next(|| false).now_or_never();
+            assert!(matches!(&next, Some(Ok(Next::Request(next))) if next.head.uri == "/next"), "{framing}, late: {late}: {next:?}");
+        }
+    }
+}
+
 fn upload(length: usize, fields: &str) -> (Vec<u8>, Vec<u8>) {
     let body: Vec<u8> = (0..length).map(|at| (at * at / 7) as u8).collect();
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {length}\r\n\r\n");
