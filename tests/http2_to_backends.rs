@@ -45,6 +45,8 @@ enum Deed {
     Farewell,
     /// Answers, after two interim answers.
     Early,
+    /// Answers, and reads the request then.
+    Unheard,
     /// Answers with spaces around all values.
     Padded,
 }
@@ -133,12 +135,20 @@ impl Server {
     async fn answer(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, deed: Deed) {
         let (head, mut stream) = request.into_parts();
         let mut body = Vec::new();
+        if matches!(deed, Deed::Unheard) {
+            let mut answer = respond.send_response(Response::builder().header("content-length", "5").body(()).unwrap(), false).unwrap();
+            answer.send_data(Bytes::from_static(b"begun"), true).unwrap();
+        }
         while let Some(Ok(data)) = stream.data().await {
             let _ = stream.flow_control().release_capacity(data.len());
             body.extend_from_slice(&data);
         }
         let trailers = stream.trailers().await.ok().flatten();
+        let is_answered = matches!(deed, Deed::Unheard);
         self.note(Seen { head: Arc::new(head), body, trailers });
+        if is_answered {
+            return;
+        }
         let is_padded = matches!(deed, Deed::Padded);
         match deed {
             Deed::Break => return respond.send_reset(Reason::INTERNAL_ERROR),
@@ -245,6 +255,25 @@ async fn what_may_have_been_processed_is_sent_again_only_where_that_does_no_harm
     server.next(Deed::Break);
     assert_eq!(client::fetch(program.proxy(), client::request("PUT", "/", &[], "order")).await.status, 200);
     assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_its_answer_and_one_that_stops_then_is_given_up() {
+    let (server, program) = started(100, |url| Site::passing(url).clients("header_timeout = \"100ms\"\nidle_timeout = \"500ms\"")).await;
+    server.next(Deed::Unheard).next(Deed::Unheard);
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nx").await;
+    assert_eq!(client.response().await.text(), "begun");
+    // More than the time of a head has passed when who says nothing has been sent away.
+    Client::connect(program.proxy()).await.closed().await;
+    client.send("xxx").await;
+    server.received(1).await;
+    assert_eq!(server.seen()[0].body, b"xxxx");
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nx").await;
+    assert_eq!(client.response().await.text(), "begun");
+    client.closed().await;
+    server.received(2).await;
+    assert_eq!(server.seen()[1].body, b"x");
 }
 
 #[tokio::test]

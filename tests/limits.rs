@@ -7,7 +7,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{
-    backend::{Backend, Step, Trigger},
+    backend::{self, Backend, Step, Trigger},
     client::{self, Client},
     program::Program,
     site::Site,
@@ -57,7 +57,7 @@ async fn an_idle_connection_ends_and_one_that_waits_for_its_answer_does_not() {
 #[tokio::test]
 async fn an_upload_that_stops_coming_is_given_up() {
     for site in [
-        |url| Site::passing(url).backend("response_timeout = \"100ms\""),
+        |url| Site::passing(url).backend("response_timeout = \"1h\"").clients("idle_timeout = \"500ms\""),
         |url| Site::spilling(url, "").clients("idle_timeout = \"500ms\""),
     ] {
         let backend = Backend::start().await;
@@ -70,6 +70,32 @@ async fn an_upload_that_stops_coming_is_given_up() {
         assert!(backend.requests().iter().all(|request| !request.body.complete));
         assert_eq!(program.status().await["totals"]["accepted"], 0);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_pauses_within_its_upload_is_no_slow_backend() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url()).backend("response_timeout = \"100ms\"")).await;
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\nhalf").await;
+    // More than the backend's time has passed when another request is out of it.
+    backend.otherwise(|request| {
+        if request.target == "/" { backend::answer(200, &[], "ok") } else { vec![Step::Read, Step::Wait(Trigger::default())] }
+    });
+    assert_eq!(client::fetch(program.proxy(), client::get("/silent")).await.status, 504);
+    client.send("half").await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_take_an_upload_is_not_waited_for() {
+    let backend = Backend::start().await;
+    let program = start(Site::passing(backend.url()).backend("response_timeout = \"100ms\"").clients("max_body = \"1GiB\"")).await;
+    backend.next(vec![Step::ReadHead, Step::Wait(Trigger::default())]);
+    let mut client = Client::connect(program.proxy()).await;
+    client.send(client::request("POST", "/", &[], vec![0; 32 << 20])).await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.field("proxy-status")), (504, Some("forebay; error=http_response_timeout")));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Bodies to and from a backend.
 
 use std::{
+    convert::Infallible,
     error::Error,
     fmt,
     future::poll_fn,
@@ -12,24 +13,26 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use super::{
     ErrorKind,
     balance::Load,
     floor::{Floor, Meter, came},
     incoming::Incoming,
-    patience::{Pace, with_response_timeout},
+    patience::{Alarm, Pace, with_response_timeout},
     pool::{Http1, Kept, Shelf, Stream},
     socket::Socket,
 };
 use crate::{
     http1::{
-        Pipe, Piped,
+        Pipe, Piped, ResponseOf,
         client::{Answer, Left},
     },
-    http2,
+    http2::{self, client::Answered},
 };
 
 /// Why a body on its way to a backend ended early.
@@ -76,16 +79,14 @@ impl Streaming {
         bytes: impl Fn(&T) -> usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<T, BodyError>>> {
-        let Self { incoming, left, limit, pace, meter } = self;
+        let Self { left, limit, pace, meter, .. } = self;
         if let Some(meter) = meter
             && meter.is_too_slow(cx, came(&polled, &bytes))
         {
             return Poll::Ready(Some(Err(BodyError::TooSlow)));
         }
-        let part = ready!(polled);
-        // The end of a body of known length is not asked for.
-        pace.moved(part.is_none() || incoming.is_end_stream());
-        let Some(part) = part else { return Poll::Ready(None) };
+        pace.looked(polled.is_ready());
+        let Some(part) = ready!(polled) else { return Poll::Ready(None) };
         let part = part?;
         match left.checked_sub(bytes(&part) as u64) {
             Some(rest) => *left = rest,
@@ -106,13 +107,13 @@ impl RequestBody {
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
-    /// A client's body as it comes, of at most `limit` bytes, and no slower than `floor`.
-    pub fn streaming(incoming: Incoming, limit: u64, floor: Option<Floor>) -> Self {
+    /// A client's body as it comes, of at most `limit` bytes; it may `stall` for so long, and come no slower than `floor`.
+    pub fn streaming(incoming: Incoming, limit: u64, stall: Duration, floor: Option<Floor>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         let meter = floor.map(Meter::new);
-        Self(Kind::Streaming(Box::new(Streaming { incoming, left: limit, limit, pace: Arc::default(), meter })))
+        Self(Kind::Streaming(Box::new(Streaming { incoming, left: limit, limit, pace: Arc::new(Pace::new(stall)), meter })))
     }
 
     /// No body, in a request that asks its server to switch to one of `protocols` (RFC 9110 section 7.8).
@@ -233,7 +234,8 @@ pub(super) enum Source {
     Http2 {
         /// Boxed, so that it makes no answer of HTTP/1.1 larger.
         incoming: Box<http2::Incoming>,
-        _stream: Stream,
+        /// Its stream, and who tells whoever still sends the request that the answer is over.
+        _held: (Stream, Option<oneshot::Sender<Infallible>>),
     },
     /// It is over.
     Over,
@@ -272,6 +274,27 @@ impl Lease {
     }
 }
 
+impl Source {
+    /// The answer on a stream. What is left of its request goes on meanwhile, and has its time once the answer is over.
+    pub(super) fn on_stream(
+        Answered { answer, rest }: Answered<RequestBody>,
+        stream: Stream,
+        timeout: Duration,
+        pace: Option<Arc<Pace>>,
+    ) -> ResponseOf<Self> {
+        let over = rest.map(|rest| {
+            let (over, is_over) = oneshot::channel::<Infallible>();
+            tokio::spawn(async move {
+                if let Either::Right((_over, rest)) = select(rest, is_over).await {
+                    let _in_time = with_response_timeout(rest, timeout, pace, &mut Alarm::default()).await;
+                }
+            });
+            over
+        });
+        ResponseOf::from(answer).map(|incoming| Self::Http2 { incoming: Box::new(incoming), _held: (stream, over) })
+    }
+}
+
 impl ResponseBody {
     pub(super) fn new(source: Source, load: Load) -> Self {
         let mut body = Self { source, load: Some(load) };
@@ -284,6 +307,11 @@ impl ResponseBody {
     /// What follows a 101 is no body of HTTP. The request counts until this is dropped.
     pub(super) fn switched(load: Load) -> Self {
         Self { source: Source::Over, load: Some(load) }
+    }
+
+    /// Whether its request will not be sent whole: the answer came early, and the server closes after it.
+    pub fn gives_request_up(&self) -> bool {
+        matches!(&self.source, Source::Http1(lease) if lease.answer.gives_request_up())
     }
 
     /// A part of it came, or broke off.

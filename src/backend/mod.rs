@@ -53,7 +53,7 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Time to connect, TLS included.
     pub connect_timeout: Duration,
-    /// Time from the whole request being sent to the head of the response.
+    /// Time from the whole request being sent to the head of the response, and that a server may take no more of a body.
     pub response_timeout: Duration,
     /// Time that a kept connection may lie idle before it is not used any more; at least a second.
     pub idle_timeout: Duration,
@@ -278,7 +278,9 @@ impl Backend {
                         _ => None,
                     }
                 }
-                connect::Opened::Http2(mut sender) => Some(sender.send(h2::dressed(request, address.tls), |_| {}).await.ok()?.status()),
+                connect::Opened::Http2(mut sender) => {
+                    Some(sender.send(h2::dressed(request, address.tls), |_| {}).await.ok()?.answer.status())
+                }
             }
         };
         let status = tokio::time::timeout(timeout, asked).await.ok().flatten();

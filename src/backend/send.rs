@@ -232,11 +232,9 @@ async fn on_stream(stream: Stream, head: &RequestHead, body: RequestBody, how: &
     let request = h2::dressed(Request::from_parts(request::Parts::clone(head), body), stream.is_secure());
     let mut sender = stream.sender();
     let attempt = sender.send(request, |interim| tell(origin, &mut interim.into_parts().0.into()));
-    match with_response_timeout(attempt, how.timeout, pace, &mut Alarm::default()).await {
-        Ok(Ok(response)) => match headers::fault_of(response.status(), response.headers(), None) {
-            None => {
-                Sent::Answered(ResponseOf::from(response).map(|incoming| Source::Http2 { incoming: Box::new(incoming), _stream: stream }))
-            }
+    match with_response_timeout(attempt, how.timeout, pace.clone(), &mut Alarm::default()).await {
+        Ok(Ok(answered)) => match headers::fault_of(answered.answer.status(), answered.answer.headers(), None) {
+            None => Sent::Answered(Source::on_stream(answered, stream, how.timeout, pace)),
             Some(fault) => misunderstood(fault),
         },
         Ok(Err(error)) => {
@@ -265,9 +263,9 @@ fn misunderstood(fault: &str) -> Sent {
 }
 
 fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
-    match timed_out.body_done {
-        true => Sent::Failed(ErrorKind::Timeout, format!("no response within {timeout:?}")),
-        false => Sent::Failed(ErrorKind::RequestStalled, format!("the request body stalled for {timeout:?}")),
+    match timed_out {
+        TimedOut::Server => Sent::Failed(ErrorKind::Timeout, format!("no response within {timeout:?}")),
+        TimedOut::Client(stall) => Sent::Failed(ErrorKind::RequestStalled, format!("the request body stalled for {stall:?}")),
     }
 }
 

@@ -203,7 +203,7 @@ impl Section for Clients {
             idle_timeout: table.or(
                 key(
                     "idle_timeout",
-                    "Time that a connection may stay open without a request, and that a write's body may stop coming; then 408.",
+                    "Time that a connection may stay open between two requests, and that the body of one may stop coming; then 408.",
                 )
                 .range(100 * MS, DAY),
                 75 * SECOND,

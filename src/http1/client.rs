@@ -301,6 +301,11 @@ impl<S: Socket, B: Piped> Answer<S, B> {
         }
     }
 
+    /// Whether what is left of the request when it is over will not be sent.
+    pub fn gives_request_up(&self) -> bool {
+        !self.ending.stays && !self.exchange.is_sent(&self.connection)
+    }
+
     /// What is left when it is over.
     pub fn left(self) -> Left<S, B> {
         if !self.is_over() || !self.ending.stays || self.exchange.broken.is_some() || !self.connection.0.buffer.is_empty() {

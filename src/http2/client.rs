@@ -70,6 +70,32 @@ pub enum NoAnswer<B: Body> {
     Body(B::Error),
 }
 
+/// The answer to a request.
+pub struct Answered<B> {
+    /// Its head is here.
+    pub answer: Response<Incoming>,
+    /// What is left to be sent of the request: the answer came early.
+    pub rest: Option<Rest<B>>,
+}
+
+/// Sends the rest of a request, also while nobody reads the answer.
+pub struct Rest<B>(Outgoing<B>);
+
+impl<B> Future for Rest<B>
+where
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll(cx).map(|ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "the rest of a request did not go out");
+            }
+        })
+    }
+}
+
 /// Begins a connection. Somebody has to poll the second part until it is over.
 ///
 /// # Errors
@@ -122,12 +148,11 @@ impl Sender {
         self.most.load(Relaxed)
     }
 
-    /// Sends a request and waits for the head of its answer. `heard` is told of interim answers. What is left of the request's body when the answer is
-    /// there goes on being sent.
+    /// Sends a request and waits for the head of its answer. `heard` is told of interim answers.
     ///
     /// # Errors
     /// See [`NoAnswer`].
-    pub async fn send<B>(&mut self, request: Request<B>, mut heard: impl FnMut(Response<()>)) -> Result<Response<Incoming>, NoAnswer<B>>
+    pub async fn send<B>(&mut self, request: Request<B>, mut heard: impl FnMut(Response<()>)) -> Result<Answered<B>, NoAnswer<B>>
     where
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Unpin + Send + 'static,
     {
@@ -161,20 +186,11 @@ impl Sender {
             };
             poll_answer(&mut answer, &mut heard, cx).map_err(NoAnswer::Stream)
         });
-        let answer = answered.await?;
-        if let Some(mut rest) = sending {
-            // It has to go on also while nobody reads the answer.
-            tokio::spawn(async move {
-                if let Err(error) = poll_fn(|cx| rest.poll(cx)).await {
-                    tracing::debug!(%error, "the rest of a request did not go out");
-                }
-            });
-        }
-        let (mut head, stream) = answer.into_parts();
+        let (mut head, stream) = answered.await?.into_parts();
         super::trim(&mut head.headers);
         busy.hears();
         let body = Incoming::new(stream, &head.headers).of_answer(busy);
-        Ok(Response::from_parts(head, body))
+        Ok(Answered { answer: Response::from_parts(head, body), rest: sending.map(Rest) })
     }
 }
 

@@ -319,6 +319,12 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
         });
         match connection.answer(answering).await {
             Ok(Then::Request) => {}
+            Ok(Then::Rest) => {
+                // How long that may take is the business of who sends it on.
+                watch.enter(Phase::Busy);
+                connection.rest().await;
+                watch.enter(Phase::Idle);
+            }
             Ok(Then::End { unread }) => return end(connection, watch, unread).await,
             Ok(Then::Switch) => return tunnel.map_or(Ended::InPeace, Ended::Switched),
             Err(broken) => {

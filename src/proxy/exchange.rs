@@ -193,7 +193,7 @@ impl Exchange {
                     tunnel::announce(protocols.clone(), &mut head.headers);
                     RequestBody::switching(protocols)
                 }
-                _ => RequestBody::streaming(body, limit, site.clients.min_body_rate),
+                _ => RequestBody::streaming(body, limit, site.clients.idle_timeout, site.clients.min_body_rate),
             };
             let mut answered = self.pass(route, head, body, seen, changes.as_deref()).await;
             change(&mut answered, changes.as_deref());

@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -152,6 +152,10 @@ pub(super) fn passed(route: &Route, reply: Reply, seats: Option<Seats>) -> Respo
     if head.status == StatusCode::NO_CONTENT {
         // Where there is never a body there must not be a length (RFC 9110 section 8.6), and some clients would wait for it.
         head.remove(&CONTENT_LENGTH);
+    }
+    if body.gives_request_up() {
+        // Nor will we read it whole (RFC 9112 section 9.6).
+        head.fields_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     head.append(via(head.version));
     head.version = Version::HTTP_11;

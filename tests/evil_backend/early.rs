@@ -22,10 +22,40 @@ async fn an_answer_in_the_middle_of_an_upload_reaches_the_client() {
         client.send(HEAD).await;
         client.send("x".repeat(1000)).await;
         let response = client.response().await;
-        assert_eq!((response.status, response.text()), (413, "too much"));
+        assert_eq!((response.status, response.text(), response.field("connection")), (413, "too much", Some("close")));
         drop(client);
         assert_eq!(client::fetch(stage.program.proxy(), client::get("/next")).await.text(), "ok");
     }
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_its_answer_for_as_long_as_it_takes() {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).clients("header_timeout = \"100ms\"").to_string()).await;
+    backend.next(vec![Step::ReadHead, Step::Write(response(200, &[], "begun")), Step::Read]);
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nx").await;
+    assert_eq!(client.response().await.text(), "begun");
+    for _ in 0..2 {
+        client.send("x").await;
+        // More than the time of a head has passed when who says nothing has been sent away.
+        Client::connect(program.proxy()).await.closed().await;
+    }
+    client.send([b"xxx".as_slice(), &client::get("/next")].concat()).await;
+    assert_eq!(client.response().await.text(), "ok");
+    assert_eq!(backend.requests()[0].body.content, b"xxxxxx");
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_after_its_answer_is_given_up() {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).clients("idle_timeout = \"200ms\"").to_string()).await;
+    backend.next(vec![Step::ReadHead, Step::Write(response(200, &[], "begun")), Step::Read]);
+    let mut client = Client::connect(program.proxy()).await;
+    client.send(HEAD).await;
+    assert_eq!(client.response().await.text(), "begun");
+    client.closed().await;
+    backend.disconnected().await;
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ impl Section for Backend {
             tls: table.maybe(key("tls", Tls::ABOUT)),
             connect_timeout: table.or(key("connect_timeout", "Time to connect to a server, TLS included. TCP sends a lost first packet again after 1 s (RFC 6298): a longer time survives that.").range(MS, 60 * SECOND), 2 * SECOND),
             response_timeout: table.or(
-                key("response_timeout", "Time from the whole request being sent to the headers of the response.").range(MS, DAY),
+                key("response_timeout", "Time from the whole request being sent to the headers of the response, and that a server may take no more of a body.").range(MS, DAY),
                 30 * SECOND,
             ),
             idle_timeout: table.or(

@@ -70,6 +70,8 @@ pub enum Next {
 pub enum Then {
     /// Another request, perhaps.
     Request,
+    /// First the [rest](Connection::rest) of the request, whose answer came early.
+    Rest,
     /// The end. `unread`: the client may still be sending what nobody will read.
     End {
         /// See above.
@@ -111,12 +113,7 @@ impl<S: Socket + Send + 'static> Connection<S> {
         let mut io = self.io.lock();
         let io = &mut *io;
         if !io.decoder.is_over() {
-            // An upload that goes on after its answer.
-            if !io.held {
-                return Poll::Ready(Ok(Next::End { unread: true }));
-            }
-            io.waiter = Some(cx.waker().clone());
-            return Poll::Pending;
+            return Poll::Ready(Ok(Next::End { unread: true }));
         }
         let Some(wire) = &mut io.wire else { return Poll::Ready(Ok(Next::End { unread: false })) };
         loop {
@@ -187,7 +184,25 @@ impl<S: Socket + Send + 'static> Connection<S> {
         let mut io = self.io.lock();
         io.drain();
         let unread = !io.decoder.is_over();
-        Ok(if !self.stays || (unread && !io.held) { Then::End { unread } } else { Then::Request })
+        Ok(match unread && io.held {
+            _ if !self.stays => Then::End { unread },
+            true => Then::Rest,
+            false if unread => Then::End { unread },
+            false => Then::Request,
+        })
+    }
+
+    /// Waits until nobody reads the body of the request any more that has been answered.
+    pub async fn rest(&mut self) {
+        poll_fn(|cx| {
+            let mut io = self.io.lock();
+            if !io.held {
+                return Poll::Ready(());
+            }
+            io.waiter = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// While an answer is waited for: interim ones are written, and whether the client is gone is looked at where nothing else reads.
