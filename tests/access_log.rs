@@ -40,8 +40,10 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
     backend.stop().await;
     let id = client::fetch(program.proxy(), REQUEST).await.id();
     assert_eq!(client::fetch(program.proxy(), client::get("/x")).await.status, 503);
+    assert_eq!(client::fetch(program.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.status, 200);
+    assert_eq!(client::fetch(program.proxy(), client::get("/.forebay/requests/1")).await.status, 404);
     let lines: Vec<Value> = lines(&mut program, "access.log").await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [passed, spilled, refused] = lines.as_slice() else { panic!("{lines:?}") };
+    let [passed, spilled, refused, asked, unknown] = lines.as_slice() else { panic!("{lines:?}") };
     for (field, expected) in [
         ("client", json!("203.0.113.9")),
         ("method", json!("POST")),
@@ -63,6 +65,7 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
     assert!(passed["server_seconds"].as_f64().unwrap() <= passed["duration_seconds"].as_f64().unwrap());
     assert_eq!((&spilled["status"], &spilled["outcome"], &spilled["id"]), (&json!(202), &json!("spilled"), &json!(id)));
     assert_eq!((&refused["status"], &refused["outcome"], &refused["server"]), (&json!(503), &json!("refused"), &json!(url)));
+    assert_eq!((&asked["outcome"], &unknown["outcome"]), (&json!("answered"), &json!("refused")));
 }
 
 #[tokio::test]

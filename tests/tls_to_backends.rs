@@ -97,6 +97,23 @@ async fn a_pinned_server_needs_no_authority_and_another_one_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_may_be_trusted_by_its_own_certificate_and_then_it_alone_for_its_names() {
+    let (ours, elsewhere) = (Identity::self_signed_by_openssl(&["localhost"]), Identity::self_signed_by_openssl(&["elsewhere.example"]));
+    let (plain, other) = (Identity::self_signed(&["localhost"]), Identity::self_signed_by_openssl(&["localhost"]));
+    for (shown, known, status) in
+        [(&ours, &ours, 200), (&plain, &plain, 200), (&plain, &ours, 503), (&other, &ours, 503), (&elsewhere, &elsewhere, 503)]
+    {
+        let backend = Backend::start().await;
+        let door = Door::open(shown, &[("http/1.1", backend.address())]).await;
+        let mut program = Program::prepare("", &["run", "-c", "config.toml"]);
+        known.write(&program.path("ca.pem"), &program.path("unused.key"));
+        program.configure(&Site::passing(door.url()).backend("tls = { ca_file = \"ca.pem\" }").to_string());
+        program.run().await;
+        assert_eq!(get(&program).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     let (authority, backend) = (Authority::new(), Backend::start().await);
     let door = Door::asking(&authority.sign(&["localhost"]), &[("http/1.1", backend.address())], Some(&authority)).await;

@@ -98,7 +98,9 @@ impl Exchange {
                 let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
                 let scene = Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers };
                 // Boxed, as all that few requests need: it would make every one larger.
-                refused(Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await)
+                let response = Box::pin(outcome::serve(&*shared.store, shared.clock.now(), &site.routes, scene)).await;
+                let is_good = response.status().as_u16() < 400;
+                (response.into(), if is_good { Verdict::ANSWERED } else { Verdict::REFUSED })
             }
             (_, Found::Nothing) => refused(answer::no_route(&head.headers)),
             (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, &head.headers)),

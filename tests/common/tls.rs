@@ -55,6 +55,14 @@ impl Identity {
         Self { certificate: params(names).self_signed(&key).unwrap(), key }
     }
 
+    /// The same as `openssl req -x509` makes it: it could sign others, too.
+    pub fn self_signed_by_openssl(names: &[&str]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { certificate: params.self_signed(&key).unwrap(), key }
+    }
+
     /// Writes certificate and key to two files.
     pub fn write(&self, certificate: &Path, key: &Path) {
         std::fs::write(certificate, self.certificate.pem()).unwrap();

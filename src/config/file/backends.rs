@@ -92,7 +92,7 @@ impl Section for Tls {
 
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
-            ca_file: table.maybe(key("ca_file", "The certificates of the authorities that are trusted in place of the system's, PEM.")),
+            ca_file: table.maybe(key("ca_file", "The certificates of the authorities that are trusted in place of the system's, PEM. That of a server itself will do.")),
             pin: table.maybe(
                 key(
                     "pin",
