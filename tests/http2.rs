@@ -97,63 +97,6 @@ async fn what_two_readers_could_understand_differently_is_refused_and_the_connec
     assert!(backend.requests().iter().all(|request| request.target == "/good" || !request.body.complete), "{:?}", backend.requests());
 }
 
-/// A frame (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// A field as a literal that is not remembered (RFC 7541 section 6.2.2).
-fn field(name: &str, value: &str) -> Vec<u8> {
-    let length = |text: &str| u8::try_from(text.len()).unwrap();
-    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
-}
-
-#[tokio::test]
-async fn a_field_that_http2_must_not_have_gets_no_further() {
-    const HEADERS: u8 = 1;
-    const RST_STREAM: u8 = 3;
-    const SETTINGS: u8 = 4;
-    const GOAWAY: u8 = 7;
-    let backend = Backend::start().await;
-    let program = start(Site::passing(backend.url())).await;
-    for (name, value) in [
-        ("accept", "*/*"),
-        ("connection", "close"),
-        ("transfer-encoding", "chunked"),
-        ("upgrade", "websocket"),
-        ("keep-alive", "1"),
-        ("proxy-connection", "close"),
-        ("te", "gzip"),
-        ("X-Capital", "1"),
-        ("x-split", "1\r\nx-forged: 2"),
-        ("x split", "1"),
-        (":path", "/second"),
-        (":forged", "1"),
-    ] {
-        let mut stream = TcpStream::connect(program.proxy()).await.unwrap();
-        let pseudo = [field(":method", "GET"), field(":scheme", "http"), field(":authority", "test"), field(":path", "/")].concat();
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        let head = frame(HEADERS, 0x5, 1, &[pseudo, field(name, value)].concat());
-        stream.write_all(&[preface, frame(SETTINGS, 0, 0, &[]), head].concat()).await.unwrap();
-        let told = async {
-            loop {
-                let mut head = [0; 9];
-                if stream.read_exact(&mut head).await.is_err() {
-                    return GOAWAY;
-                }
-                let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
-                stream.read_exact(&mut payload).await.unwrap();
-                if matches!(head[3], HEADERS | RST_STREAM | GOAWAY) {
-                    return head[3];
-                }
-            }
-        };
-        assert_eq!(within(name, told).await == HEADERS, name == "accept", "{name}");
-    }
-    assert_eq!(backend.requests().len(), 1);
-}
-
 #[tokio::test]
 async fn a_write_is_queued_and_followed_to_its_answer() {
     let backend = Backend::start().await;

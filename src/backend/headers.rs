@@ -7,9 +7,16 @@ use http::{
 
 use crate::http1::{AnswerHead, HOP_BY_HOP};
 
-/// Removes them from the head of an answer.
+/// Removes them from the head of an answer, where `TE` says nothing.
 pub fn remove_hop_by_hop_of(answer: &mut AnswerHead) {
-    answer.leave_connection(remove_hop_by_hop);
+    answer.leave_connection(remove_from_answer);
+}
+
+fn remove_from_answer(fields: &mut HeaderMap) {
+    remove_hop_by_hop(fields);
+    if fields.remove(TE).is_some() {
+        fields.remove(CONNECTION);
+    }
 }
 
 /// Removes the fields that belong to one connection only (RFC 9110 section 7.6.1): those that `Connection` names, `Connection` itself, and those

@@ -278,11 +278,13 @@ fn broke(why: Unanswered<RequestBody>, body: Option<RequestBody>, again: bool) -
         Unanswered::Stream(error) => error,
     };
     let detail = error.to_string();
+    // The answer itself is at fault, or something else that came on the connection.
+    let kind = if error.is_library() { ErrorKind::BadResponse } else { ErrorKind::Reset };
     match body {
         Some(body) if h2::was_not_processed(&error) => Sent::Unsent(Box::new(body), detail),
         None if h2::was_not_processed(&error) => Sent::Refused(detail),
-        Some(body) if again => Sent::Again(Box::new(body)),
-        _ => Sent::Failed(ErrorKind::Reset, detail),
+        Some(body) if again && !(error.is_library() && error.is_reset()) => Sent::Again(Box::new(body)),
+        _ => Sent::Failed(kind, detail),
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Incoming {
     stream: RecvStream,
     /// What is still to come, where the message says how long it is.
     left: Option<u64>,
+    /// The last of a body of known length, until its stream has ended there: what goes on is malformed (RFC 9113 section 8.1.1), and must not look whole before
+    /// that is known.
+    last: Option<Bytes>,
     /// Its data has ended; trailers may follow.
     no_more_data: bool,
     /// Told when somebody waits for a body that has not begun to come.
@@ -38,7 +41,7 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         // The library has refused a length that is no number, and holds the body to it.
         let left = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left, no_more_data: false, wanted: None, request: None }
+        Self { stream, left, last: None, no_more_data: false, wanted: None, request: None }
     }
 
     /// Tells `wanted` when it is waited for.
@@ -91,11 +94,21 @@ impl Body for Incoming {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let this = self.get_mut();
-        if !this.no_more_data {
+        while !this.no_more_data {
             match ready!(this.poll_data(cx)) {
-                Some(Err(error)) if this.is_end(&error) => return Poll::Ready(None),
-                Some(data) => return Poll::Ready(Some(data.map(Frame::data))),
-                None => this.no_more_data = true,
+                Some(Err(error)) if this.is_end(&error) => return Poll::Ready(this.last.take().map(|last| Ok(Frame::data(last)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(data)) if this.left == Some(0) && !this.stream.is_end_stream() => {
+                    // An empty one may follow it.
+                    this.last.get_or_insert(data);
+                }
+                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(this.last.take().unwrap_or(data))))),
+                None => {
+                    this.no_more_data = true;
+                    if let Some(last) = this.last.take() {
+                        return Poll::Ready(Some(Ok(Frame::data(last))));
+                    }
+                }
             }
         }
         let trailers = match ready!(this.stream.poll_trailers(cx)) {
@@ -111,10 +124,11 @@ impl Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.last.is_none() && self.stream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let last = self.last.as_ref().map_or(0, |last| last.len() as u64);
+        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + last))
     }
 }

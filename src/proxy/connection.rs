@@ -371,6 +371,10 @@ impl Requests {
         let commitment = Commitment::default();
         let exchange = Exchange { link: self.link.clone(), commitment: commitment.clone() };
         Committed::new(commitment, || async move {
+            let settled = match settled {
+                Ok(()) if h2::says_nothing(&request.body) => h2::hear(&mut request.body, &exchange.link).await,
+                settled => settled,
+            };
             let mut response = match settled {
                 Ok(()) => exchange.answer(request).await,
                 Err(what) => exchange.refuse(what, &request.head),
@@ -383,15 +387,5 @@ impl Requests {
             }
             response
         })
-    }
-}
-
-impl Stream {
-    /// What TLS has agreed on to speak.
-    fn protocol(&self) -> Option<&[u8]> {
-        match self {
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Self::Tcp(_) | Self::Unix(_) => None,
-        }
     }
 }

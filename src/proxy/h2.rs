@@ -9,8 +9,30 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
 
-use super::inspect::Malformed;
+use super::{exchange::Link, inspect::Malformed};
+use crate::backend::Incoming;
+
+/// Whether a body is said to be empty and yet has not ended, which only HTTP/2 can say. A server of HTTP/1.1 would take its request for whole at once.
+pub(super) fn says_nothing(body: &Incoming) -> bool {
+    body.size_hint().exact() == Some(0) && !body.is_end_stream()
+}
+
+/// Waits for the end of such a body.
+pub(super) async fn hear(body: &mut Incoming, link: &Link) -> Result<(), Malformed> {
+    let patience = link.worker.shared.site.load().clients.idle_timeout;
+    let heard = async {
+        while let Some(frame) = body.frame().await {
+            frame.ok()?;
+        }
+        Some(())
+    };
+    // Boxed, as all that few requests need.
+    Box::pin(timeout(patience, heard)).await.ok().flatten().ok_or(Malformed::Endless)
+}
 
 /// RFC 9113 section 8.3.1: an intermediary makes `Host` of `:authority`; a `Host` that says something else is a trap for one of two readers.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Malformed> {

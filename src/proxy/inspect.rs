@@ -22,6 +22,8 @@ pub(super) enum Malformed {
     Authority,
     /// RFC 9112 section 6.3: two lengths are a smuggling attempt or a broken sender.
     Length,
+    /// RFC 9113 section 8.1.1: it says that it has no body, and goes on all the same.
+    Endless,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
     Target,
     /// Its path leads above the root, which nobody means well.
@@ -53,6 +55,7 @@ impl Malformed {
             Self::Host => "an HTTP/1.1 request needs exactly one Host field, with a host name or address and perhaps a port",
             Self::Authority => "the request names one host in Host and another in :authority",
             Self::Length => "the request has more than one Content-Length",
+            Self::Endless => "the request says that its body is empty, and does not end",
             Self::Target => "the request target must be a path",
             Self::Path => "the path of the request leads above the root",
             Self::UserInfo => "the request target must not have a user name",

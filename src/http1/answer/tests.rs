@@ -1,5 +1,7 @@
 use bytes::BytesMut;
 
+use http::header::{CONTENT_LENGTH, TE};
+
 use super::*;
 use crate::http1::{parse, write};
 

@@ -232,7 +232,11 @@ impl<S: Socket + Send + 'static> Connection<S> {
         let Some(wire) = &mut io.wire else { return Err(io::ErrorKind::NotConnected.into()) };
         let out = &mut wire.out.text;
         let version = if self.said.is_old() { Version::HTTP_10 } else { Version::HTTP_11 };
-        let ResponseOf { head, body } = answer;
+        let ResponseOf { mut head, body } = answer;
+        if !self.said.trailers || self.said.is_old() {
+            // They are not sent on.
+            head.announce_none();
+        }
         let told = write::response(&head, version, out);
         let encoder = self.framing(&head, &body, &told, out);
         self.stays &= !unread && !told.closes && encoder != Encoder::Close;
