@@ -114,6 +114,19 @@ async fn a_server_may_be_trusted_by_its_own_certificate_and_then_it_alone_for_it
 }
 
 #[tokio::test]
+async fn an_answer_without_a_length_is_whole_only_if_its_tls_is_ended() {
+    let authority = Authority::new();
+    let (backend, _door, program) = started(&authority.sign(&["localhost"]), &authority, "tls = { ca_file = \"ca.pem\" }").await;
+    for (last, is_whole) in [(Step::Close, true), (Step::Reset, false)] {
+        backend.next(vec![Step::Read, Step::Write(b"HTTP/1.1 200 OK\r\n\r\nall".to_vec()), last]);
+        let mut client = Client::connect(program.proxy()).await;
+        client.send(client::get("/")).await;
+        let response = client.try_response().await;
+        assert_eq!(response.is_ok_and(|response| response.complete && response.text() == "all"), is_whole);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     let (authority, backend) = (Authority::new(), Backend::start().await);
     let door = Door::asking(&authority.sign(&["localhost"]), &[("http/1.1", backend.address())], Some(&authority)).await;
