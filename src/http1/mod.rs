@@ -8,6 +8,7 @@
 //! buffer. What a message means is for others to say: here it is only refused what could be read in two ways, or in none.
 
 mod answer;
+mod any;
 pub mod client;
 mod decode;
 mod encode;
@@ -28,6 +29,7 @@ use http::StatusCode;
 #[cfg(test)]
 pub(crate) use answer::tests::is_the_same_in_both_forms;
 pub use answer::{AnswerHead, HOP_BY_HOP, KEEP_ALIVE, OwnField};
+pub(crate) use any::any_socket;
 pub use message::{Message, Part, RequestHead, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, fields};
 pub use parse::keep_trailing;
