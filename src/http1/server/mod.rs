@@ -287,7 +287,8 @@ impl<S: Socket + Send + 'static> Connection<S> {
         let mut turn = 0;
         loop {
             let mut waits = false;
-            while let Some(pipes) = self.room().filter(|_| !waits && !sending.is_over()) {
+            while !waits && !sending.is_over() {
+                let Some(pipes) = self.room() else { break };
                 // The body of an answer may be reading that of its request, so that nothing is held here.
                 match sending.poll_next(pipes, cx) {
                     Poll::Ready(Ok(Some(framed))) => {

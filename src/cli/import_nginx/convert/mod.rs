@@ -105,7 +105,8 @@ struct Importer {
 }
 
 /// Converts a whole configuration; none when there is no server in it.
-pub(super) fn convert(tree: Vec<Directive>, from: &str) -> Option<Converted> {
+pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted> {
+    values::settle_rewrites(&mut tree);
     let (main, http) = split(tree);
     let mut importer = Importer {
         able: Able::now(),

@@ -98,6 +98,60 @@ pub(super) fn exchange_of(rewrite: &Directive) -> Option<(String, String)> {
     (flag == "break" && is_literal(from) && is_literal(to)).then(|| (from.to_owned(), to.to_owned()))
 }
 
+/// Makes a `return` of each `rewrite` that sends all of a server's or a location's requests elsewhere, as `rewrite ^(.*)$ https://$host$1 permanent` does.
+pub(super) fn settle_rewrites(directives: &mut [Directive]) {
+    for directive in directives {
+        if directive.name == "rewrite"
+            && let Some((status, to)) = moved(&directive.args)
+        {
+            directive.name = "return".into();
+            directive.args = vec![status.into(), to];
+        }
+        settle_rewrites(directive.block.as_deref_mut().unwrap_or_default());
+    }
+}
+
+/// Status and place of a `rewrite` that takes every path to another URL, where both can be said without a regular expression.
+fn moved(args: &[String]) -> Option<(&'static str, String)> {
+    let (pattern, replacement, flag) = match args {
+        [pattern, replacement] => (pattern, replacement, ""),
+        [pattern, replacement, flag] => (pattern, replacement, flag.as_str()),
+        _ => return None,
+    };
+    let status = match flag {
+        "permanent" => "301",
+        "redirect" | "" => "302",
+        _ => return None,
+    };
+    if !["http://", "https://", "$scheme://"].iter().any(|scheme| replacement.starts_with(scheme)) {
+        return None;
+    }
+    // What `$1` stands behind where the pattern has caught it.
+    let caught = match pattern.trim_start_matches('^').trim_end_matches('$') {
+        "" | "/" | ".*" | "/.*" => None,
+        "(.*)" | "(.+)" | "(/.*)" => Some(""),
+        "/(.*)" | "/?(.*)" => Some("/"),
+        _ => return None,
+    };
+    // nginx appends the query by itself, unless it is told not to.
+    let (to, query) = match replacement.strip_suffix('?') {
+        Some(to) => (to, ""),
+        None => (replacement.as_str(), "$is_args$args"),
+    };
+    if to.contains('?') {
+        return None;
+    }
+    let to = match (to.strip_suffix("$1"), caught, query) {
+        (Some(to), Some(before), "") => format!("{}$uri", to.strip_suffix(before)?),
+        (Some(to), Some(before), _) => format!("{}$request_uri", to.strip_suffix(before)?),
+        (None, ..) if to.ends_with("$request_uri") => to.to_owned(),
+        (None, ..) => format!("{to}{query}"),
+        _ => return None,
+    };
+    let has_captures = to.split('$').skip(1).any(|name| name.starts_with(|first: char| first.is_ascii_digit()));
+    (!has_captures).then_some((status, to))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +170,30 @@ mod tests {
             ("a$", Err("")),
         ] {
             assert_eq!(template(text, known), expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rewrite_of_everything_to_another_url_is_a_redirect() {
+        for (text, expected) in [
+            ("rewrite ^(.*) https://$host$1 permanent;", Some(("301", "https://$host$request_uri"))),
+            ("rewrite ^/(.*)$ https://www.a.example/$1 redirect;", Some(("302", "https://www.a.example$request_uri"))),
+            ("rewrite ^/?(.*) https://a.example/b/$1? permanent;", Some(("301", "https://a.example/b$uri"))),
+            ("rewrite ^ https://$server_name$request_uri? permanent;", Some(("301", "https://$server_name$request_uri"))),
+            ("rewrite ^ https://a.example/;", Some(("302", "https://a.example/$is_args$args"))),
+            ("rewrite ^.*$ http://a.example/x? permanent;", Some(("301", "http://a.example/x"))),
+            ("rewrite ^/old/(.*)$ https://a.example/$1 permanent;", None),
+            ("rewrite ^(.*)$ /index.html last;", None),
+            ("rewrite ^(.*)$ https://a.example/?to=$1 permanent;", None),
+            ("rewrite ^(.*)$ https://a.example$1 break;", None),
+            ("rewrite ^ https://a.example$1 permanent;", None),
+            ("rewrite ^/(.*) https://a.example$1 permanent;", None),
+        ] {
+            let mut directives = parse(&"x".into(), text).unwrap();
+            settle_rewrites(&mut directives);
+            let [directive] = directives.as_slice() else { panic!("{directives:?}") };
+            let found = (directive.name == "return").then(|| (directive.arg(0), directive.arg(1)));
+            assert_eq!(found, expected, "{text}");
         }
     }
 
