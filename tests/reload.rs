@@ -123,6 +123,46 @@ async fn twenty_reloads_under_load_fail_no_request() {
     }
 }
 
+#[tokio::test]
+async fn a_backend_has_no_more_requests_than_its_limit_over_a_reload_that_changes_it() {
+    let backend = Backend::start().await;
+    let site = |timeout| Site::passing(backend.url()).backend(&format!("concurrency = 1\nresponse_timeout = \"{timeout}\"")).to_string();
+    let program = Program::start(&site("30s")).await;
+    let trigger = Trigger::default();
+    backend.next(answer_when(&trigger, 200, &[], "first"));
+    let mut first = Client::connect(program.proxy()).await;
+    first.send(client::get("/")).await;
+    backend.received(1).await;
+    program.reload(&site("20s")).await;
+    let mut second = Client::connect(program.proxy()).await;
+    second.send(client::get("/")).await;
+    program.status_when("the second one waits", |status| status["backends"][0]["waiting"] == 1).await;
+    trigger.release();
+    assert_eq!((first.response().await.text(), second.response().await.status), ("first", 200));
+    assert_eq!(backend.busiest(), 1);
+}
+
+#[tokio::test]
+async fn what_is_being_delivered_is_finished_over_a_reload_however_long_it_takes() {
+    let backend = Backend::start().await;
+    let site = |timeout| {
+        let lines = format!("response_timeout = \"{timeout}\"");
+        let site = Site::spilling(backend.url(), "when = \"always\"\ndelivery = \"at-most-once\"").backend(&lines);
+        site.clients("header_timeout = \"300ms\"").top("workers = 1\ndrain_timeout = \"100ms\"").to_string()
+    };
+    let program = Program::start(&site("30s")).await;
+    let trigger = Trigger::default();
+    backend.next(answer_when(&trigger, 200, &[], "done"));
+    let id = client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await.id();
+    backend.received(1).await;
+    program.reload(&site("20s")).await;
+    // More than `drain_timeout` has passed when who says nothing has been sent away.
+    Client::connect(program.proxy()).await.closed().await;
+    trigger.release();
+    program.becomes(&id, "delivered").await;
+    assert_eq!(backend.requests().len(), 1);
+}
+
 /// Where it listens at this host, which may have come with its last reload.
 async fn new_address(program: &Program, host: &str) -> SocketAddr {
     let at = |line: &Value| line["message"] == "listening" && line["address"].as_str().is_some_and(|at| at.starts_with(host));

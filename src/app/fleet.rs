@@ -26,6 +26,9 @@ use super::{
 /// What is told to a client when nothing is known yet about how fast a queue empties: deliveries per second.
 const ASSUMED_RATE: f64 = 10.0;
 
+/// How long what is under way at a backend's old settings may take: as long as it does, for each attempt has its own time.
+const FOREVER: Duration = Duration::from_secs(30 * 86_400);
+
 /// All backends of the configuration.
 pub(super) struct Fleet {
     members: Vec<Member>,
@@ -39,6 +42,8 @@ pub(super) struct Fleet {
     stop: watch::Sender<Option<Instant>>,
     /// Whether the store is open, so that it can be replayed from.
     replaying: bool,
+    /// Ends those that an earlier configuration had and whose requests are still under way.
+    retired: Vec<watch::Sender<Option<Instant>>>,
     /// Tasks that have to end before the program does.
     tasks: Vec<JoinHandle<()>>,
 }
@@ -61,15 +66,20 @@ impl Fleet {
         let (stop, _) = watch::channel(None);
         let (members, tasks) = (Vec::new(), Vec::new());
         let (gates, timeouts) = (AHashMap::new(), timeouts_of(config));
-        let mut fleet = Self { members, gates, timeouts, store, metrics, clock, stop, replaying: false, tasks };
+        let mut fleet = Self { members, gates, timeouts, store, metrics, clock, stop, replaying: false, retired: Vec::new(), tasks };
         fleet.gates = fleet.gates_of(config);
-        fleet.members = config.backends.iter().map(|backend| fleet.member(backend)).collect();
+        fleet.members = config.backends.iter().map(|backend| fleet.member(backend, None)).collect();
         fleet.tie_shares(config);
         fleet
     }
 
-    fn member(&self, config: &BackendConfig) -> Member {
-        let health = Health::with_room(config.name.clone(), config.health.clone(), config.backend.servers.len(), config.backend.room());
+    /// `before`: what it takes the place of, whose requests go on.
+    fn member(&self, config: &BackendConfig, before: Option<&Member>) -> Member {
+        let (settings, servers, room) = (config.health.clone(), config.backend.servers.len(), config.backend.room());
+        let health = match before {
+            None => Health::with_room(config.name.clone(), settings, servers, room),
+            Some(before) => Health::after(&before.health, settings, servers, room),
+        };
         let backend = Backend::new(config.name.clone(), config.backend.clone(), health.weights());
         let replay = Handle::new(config.replay.clone(), self.route_gates());
         replay.set_timeouts(self.timeouts.clone());
@@ -159,9 +169,9 @@ impl Fleet {
                     member
                 }
                 changed => {
-                    let member = self.member(wanted);
-                    // Other servers, but the same work.
                     let before = changed.as_ref().or_else(|| old.iter().find(|old| old.config.name == wanted.name));
+                    let member = self.member(wanted, before);
+                    // Other servers, but the same work.
                     if let Some(before) = before {
                         member.remember(&before.known());
                     }
@@ -178,8 +188,10 @@ impl Fleet {
         self.tie_shares(config);
         for member in old {
             tracing::info!(backend = %member.config.name, "the backend's old settings are retired; what is under way there is finished");
-            member.retire.send_replace(Some(Instant::now() + config.drain_timeout));
+            member.retire.send_replace(Some(Instant::now() + FOREVER));
+            self.retired.push(member.retire);
         }
+        self.retired.retain(|retire| retire.receiver_count() > 0);
         self.tasks.retain(|task| !task.is_finished());
     }
 
@@ -187,8 +199,8 @@ impl Fleet {
     pub(super) async fn stop(&mut self, deadline: Duration) {
         let deadline = Some(Instant::now() + deadline);
         self.stop.send_replace(deadline);
-        for member in &self.members {
-            member.retire.send_replace(deadline);
+        for retire in self.members.iter().map(|member| &member.retire).chain(&self.retired) {
+            retire.send_replace(deadline);
         }
         for task in &mut self.tasks {
             if task.await.is_err() {

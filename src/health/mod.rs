@@ -29,6 +29,7 @@ mod share;
 mod signal;
 #[cfg(test)]
 pub(crate) mod sim;
+mod succession;
 mod why;
 mod window;
 
@@ -165,6 +166,8 @@ pub struct Health {
     wait_millis: AtomicU64,
     /// The next round of probes has moved.
     rescheduled: Notify,
+    /// Another one has its seats now, and says how many there are.
+    succeeded: AtomicBool,
 }
 
 /// Whom to ask, and how long.
@@ -184,13 +187,18 @@ impl Health {
         Self::with_random(name, settings, (servers, room), fastrand::f64)
     }
 
-    fn with_random(name: Name, settings: Settings, (servers, room): (usize, usize), random: fn() -> f64) -> Arc<Self> {
+    fn with_random(name: Name, settings: Settings, numbers: (usize, usize), random: fn() -> f64) -> Arc<Self> {
+        let gate = Gate::new(Load::new(settings.concurrency).limit());
+        Self::made(name, settings, numbers, random, gate)
+    }
+
+    fn made(name: Name, settings: Settings, (servers, room): (usize, usize), random: fn() -> f64, gate: Arc<Gate>) -> Arc<Self> {
         let load = Load::new(settings.concurrency);
         Arc::new(Self {
             name,
             start: Instant::now(),
             random,
-            gate: Gate::new(load.limit()),
+            gate,
             load,
             contest: Contest::default(),
             shares: Mutex::default(),
@@ -203,6 +211,7 @@ impl Health {
             suspicious: AtomicBool::new(false),
             wait_millis: AtomicU64::new(millis(settings.wait)),
             rescheduled: Notify::new(),
+            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -355,6 +364,9 @@ impl Health {
 
     /// Under the lock of the policy, so that the last one to set it is right.
     fn set_gate(&self) {
+        if self.succeeded.load(Relaxed) {
+            return;
+        }
         let limit = match self.state() {
             State::Shedding => return self.gate.close(),
             State::Passing => self.load.limit(),

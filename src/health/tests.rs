@@ -298,3 +298,21 @@ impl std::io::Write for Log {
         Ok(())
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_the_place_of_another_has_its_requests_and_says_alone_how_many_seats_there_are() {
+    let before = health(2, 1);
+    let seats = [before.seat(Class::Live).await.unwrap(), before.seat(Class::Live).await.unwrap()];
+    let after = Health::after(&before, settings(2), 2, 2);
+    assert_eq!((after.in_flight(), after.limit()), (2, 2));
+    assert_eq!(after.seat(Class::Live).await.unwrap_err(), NoSeat::Full);
+    shed(&before);
+    before.reconfigure(settings(9));
+    assert_eq!((after.limit(), after.state()), (2, State::Passing));
+    drop(seats);
+    assert_eq!(after.in_flight(), 0);
+    let _seat = after.seat(Class::Live).await.unwrap();
+    shed(&after);
+    let again = Health::after(&after, settings(3), 1, 1);
+    assert_eq!((again.in_flight(), again.limit()), (1, 3), "a gate that the one before has closed is open again");
+}
