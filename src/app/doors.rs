@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     envelope::{Clock, Timestamp},
@@ -10,16 +10,22 @@ use crate::{
     telemetry::{CertificateGauges, Metrics},
 };
 
-use super::{StartError, workers::Workers};
+use super::{StartError, inherited::Inherited, workers::Workers};
 
 /// How often the files of certificates are looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// How long the sockets of a listener that has gone may still be there.
+const GONE: Duration = Duration::from_secs(2);
 /// A certificate that ends sooner is worth a warning.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
 
 /// All listeners.
 pub(super) struct Doors {
     doors: Vec<Entry>,
+    /// What was passed for some of them.
+    inherited: Inherited,
+    /// Ports of those that have gone, and when: their sockets are there for a moment longer.
+    gone: Vec<(u16, Instant)>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -33,17 +39,21 @@ struct Entry {
     sockets: Option<Sockets>,
     /// Where they are bound to a port.
     port: Option<u16>,
+    /// They are not ours alone.
+    is_passed: bool,
     stop: watch::Sender<bool>,
 }
 
 impl Entry {
-    /// `beside`: those that there are already.
-    fn open(listener: &ListenerSettings, passed: Option<socket2::Socket>, workers: usize, beside: &[Self]) -> Result<Self, StartError> {
+    /// `ours`: ports on which we are listening already.
+    fn open(listener: &ListenerSettings, inherited: &Inherited, workers: usize, ours: &[u16]) -> Result<Self, StartError> {
         let door = Arc::new(Door::open(listener)?);
-        let shared = port(&listener.address).is_some_and(|port| beside.iter().any(|other| other.port == Some(port)));
+        let shared = port(&listener.address).is_some_and(|port| ours.contains(&port));
+        let passed = inherited.of(&listener.address).map_err(StartError::NoListener)?;
+        let is_passed = passed.is_some();
         let sockets = Sockets::open(&listener.address, passed, workers, shared)?;
         let port = port(&sockets.address);
-        Ok(Self { address: listener.address.clone(), door, sockets: Some(sockets), port, stop: watch::channel(false).0 })
+        Ok(Self { address: listener.address.clone(), door, sockets: Some(sockets), port, is_passed, stop: watch::channel(false).0 })
     }
 
     /// Takes no more connections, and has those that it has taken end after what they are doing.
@@ -73,13 +83,14 @@ impl Doors {
     /// Reads the certificates of all listeners and binds their sockets, but for those that were `inherited`.
     pub(super) fn open(
         listeners: &[ListenerSettings],
-        mut inherited: impl FnMut(&ListenAddress) -> Option<socket2::Socket>,
+        inherited: Inherited,
         workers: usize,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let open = |listener: &ListenerSettings| Entry::open(listener, inherited(&listener.address), workers, &[]);
-        let doors = Self { doors: listeners.iter().map(open).collect::<Result<_, _>>()?, metrics, clock };
+        let open = |listener: &ListenerSettings| Entry::open(listener, &inherited, workers, &[]);
+        let doors = listeners.iter().map(open).collect::<Result<_, _>>()?;
+        let doors = Self { doors, inherited, gone: Vec::new(), metrics, clock };
         doors.look_at_ends();
         Ok(doors)
     }
@@ -106,12 +117,14 @@ impl Doors {
 
     /// Gets ready for other listeners: those at an address that there is already stay, others are bound.
     pub(super) fn prepare(&self, listeners: &[ListenerSettings], workers: usize) -> Result<Change, StartError> {
+        let gone = self.gone.iter().filter(|(_, at)| at.elapsed() < GONE).map(|(port, _)| *port);
+        let ours: Vec<u16> = self.doors.iter().filter_map(|entry| entry.port).chain(gone).collect();
         let mut left: Vec<_> = self.doors.iter().enumerate().collect();
         let changed = listeners.iter().map(|listener| {
             let there = left.iter().position(|(_, entry)| entry.address == listener.address);
             Ok(match there.map(|place| left.remove(place)) {
                 Some((place, entry)) => Changed::Kept(place, entry.door.prepare(listener)?),
-                None => Changed::New(Entry::open(listener, None, workers, &self.doors)?),
+                None => Changed::New(Entry::open(listener, &self.inherited, workers, &ours)?),
             })
         });
         changed.collect::<Result<_, StartError>>().map(Change)
@@ -134,10 +147,14 @@ impl Doors {
         }
         // First, for between the two nobody would listen where they overlap.
         self.listen(workers).await;
+        self.gone.retain(|(_, at)| at.elapsed() < GONE);
         for entry in old.into_iter().flatten() {
             entry.close();
+            self.gone.extend(entry.port.map(|port| (port, Instant::now())));
             tracing::info!(address = %entry.address, "no longer listening: the configuration has dropped the listener");
-            if let ListenAddress::Unix(path) = &entry.address {
+            if let ListenAddress::Unix(path) = &entry.address
+                && !entry.is_passed
+            {
                 // Nobody answers there any more.
                 let _removed = std::fs::remove_file(path);
             }

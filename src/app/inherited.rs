@@ -15,9 +15,17 @@ use crate::proxy::ListenAddress;
 
 use super::StartError;
 
-/// What was passed, as far as no listener has taken it.
+/// What was passed.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(Vec<(ListenAddress, Socket)>);
+pub(super) struct Inherited(Vec<Passed>);
+
+#[derive(Debug)]
+struct Passed {
+    address: ListenAddress,
+    socket: Socket,
+    /// The listener that it is for, by its configuration.
+    claimed: Option<ListenAddress>,
+}
 
 impl Inherited {
     /// What the environment says was passed (`LISTEN_FDS`, `LISTEN_PID`). To be called before there is a second thread, since it clears them.
@@ -25,23 +33,34 @@ impl Inherited {
         let mut passed = ListenFd::from_env();
         let mut sockets = Vec::with_capacity(passed.len());
         for number in 0..passed.len() {
-            sockets.push(socket(&mut passed, number).map_err(StartError::NoListener)?);
+            let (address, socket) = socket(&mut passed, number).map_err(StartError::NoListener)?;
+            sockets.push(Passed { address, socket, claimed: None });
         }
         Ok(Self(sockets))
     }
 
-    /// The socket that was passed for this address.
-    pub(super) fn take(&mut self, wanted: &ListenAddress) -> Option<Socket> {
-        let place = self.0.iter().position(|(passed, _)| serves(passed, wanted))?;
-        Some(self.0.swap_remove(place).1)
+    /// Finds for each of these listeners the socket that was passed for it; one at its very address goes before one that serves others too. Fails when a socket
+    /// is left: clients would connect to it, and nobody would answer.
+    pub(super) fn claim(&mut self, wanted: &[&ListenAddress]) -> Result<(), StartError> {
+        for fits in [same_address, serves] {
+            for &wanted in wanted {
+                if !self.0.iter().any(|passed| passed.claimed.as_ref() == Some(wanted))
+                    && let Some(passed) = self.0.iter_mut().find(|passed| passed.claimed.is_none() && fits(&passed.address, wanted))
+                {
+                    passed.claimed = Some(wanted.clone());
+                }
+            }
+        }
+        match self.0.iter().find(|passed| passed.claimed.is_none()) {
+            None => Ok(()),
+            Some(passed) => Err(StartError::Unclaimed(passed.address.clone())),
+        }
     }
 
-    /// Fails when a socket is left: clients would connect to it, and nobody would answer.
-    pub(super) fn all_taken(&self) -> Result<(), StartError> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((address, _)) => Err(StartError::Unclaimed(address.clone())),
-        }
+    /// The socket of that listener, where one was passed for it: also once more, when a reload brings it back.
+    pub(super) fn of(&self, listener: &ListenAddress) -> io::Result<Option<Socket>> {
+        let passed = self.0.iter().find(|passed| passed.claimed.as_ref() == Some(listener));
+        passed.map(|passed| passed.socket.try_clone()).transpose()
     }
 }
 
@@ -65,6 +84,14 @@ fn socket(passed: &mut ListenFd, number: usize) -> io::Result<(ListenAddress, So
     Ok((address, socket))
 }
 
+/// Whether a socket is where a listener is to be.
+fn same_address(passed: &ListenAddress, wanted: &ListenAddress) -> bool {
+    match (passed, wanted) {
+        (ListenAddress::Tcp(passed), ListenAddress::Tcp(wanted)) => same(*passed, *wanted),
+        _ => passed == wanted,
+    }
+}
+
 /// Whether a socket at `passed` is what a listener at `wanted` asks for. systemd opens `ListenStream=8080` as `[::]:8080`, which takes IPv4 as well.
 fn serves(passed: &ListenAddress, wanted: &ListenAddress) -> bool {
     let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -72,8 +99,7 @@ fn serves(passed: &ListenAddress, wanted: &ListenAddress) -> bool {
         (ListenAddress::Tcp(passed), ListenAddress::Tcp(wanted)) if passed.ip() == both && wanted.ip().is_unspecified() => {
             passed.port() == wanted.port()
         }
-        (ListenAddress::Tcp(passed), ListenAddress::Tcp(wanted)) => same(*passed, *wanted),
-        _ => passed == wanted,
+        _ => same_address(passed, wanted),
     }
 }
 
@@ -107,16 +133,32 @@ mod tests {
         assert!(!serves(&ListenAddress::Unix("/run/a".into()), &tcp("127.0.0.1:80")));
     }
 
+    fn passed(addresses: &[&str]) -> Inherited {
+        let socket = || Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        Inherited(addresses.iter().map(|address| Passed { address: tcp(address), socket: socket(), claimed: None }).collect())
+    }
+
     #[test]
     fn a_socket_that_no_listener_takes_is_an_error_that_names_it() {
-        let listening = || Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut inherited = Inherited(vec![(tcp("127.0.0.1:80"), listening()), (tcp("127.0.0.1:81"), listening())]);
-        assert!(inherited.take(&tcp("127.0.0.1:82")).is_none());
-        assert!(inherited.take(&tcp("127.0.0.1:80")).is_some());
-        assert!(inherited.take(&tcp("127.0.0.1:80")).is_none(), "taken twice");
-        let error = inherited.all_taken().unwrap_err().to_string();
+        let error = passed(&["127.0.0.1:80", "127.0.0.1:81"]).claim(&[&tcp("127.0.0.1:80"), &tcp("127.0.0.1:82")]).unwrap_err().to_string();
         assert!(error.contains("127.0.0.1:81") && error.contains("[[listeners]]"), "{error}");
-        assert!(inherited.take(&tcp("127.0.0.1:81")).is_some());
-        inherited.all_taken().unwrap();
+        passed(&["127.0.0.1:80"]).claim(&[&tcp("127.0.0.1:80"), &tcp("127.0.0.1:82")]).unwrap();
+    }
+
+    #[test]
+    fn a_listener_has_the_socket_at_its_very_address_and_has_it_again_when_it_comes_back() {
+        let mut inherited = passed(&["[::]:80", "0.0.0.0:80"]);
+        let (both, four) = (tcp("[::]:80"), tcp("0.0.0.0:80"));
+        inherited.claim(&[&four, &both]).unwrap();
+        for _ in 0..2 {
+            for (listener, place) in [(&both, 0), (&four, 1)] {
+                let given = inherited.of(listener).unwrap().unwrap();
+                assert_eq!(given.local_addr().unwrap(), inherited.0[place].socket.local_addr().unwrap());
+            }
+        }
+        assert!(inherited.of(&tcp("127.0.0.1:80")).unwrap().is_none());
+        let mut dual = passed(&["[::]:80"]);
+        dual.claim(&[&four]).unwrap();
+        assert!(dual.of(&four).unwrap().is_some());
     }
 }

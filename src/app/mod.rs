@@ -123,12 +123,13 @@ impl App {
         let locked = RedbStore::lock(config.store.clone())?;
         let store = OpeningStore::new(&config.store);
         let metrics = Arc::new(Metrics::new());
-        let take = |address: &ListenAddress| inherited.take(address);
-        let doors = Doors::open(&config.proxy.listeners, take, config.workers, metrics.clone(), clock.clone())?;
-        let passed = inherited.take(&ListenAddress::Tcp(config.admin.address));
+        let admin = ListenAddress::Tcp(config.admin.address);
+        let wanted: Vec<_> = config.proxy.listeners.iter().map(|listener| &listener.address).chain([&admin]).collect();
+        inherited.claim(&wanted)?;
+        let passed = inherited.of(&admin).map_err(StartError::NoListener)?;
+        let doors = Doors::open(&config.proxy.listeners, inherited, config.workers, metrics.clone(), clock.clone())?;
         let (admin_listener, admin_address) =
             bind_admin(config.admin.address, passed).map_err(|source| StartError::Admin { address: config.admin.address, source })?;
-        inherited.all_taken()?;
         let access_log =
             AccessLog::open(&config.log.access, config.log.access_format, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
         let fleet = Fleet::new(&config, store.clone(), metrics.clone(), clock.clone());

@@ -106,7 +106,7 @@ impl Section for Listener {
     fn keys(table: &mut Table<'_>) -> Self {
         Self {
             address: table
-                .need(key("address", "An IP address and port such as `127.0.0.1:8080`, or `unix:/PATH`. Port 0 lets the system choose.")),
+                .need(key("address", "An IP address and port such as `127.0.0.1:8080`, or `unix:/PATH`. `[::]:80` is IPv6 alone, as in nginx: write `0.0.0.0:80` beside it. Port 0 lets the system choose.")),
             tls: table.maybe(
                 key(
                     "tls",

@@ -102,6 +102,10 @@ fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Soc
     let mut sockets = Vec::with_capacity(workers);
     for number in 0..workers {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            // As nginx has it, so that `[::]:80` stands beside `0.0.0.0:80`, and says what it takes whatever the system's default is.
+            socket.set_only_v6(true)?;
+        }
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared || number > 0)?;
         socket.set_nonblocking(true)?;
@@ -176,6 +180,15 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_addresses_of_ipv6_are_no_addresses_of_ipv4() {
+        let any = |ip: std::net::IpAddr, port| Sockets::open(&ListenAddress::Tcp((ip, port).into()), None, 2, false);
+        // Some systems have no IPv6.
+        let Ok(six) = any(std::net::Ipv6Addr::UNSPECIFIED.into(), 0) else { return };
+        let ListenAddress::Tcp(address) = &six.address else { panic!("it is not TCP") };
+        assert!(any(std::net::Ipv4Addr::UNSPECIFIED.into(), address.port()).is_ok());
+    }
 
     #[tokio::test]
     async fn what_is_accepted_sends_without_delay_and_without_pauses() {

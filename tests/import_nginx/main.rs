@@ -229,3 +229,13 @@ fn what_a_server_behind_tls_is_checked_against_is_carried_over_where_it_can_be_r
     assert!(config.contains("servers = [\"https://10.0.0.1:8443\"]\ntls = { server_name = \"shop.internal\" }"), "{config}");
     assert!(config.contains("`proxy_ssl_trusted_certificate /nowhere/ca.pem` not carried over"), "{config}");
 }
+
+#[test]
+fn both_kinds_of_addresses_are_listened_on_as_nginx_has_it() {
+    let config = imported(
+        "server { listen 80; listen [::]:80 ipv6only=on; return 204; } server { server_name a; listen [::]:81 ipv6only=off; return 204; }",
+    );
+    let listeners: Vec<_> = config.lines().filter(|line| line.starts_with("address = ")).collect();
+    assert_eq!(listeners, ["0.0.0.0:80", "[::]:80", "[::]:81", "0.0.0.0:81"].map(|address| format!("address = \"{address}\"")));
+    assert!(!config.contains("options of the socket"), "{config}");
+}

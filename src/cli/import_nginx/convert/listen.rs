@@ -49,10 +49,14 @@ pub(super) fn of(importer: &mut Importer, server: &Directive, has_certificate: b
                         "CAUTION: only who is named in `proxy_protocol.from` is let in, and nothing here says who: name your load balancer";
                     comments.push(importer.notes.changed(directive, why));
                 }
-                if directive.args.iter().skip(1).any(|arg| arg.contains('=') && !arg.starts_with("backlog=")) {
+                let known = ["backlog=", "ipv6only="];
+                if directive.args.iter().skip(1).any(|arg| arg.contains('=') && !known.iter().any(|known| arg.starts_with(known))) {
                     comments.push(importer.notes.changed(directive, "options of the socket are left to the system"));
                 }
-                listens.push(Listen { address, tls, default, proxy_protocol: proxy_protocol && importer.able.proxy_protocol });
+                let proxy_protocol = proxy_protocol && importer.able.proxy_protocol;
+                // Said so, one socket of nginx takes both; here there is one for each.
+                let four = address.strip_prefix("[::]:").filter(|_| has("ipv6only=off")).map(|port| format!("0.0.0.0:{port}"));
+                listens.extend([Some(address), four].into_iter().flatten().map(|address| Listen { address, tls, default, proxy_protocol }));
             }
         }
     }
