@@ -4,171 +4,24 @@
 
 mod common;
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-};
+use std::{future::poll_fn, sync::atomic::Ordering::SeqCst};
 
 use bytes::Bytes;
 use common::{
     backend::{Backend, Step, Trigger},
     client::{self, Client},
     h2::Http2,
+    h2_server::{Deed, Server},
     program::Program,
     site::Site,
     tls::{Authority, Door},
     within,
 };
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
 };
-
-/// What the server does with one request.
-#[derive(Clone)]
-enum Deed {
-    /// Answers 200, once the trigger is pulled where there is one.
-    Answer(Option<Trigger>),
-    /// Refuses the stream: it has not processed the request.
-    Refuse,
-    /// Breaks the stream off, when it has read the request.
-    Break,
-    /// Answers, and says farewell to the connection.
-    Farewell,
-    /// Answers, after two interim answers.
-    Early,
-    /// Answers, and reads the request then.
-    Unheard,
-    /// Answers with spaces around all values.
-    Padded,
-}
-
-#[derive(Clone)]
-struct Seen {
-    head: Arc<http::request::Parts>,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
-}
-
-/// A server of HTTP/2 without TLS.
-#[derive(Clone)]
-struct Server {
-    address: SocketAddr,
-    deeds: Arc<Mutex<VecDeque<Deed>>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    count: Arc<watch::Sender<usize>>,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Server {
-    async fn start(most_streams: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self {
-            address: listener.local_addr().unwrap(),
-            deeds: Arc::default(),
-            seen: Arc::default(),
-            count: Arc::default(),
-            connections: Arc::default(),
-        };
-        let this = server.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                this.connections.fetch_add(1, SeqCst);
-                tokio::spawn(this.clone().serve(stream, most_streams));
-            }
-        });
-        server
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn next(&self, deed: Deed) -> &Self {
-        self.deeds.lock().unwrap().push_back(deed);
-        self
-    }
-
-    fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
-    }
-
-    async fn received(&self, count: usize) {
-        within("requests at the server", self.count.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
-    }
-
-    async fn serve(self, stream: TcpStream, most_streams: u32) {
-        let Ok(mut connection) = h2::server::Builder::new().max_concurrent_streams(most_streams).handshake::<_, Bytes>(stream).await else {
-            return;
-        };
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            // What is no request of the test gets the usual answer: probes.
-            let deed = if request.method() == http::Method::HEAD { None } else { self.deeds.lock().unwrap().pop_front() };
-            match deed.unwrap_or(Deed::Answer(None)) {
-                Deed::Refuse => {
-                    self.note(Seen { head: Arc::new(request.into_parts().0), body: Vec::new(), trailers: None });
-                    respond.send_reset(Reason::REFUSED_STREAM);
-                }
-                deed => {
-                    if matches!(deed, Deed::Farewell) {
-                        connection.graceful_shutdown();
-                    }
-                    tokio::spawn(self.clone().answer(request, respond, deed));
-                }
-            }
-        }
-    }
-
-    fn note(&self, seen: Seen) {
-        self.seen.lock().unwrap().push(seen);
-        self.count.send_modify(|count| *count += 1);
-    }
-
-    async fn answer(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, deed: Deed) {
-        let (head, mut stream) = request.into_parts();
-        let mut body = Vec::new();
-        if matches!(deed, Deed::Unheard) {
-            let mut answer = respond.send_response(Response::builder().header("content-length", "5").body(()).unwrap(), false).unwrap();
-            answer.send_data(Bytes::from_static(b"begun"), true).unwrap();
-        }
-        while let Some(Ok(data)) = stream.data().await {
-            let _ = stream.flow_control().release_capacity(data.len());
-            body.extend_from_slice(&data);
-        }
-        let trailers = stream.trailers().await.ok().flatten();
-        let is_answered = matches!(deed, Deed::Unheard);
-        self.note(Seen { head: Arc::new(head), body, trailers });
-        if is_answered {
-            return;
-        }
-        let is_padded = matches!(deed, Deed::Padded);
-        match deed {
-            Deed::Break => return respond.send_reset(Reason::INTERNAL_ERROR),
-            Deed::Answer(Some(trigger)) => trigger.wait().await,
-            Deed::Early | Deed::Padded => {
-                for status in [103, 102] {
-                    let link = if is_padded { " </a.css>\t" } else { "</a.css>" };
-                    let early = Response::builder().status(status).header("link", link).body(()).unwrap();
-                    respond.send_informational(early).unwrap();
-                }
-            }
-            _ => {}
-        }
-        let (from, code) = if is_padded { ("\th 2  ", " 0\t") } else { ("h2", "0") };
-        let head = Response::builder().header("trailer", "grpc-status").header("x-from", from).body(()).unwrap();
-        let Ok(mut stream) = respond.send_response(head, false) else { return };
-        let _ = stream.send_data(Bytes::from_static(b"ok"), false);
-        let _ = stream.send_trailers(HeaderMap::from_iter([("grpc-status".parse().unwrap(), code.parse().unwrap())]));
-    }
-}
 
 async fn started(most_streams: u32, site: impl FnOnce(String) -> Site) -> (Server, Program) {
     let server = Server::start(most_streams).await;
@@ -223,12 +76,33 @@ async fn many_requests_share_a_connection_and_no_more_than_the_server_allows() {
 
 #[tokio::test]
 async fn what_the_server_has_not_processed_is_sent_again_whatever_its_method() {
-    let (server, program) = started(100, once).await;
-    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
-    server.next(Deed::Refuse).next(Deed::Refuse);
-    let response = client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await;
-    assert_eq!((response.status, server.seen().len()), (200, 4));
-    assert_eq!(server.seen()[3].body, b"order");
+    let small = |framing: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n{body}");
+    let large = "x".repeat(60_000);
+    for (site, streams) in [(once as fn(String) -> Site, false), (Site::passing, true)] {
+        let (server, program) = started(100, site).await;
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
+        for (request, sum, body) in [
+            (small("Content-Length: 5", "order"), None, "order"),
+            (small("Transfer-Encoding: chunked", "3\r\nord\r\n2\r\ner\r\n0\r\nX-Sum: 9\r\n\r\n"), Some("9"), "order"),
+            (small("Content-Length: 60000", &large), None, &large),
+        ] {
+            if sum.is_some() && !streams {
+                // What was read whole and has trailers is queued.
+                continue;
+            }
+            let before = server.seen().len();
+            server.next(Deed::Refuse).next(Deed::Refuse);
+            let response = client::fetch(program.proxy(), request).await;
+            let seen = server.seen();
+            assert_eq!((response.status, seen.len() - before), (200, 3));
+            let trailers = seen.last().unwrap().trailers.as_ref();
+            assert_eq!(
+                (trailers.map(|trailers| trailers["x-sum"].to_str().unwrap()), &seen.last().unwrap().body[..]),
+                (sum, body.as_bytes())
+            );
+        }
+        assert_eq!(program.status().await["backends"][0]["state"], "passing");
+    }
 }
 
 #[tokio::test]

@@ -21,11 +21,12 @@ use tokio::sync::oneshot;
 use super::{
     ErrorKind,
     balance::Load,
-    floor::{Floor, Meter, came},
+    floor::Floor,
     incoming::Incoming,
     patience::{Alarm, Pace, with_response_timeout},
     pool::{Http1, Kept, Shelf, Stream},
     socket::Socket,
+    streaming::Streaming,
 };
 use crate::{
     http1::{
@@ -63,39 +64,6 @@ enum Kind {
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
 
-struct Streaming {
-    incoming: Incoming,
-    left: u64,
-    limit: u64,
-    pace: Arc<Pace>,
-    meter: Option<Meter>,
-}
-
-impl Streaming {
-    /// Heeds what a look at the body has brought: `bytes` of it are in a part.
-    fn heed<T>(
-        &mut self,
-        polled: Poll<Option<Result<T, BodyError>>>,
-        bytes: impl Fn(&T) -> usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<T, BodyError>>> {
-        let Self { left, limit, pace, meter, .. } = self;
-        if let Some(meter) = meter
-            && meter.is_too_slow(cx, came(&polled, &bytes))
-        {
-            return Poll::Ready(Some(Err(BodyError::TooSlow)));
-        }
-        pace.looked(polled.is_ready());
-        let Some(part) = ready!(polled) else { return Poll::Ready(None) };
-        let part = part?;
-        match left.checked_sub(bytes(&part) as u64) {
-            Some(rest) => *left = rest,
-            None => return Poll::Ready(Some(Err(BodyError::TooLarge(*limit)))),
-        }
-        Poll::Ready(Some(Ok(part)))
-    }
-}
-
 impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
@@ -112,8 +80,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let meter = floor.map(Meter::new);
-        Self(Kind::Streaming(Box::new(Streaming { incoming, left: limit, limit, pace: Arc::new(Pace::new(stall)), meter })))
+        Self(Kind::Streaming(Box::new(Streaming::new(incoming, limit, stall, floor))))
     }
 
     /// No body, in a request that asks its server to switch to one of `protocols` (RFC 9110 section 7.8).
@@ -134,6 +101,19 @@ impl RequestBody {
         matches!(self.0, Kind::Streaming(_))
     }
 
+    /// Keeps what is read of it, as long as that is little, so that it can be [rewound](Self::rewound).
+    pub(super) fn keep(&mut self) {
+        if let Kind::Streaming(streaming) = &mut self.0 {
+            streaming.keep();
+        }
+    }
+
+    /// From its beginning once more; none where that is gone.
+    pub(super) fn rewound(mut self) -> Option<Self> {
+        let Kind::Streaming(streaming) = &mut self.0 else { return None };
+        streaming.rewind().then_some(self)
+    }
+
     /// All of it, where it is kept in memory and has not been sent yet.
     pub(super) fn in_memory(&self) -> Option<Bytes> {
         match &self.0 {
@@ -152,7 +132,7 @@ impl RequestBody {
 
     pub(super) fn pace(&self) -> Option<Arc<Pace>> {
         match &self.0 {
-            Kind::Streaming(streaming) => Some(streaming.pace.clone()),
+            Kind::Streaming(streaming) => Some(streaming.pace()),
             Kind::Full(_) | Kind::Switching(_) | Kind::Boxed(_) => None,
         }
     }
@@ -173,10 +153,7 @@ impl Body for RequestBody {
             Kind::Switching(_) => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx).map_err(BodyError::Source),
-            Kind::Streaming(streaming) => {
-                let polled = Pin::new(&mut streaming.incoming).poll_frame(cx);
-                streaming.heed(polled, |frame| frame.data_ref().map_or(0, Bytes::len), cx)
-            }
+            Kind::Streaming(streaming) => streaming.poll_frame(cx),
         }
     }
 
@@ -184,7 +161,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Switching(_) => true,
-            Kind::Streaming(streaming) => streaming.incoming.is_end_stream(),
+            Kind::Streaming(streaming) => streaming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -193,7 +170,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Switching(_) => SizeHint::with_exact(0),
-            Kind::Streaming(streaming) => streaming.incoming.size_hint(),
+            Kind::Streaming(streaming) => streaming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -202,11 +179,7 @@ impl Body for RequestBody {
 impl Piped for RequestBody {
     fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pipe, BodyError>>> {
         let Kind::Streaming(streaming) = &mut self.0 else { return Poll::Ready(None) };
-        match streaming.incoming.poll_pipe(cx) {
-            // It is asked for as a frame.
-            Poll::Ready(None) => Poll::Ready(None),
-            polled => streaming.heed(polled, Pipe::len, cx),
-        }
+        streaming.poll_pipe(cx)
     }
 }
 

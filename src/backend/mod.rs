@@ -19,6 +19,7 @@ mod pool;
 mod send;
 mod slots;
 mod socket;
+mod streaming;
 mod tls;
 mod unpaced;
 

@@ -225,7 +225,8 @@ fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, ho
 }
 
 /// Sends a request on a stream of HTTP/2.
-async fn on_stream(stream: Stream, head: &RequestHead, body: RequestBody, how: &How) -> Sent {
+async fn on_stream(stream: Stream, head: &RequestHead, mut body: RequestBody, how: &How) -> Sent {
+    body.keep();
     let (pace, spare) = (body.pace(), Spare::of(&body));
     let may_be_repeated = head.method.is_idempotent() && how.reused;
     let origin = head.origin.as_ref();
@@ -272,10 +273,10 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
 /// There is no answer on a stream, and no time was up. `body`: that of the request once more, where it is kept. `again`: it does no harm to execute the request
 /// twice, and its connection was kept.
 fn broke(why: Unanswered<RequestBody>, body: Option<RequestBody>, again: bool) -> Sent {
-    let error = match why {
+    let (error, body) = match why {
         Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(back.into_body()), error.to_string()),
         Unanswered::Body(error) => return Sent::Failed(body::kind_of(&error), connect::chain(&error)),
-        Unanswered::Stream(error) => error,
+        Unanswered::Stream(error, read) => (error, body.or_else(|| read?.rewound())),
     };
     let detail = error.to_string();
     // The answer itself is at fault, or something else that came on the connection.

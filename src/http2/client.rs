@@ -64,8 +64,8 @@ pub struct Sender {
 pub enum NoAnswer<B: Body> {
     /// Nothing was sent, for the connection takes no more requests.
     Unsent(Box<Request<B>>, h2::Error),
-    /// The stream or its connection failed.
-    Stream(h2::Error),
+    /// The stream or its connection failed. With the body, as far as it has been read, where there was one.
+    Stream(h2::Error, Option<B>),
     /// The body of the request broke off.
     Body(B::Error),
 }
@@ -169,12 +169,18 @@ impl Sender {
             head.headers.insert(CONTENT_LENGTH, length.into());
         }
         let sent = self.requests.send_request(Request::from_parts(head, ()), is_all);
-        let (mut answer, stream) = sent.map_err(NoAnswer::Stream)?;
+        let (mut answer, stream) = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Err(NoAnswer::Stream(error, Some(body))),
+        };
         let busy = Busy::begin(&self.life);
         let mut sending = (!is_all).then(|| Outgoing::new(body, stream));
+        let mut is_sent = is_all;
         let answered = poll_fn(|cx| {
-            if let Some(Poll::Ready(ended)) = sending.as_mut().map(|sending| sending.poll(cx)) {
-                sending = None;
+            if let Some(sending) = sending.as_mut().filter(|_| !is_sent)
+                && let Poll::Ready(ended) = sending.poll(cx)
+            {
+                is_sent = true;
                 // Of what happened to the stream the answer tells, also where the server had enough of the body.
                 if let Err(Broken::Body(error)) = ended {
                     return Poll::Ready(Err(NoAnswer::Body(error)));
@@ -184,13 +190,17 @@ impl Sender {
                 busy.hears();
                 heard(interim);
             };
-            poll_answer(&mut answer, &mut heard, cx).map_err(NoAnswer::Stream)
+            poll_answer(&mut answer, &mut heard, cx).map_err(|error| NoAnswer::Stream(error, None))
         });
-        let (mut head, stream) = answered.await?.into_parts();
+        let answered = match answered.await {
+            Err(NoAnswer::Stream(error, _)) => return Err(NoAnswer::Stream(error, sending.map(Outgoing::into_body))),
+            answered => answered?,
+        };
+        let (mut head, stream) = answered.into_parts();
         super::trim(&mut head.headers);
         busy.hears();
         let body = Incoming::new(stream, &head.headers).of_answer(busy);
-        Ok(Answered { answer: Response::from_parts(head, body), rest: sending.map(Rest) })
+        Ok(Answered { answer: Response::from_parts(head, body), rest: sending.filter(|_| !is_sent).map(Rest) })
     }
 }
 

@@ -37,6 +37,11 @@ where
         Self { body, stream, waiting: None }
     }
 
+    /// The body, of which some has been read.
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+
     /// Goes on until all of it is with the library, or cannot be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken<B::Error>>> {
         loop {

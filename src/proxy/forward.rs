@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop_of},
+    backend::{ErrorKind, Pool, Reply, RequestBody, SendError, headers::remove_hop_by_hop_of},
     health::Signal,
     http1::{RequestHead, ResponseOf},
     store::Payload,
@@ -83,7 +83,9 @@ fn report(route: &Route, result: &Result<Reply, SendError>, now: Instant) {
         Err(error) if error.kind.is_of_the_request() => {}
         Err(error) => {
             if let Some(server) = error.server {
-                let signal = if error.maybe_sent { Signal::Failure } else { Signal::ConnectFailure };
+                // One that closes a connection, or refuses a request without having processed it, has been reached.
+                let is_reached = error.maybe_sent || error.kind == ErrorKind::Reset;
+                let signal = if is_reached { Signal::Failure } else { Signal::ConnectFailure };
                 upstream.health.report_at(server, signal, now);
             }
             tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");

@@ -10,6 +10,7 @@ pub mod act;
 pub mod backend;
 pub mod client;
 pub mod h2;
+pub mod h2_server;
 pub mod open;
 pub mod program;
 pub mod secure;
