@@ -1,7 +1,8 @@
 //! Which server gets the next request: the less loaded of two chosen at random.
 //!
 //! M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001: nearly as even as asking all, without every thread
-//! running to the same one. Load is requests in flight over weight, so that a recovered server is eased in.
+//! running to the same one. Each is chosen as often as its weight says, and load is requests in flight over weight, so that a recovered server is eased in, however
+//! many requests there are at a time.
 
 use std::sync::{
     Arc,
@@ -60,24 +61,33 @@ impl Servers {
     }
 
     fn less_loaded_of_two(&self, avoid: u64) -> Option<usize> {
-        let up = || (0..self.used()).filter(|&server| self.fit(server, avoid));
-        let count = up().count();
-        if count < 2 {
-            return up().next();
+        let first = self.any_by_weight(avoid)?;
+        let Some(second) = self.any_by_weight(avoid | 1 << first) else { return Some(first) };
+        Some(if self.cost(first) <= self.cost(second) { first } else { second })
+    }
+
+    /// One of those that are up, as often as its weight says.
+    fn any_by_weight(&self, avoid: u64) -> Option<usize> {
+        let up = || (0..self.used()).filter(|&server| avoid >> server & 1 == 0).map(|server| (server, self.weight(server)));
+        let total: u32 = up().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            return None;
         }
-        let first = fastrand::usize(..count);
-        let second = (first + 1 + fastrand::usize(..count - 1)) % count;
-        // A server may have gone out since the count; then the other one, or the first that is up.
-        match (up().nth(first), up().nth(second)) {
-            (Some(a), Some(b)) => Some(if self.cost(a) <= self.cost(b) { a } else { b }),
-            (found, other) => found.or(other).or_else(|| up().next()),
-        }
+        let mut left = fastrand::u32(..total);
+        let chosen = up().find(|(_, weight)| match left.checked_sub(*weight) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+        // A weight may have fallen since they were added up; then the first that is up.
+        chosen.or_else(|| up().find(|(_, weight)| *weight > 0)).map(|(server, _)| server)
     }
 
     /// Load per weight, scaled so that one request at full weight costs 100.
     fn cost(&self, server: usize) -> u64 {
-        let in_flight = u64::from(self.load(server)) + 1;
-        in_flight * 10_000 / u64::from(self.weight(server).max(1))
+        u64::from(self.load(server)) * 10_000 / u64::from(self.weight(server).max(1))
     }
 
     fn weight(&self, server: usize) -> u32 {
@@ -133,6 +143,18 @@ mod tests {
         assert!(servers.load(0).abs_diff(servers.load(1)) <= 1);
         drop(loads);
         assert_eq!(servers.load(0) + servers.load(1), 0);
+    }
+
+    #[test]
+    fn a_server_is_eased_in_also_where_there_is_one_request_at_a_time() {
+        fastrand::seed(1);
+        let servers = servers(&[100, 10, 100]);
+        let mut requests = [0_u32; 3];
+        for _ in 0..10_000 {
+            requests[servers.choose(0).unwrap().server()] += 1;
+        }
+        assert!((400..=560).contains(&requests[1]), "{requests:?}");
+        assert!(requests[0].abs_diff(requests[2]) < 500, "{requests:?}");
     }
 
     #[test]

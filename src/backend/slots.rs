@@ -70,6 +70,7 @@ pub enum Shift {
 /// All slots of one backend.
 #[derive(Debug)]
 pub(super) struct Slots {
+    configured: Box<[ServerAddress]>,
     list: Box<[Slot]>,
     /// Those that have ever been taken are the first ones.
     used: AtomicUsize,
@@ -100,7 +101,7 @@ impl Slots {
         for (index, (slot, address)) in list.iter().zip(servers).enumerate() {
             slot.take(index, Server { address: address.clone(), at: None });
         }
-        Self { list, used: AtomicUsize::new(servers.len()), changing: Mutex::default() }
+        Self { configured: servers.into(), list, used: AtomicUsize::new(servers.len()), changing: Mutex::default() }
     }
 
     /// The server in a slot.
@@ -133,9 +134,9 @@ impl Slots {
     pub(super) fn found(&self, index: usize, addresses: &[SocketAddr]) -> Vec<Shift> {
         let _one_at_a_time = self.changing.lock();
         let mine: Vec<(usize, Arc<Server>)> = self.taken().filter(|(slot, _)| self.list[*slot].index.load(Relaxed) == index).collect();
-        let Some(address) = mine.first().map(|(_, server)| server.address.clone()) else { return Vec::new() };
-        // Not those that become free just now: what is under way there would be counted for another.
-        let mut free: Vec<usize> = (0..self.list.len()).filter(|&slot| self.list[slot].server.load().is_none()).rev().collect();
+        let Some(address) = self.configured.get(index).cloned() else { return Vec::new() };
+        let free: Vec<usize> = (0..self.list.len()).filter(|&slot| self.list[slot].server.load().is_none()).rev().collect();
+        let mut freed = Vec::new();
         let first = mine.iter().any(|(_, server)| server.at.is_none());
         let mut missing = addresses.iter().filter(|address| !mine.iter().any(|(_, server)| server.at == Some(**address)));
         let mut shifts = Vec::new();
@@ -148,10 +149,13 @@ impl Slots {
                 }
                 Some(_) => {
                     self.list[*slot].server.store(None);
+                    freed.push(*slot);
                     shifts.push(Shift::Vanished { server: *slot });
                 }
             }
         }
+        // Those that have become free just now are the last to be taken: what is under way there is counted for another one then.
+        let mut free = [freed, free].concat();
         for &at in missing {
             let Some(slot) = free.pop() else {
                 shifts.push(Shift::NoRoom(at));
@@ -229,6 +233,23 @@ mod tests {
         let shifts = slots.found(1, &addresses(10..80));
         assert_eq!(shifts.iter().filter(|shift| matches!(shift, Shift::NoRoom(_))).count(), 70 - 63);
         assert_eq!(slots.taken().count(), MOST);
+    }
+
+    #[test]
+    fn a_name_is_never_lost_however_many_servers_there_are() {
+        let slots = slots();
+        slots.found(1, &addresses(10..73));
+        let shifts = slots.found(1, &addresses(100..163));
+        assert_eq!(shifts.iter().filter(|shift| matches!(shift, Shift::Appeared { .. })).count(), 63, "all are others now");
+        let name = |host: &str| ServerAddress::plain(Place::Name(host.into(), 80));
+        let two = Slots::new(&[name("big.internal"), name("one.internal")]);
+        two.found(0, &addresses(10..80));
+        assert_eq!(two.found(1, &addresses([1])), [], "it has had its slot from the beginning");
+        let shifts = two.found(1, &addresses([2]));
+        assert_eq!(shifts, [Shift::Vanished { server: 1 }, Shift::Appeared { server: 1, first: false }]);
+        two.found(1, &[]);
+        two.found(0, &addresses([10]));
+        assert!(matches!(two.found(1, &addresses([3])).as_slice(), [Shift::Appeared { first: false, .. }]), "it comes back");
     }
 
     #[test]
