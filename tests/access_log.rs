@@ -42,8 +42,9 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
     assert_eq!(client::fetch(program.proxy(), client::get("/x")).await.status, 503);
     assert_eq!(client::fetch(program.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.status, 200);
     assert_eq!(client::fetch(program.proxy(), client::get("/.forebay/requests/1")).await.status, 404);
+    assert_eq!(client::fetch(program.proxy(), "GET /\x01 HTTP/1.1\r\n\r\n").await.status, 400);
     let lines: Vec<Value> = lines(&mut program, "access.log").await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [passed, spilled, refused, asked, unknown] = lines.as_slice() else { panic!("{lines:?}") };
+    let [passed, spilled, refused, asked, unknown, unread] = lines.as_slice() else { panic!("{lines:?}") };
     for (field, expected) in [
         ("client", json!("203.0.113.9")),
         ("method", json!("POST")),
@@ -65,6 +66,7 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
     assert!(passed["server_seconds"].as_f64().unwrap() <= passed["duration_seconds"].as_f64().unwrap());
     assert_eq!((&spilled["status"], &spilled["outcome"], &spilled["id"]), (&json!(202), &json!("spilled"), &json!(id)));
     assert_eq!((&refused["status"], &refused["outcome"], &refused["server"]), (&json!(503), &json!("refused"), &json!(url)));
+    assert_eq!((&unread["status"], &unread["outcome"], unread.get("method")), (&json!(400), &json!("refused"), None));
     assert_eq!((&asked["outcome"], &unknown["outcome"]), (&json!("answered"), &json!("refused")));
 }
 
@@ -76,6 +78,8 @@ async fn a_combined_line_is_that_of_nginx_and_a_rotated_file_is_left_alone() {
     fs::rename(program.path("access.log"), program.path("access.log.1")).unwrap();
     program.signal(Signal::USR1);
     program.logged("the reopening", |line| line["message"] == "access log reopened").await;
+    client::fetch(program.proxy(), "no request\r\n\r\n").await;
+    client::fetch(program.proxy(), "GET http://a.example/x?y HTTP/1.1\r\nHost: a.example\r\nReferer:\r\n\r\n").await;
     client::fetch(program.proxy(), client::get("/second")).await;
     let rotated_file = program.path("access.log.1");
     let new = lines(&mut program, "access.log").await;
@@ -84,6 +88,8 @@ async fn a_combined_line_is_that_of_nginx_and_a_rotated_file_is_left_alone() {
         new.last().unwrap().contains("\"GET /second HTTP/1.1\" 200 2 \"-\" \"-\"") && !rotated.contains("/second"),
         "{new:?} {rotated}"
     );
+    assert!(new.iter().any(|line| line.ends_with("] \"-\" 400 0 \"-\" \"-\"")), "{new:?}");
+    assert!(new.iter().any(|line| line.contains("\"GET http://a.example/x?y HTTP/1.1\" 200 2 \"\" \"-\"")), "{new:?}");
     // The first line may have been under way when the file was opened anew.
     let first = rotated.lines().chain(new.iter().map(String::as_str)).next().unwrap();
     let [before, _, after] = first.split(['[', ']']).collect::<Vec<_>>().try_into().unwrap();

@@ -44,6 +44,9 @@ fn routes_that_take_one_anothers_requests_are_refused() {
             expected.map(|why| format!("config.toml:10:8: two routes take the same requests: {why}")).into_iter().collect();
         assert_eq!(found, expected, "{first} / {second}");
     }
+    let routes = [("= /du%70", with("")), ("= /%64up", with(""))];
+    let found = faults("", &routes.each_ref().map(|(path, lines)| (*path, &**lines)));
+    assert_eq!(found.len(), 1, "they are the same, however they are written: {found:?}");
 }
 
 #[test]

@@ -213,7 +213,7 @@ async fn an_absolute_target_reaches_the_backend_as_a_path() {
 #[tokio::test]
 async fn targets_reach_the_backend_as_they_were_written() {
     let (backend, program) = passing().await;
-    for target in ["/a//b/../c/%2e%2E/d", "/?", "/x?a=%20+b&&=", "/%C3%BC%00", "/a|b~{c}\"d"] {
+    for target in ["/a//b/../c/%2e%2E/d", "/?", "/x?a=%20+b&&=", "/%C3%BC?%00", "/a|b~{c}\"d"] {
         assert_eq!(client::fetch(program.proxy(), client::get(target)).await.status, 200, "{target}");
         assert_eq!(backend.requests().last().unwrap().target, target);
     }

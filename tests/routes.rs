@@ -118,6 +118,7 @@ response_headers = { set = { X-Pot = "$request_method" } }
     let other = ask("POST", "a", "/teapot", "").await;
     assert_eq!((other.status, other.field("allow")), (405, Some("GET")));
     assert_eq!(ask("GET", "a", "/../teapot", "").await.status, 400);
+    assert_eq!(ask("GET", "a", "/teapot%00", "").await.status, 400);
     assert_eq!(ask("GET", "a", "//x/../teapot", "").await.status, 418, "not to be got round");
     assert_eq!(backend.requests().len(), 1);
 }

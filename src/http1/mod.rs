@@ -76,7 +76,7 @@ pub enum Fault {
 
 impl Fault {
     /// The status that tells a client so.
-    const fn status(self) -> StatusCode {
+    pub const fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

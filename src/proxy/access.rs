@@ -112,17 +112,43 @@ impl Entry {
     }
 }
 
+/// Writes the line of what could not be read as a request, and was answered so.
+pub(super) fn unread(log: &AccessLog, clock: &Clock, client: IpAddr, status: StatusCode) {
+    log.write(&AccessEntry {
+        at: clock.now(),
+        client,
+        method: None,
+        target: None,
+        protocol: None,
+        host: None,
+        status: status.as_u16(),
+        bytes_sent: 0,
+        duration: Duration::ZERO,
+        server: None,
+        server_time: None,
+        backend: None,
+        route: None,
+        outcome: RequestOutcome::Refused,
+        reason: None,
+        request_id: None,
+        user: None,
+        referer: None,
+        user_agent: None,
+    });
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
-        let target = self.uri.path_and_query().map_or("", |target| target.as_str());
+        let absolute = self.uri.scheme().map(|_| self.uri.to_string());
+        let target = absolute.as_deref().unwrap_or_else(|| self.uri.path_and_query().map_or("", |target| target.as_str()));
         let duration: Duration = self.began.elapsed();
         let user = self.authorization.as_ref().and_then(basic_user);
         self.log.write(&AccessEntry {
             at: self.at,
             client: self.client,
-            method: self.method.as_str(),
-            target,
-            protocol: protocol(self.version),
+            method: Some(self.method.as_str()),
+            target: Some(target),
+            protocol: Some(protocol(self.version)),
             host: self.host.as_ref().and_then(|host| host.to_str().ok()),
             status: self.status.as_u16(),
             bytes_sent: self.bytes_sent,

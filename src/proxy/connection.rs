@@ -19,7 +19,7 @@ use tokio::{
 use crate::telemetry::Refusal;
 
 use super::{
-    Worker,
+    Worker, access,
     body::ClientBody,
     client::Client,
     exchange::{Exchange, Link},
@@ -306,6 +306,10 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
             Err(Error::Fault(fault)) => {
                 // What it says may not be all that it was going to say.
                 let told = connection.refuse(fault).await;
+                let shared = &requests.link.worker.shared;
+                if shared.access_log.is_on() {
+                    access::unread(&shared.access_log, &shared.clock, requests.link.client.peer(), fault.status());
+                }
                 let ended = end(connection, watch, true).await;
                 tracing::debug!(%fault, ?told, "what a client sent cannot be understood");
                 return ended;

@@ -93,7 +93,7 @@ impl Exchange {
                 refused(answer::too_often(wait.unwrap_or_default(), has_body, &head.headers))
             }
             (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
-            (_, Found::AboveRoot) => refused(answer::malformed(Malformed::Path, &head.headers)),
+            (_, Found::NoPath) => refused(answer::malformed(Malformed::Path, &head.headers)),
             _ if head.uri.path().starts_with(outcome::RESERVED) => {
                 let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
                 let scene = Scene { client, method: &head.method, uri: &head.uri, headers: &head.headers };

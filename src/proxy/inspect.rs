@@ -26,7 +26,7 @@ pub(super) enum Malformed {
     Endless,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
     Target,
-    /// Its path leads above the root, which nobody means well.
+    /// Its path leads above the root or has a NUL in it, which nobody means well.
     Path,
     /// RFC 9110 section 4.2.4: a name and password before the host serve nobody but who wants to mislead.
     UserInfo,
@@ -57,7 +57,7 @@ impl Malformed {
             Self::Length => "the request has more than one Content-Length",
             Self::Endless => "the request says that its body is empty, and does not end",
             Self::Target => "the request target must be a path",
-            Self::Path => "the path of the request leads above the root",
+            Self::Path => "the path of the request leads above the root, or has a NUL in it",
             Self::UserInfo => "the request target must not have a user name",
             Self::Coding => "the only transfer coding that is understood here is chunked",
             Self::Connection => "Connection names a field that is meant for the server, or is no list of names",

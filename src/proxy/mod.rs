@@ -44,7 +44,7 @@ use crate::{backend::Pool, envelope::Clock, store::Store, telemetry::AccessLog};
 
 pub use listener::{Connections, Door, Listening, Shape};
 pub use rates::Rates;
-pub(crate) use route::path::can_be_matched;
+pub(crate) use route::path::{can_be_matched, decoded};
 pub use route::{Estimate, Own, Route, Table, Template, TemplateError, Upstream, VARIABLES, Way};
 pub use settings::{
     Accepted, Clients, FieldChanges, HostMatch, ListenAddress, ListenerSettings, OnDeadLetter, PathMatch, ProxyProtocol, RateLimit,

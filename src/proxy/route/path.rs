@@ -13,12 +13,16 @@ pub(super) struct Normal<'a> {
     pub(super) reduced: bool,
 }
 
-/// The normal form of a path; none when it leads above the root.
+/// The normal form of a path; none when it leads above the root, or has a NUL in it, at which some backends take it to end.
 pub(super) fn normal(path: &str) -> Option<Normal<'_>> {
     if is_plain(path.as_bytes()) {
         return Some(Normal { path: Cow::Borrowed(path.as_bytes()), reduced: false });
     }
-    reduce(&decoded(path)).map(|(path, reduced)| Normal { path: Cow::Owned(path), reduced })
+    let decoded = decoded(path);
+    if decoded.contains(&0) {
+        return None;
+    }
+    reduce(&decoded).map(|(path, reduced)| Normal { path: Cow::Owned(path), reduced })
 }
 
 /// Whether a path is certainly in its normal form already, as nearly every path is: one look at each byte.
@@ -32,7 +36,7 @@ fn is_plain(path: &[u8]) -> bool {
 }
 
 /// A path with its `%XX` undone (RFC 3986 section 2.1). What is no such triplet stays.
-pub(super) fn decoded(path: &str) -> Vec<u8> {
+pub(crate) fn decoded(path: &str) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut rest = path.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
@@ -97,6 +101,9 @@ fn reduce(path: &[u8]) -> Option<(Vec<u8>, bool)> {
 
 /// Whether a request can have the path of a route in its normal form: otherwise the route would take nothing. The last segment of a prefix may go on.
 pub(crate) fn can_be_matched(path: &str, exact: bool) -> bool {
+    if decoded(path).contains(&0) {
+        return false;
+    }
     let whole = if exact { path } else { &path[..path.rfind('/').map_or(0, |slash| slash + 1)] };
     whole.is_empty() || reduce(&decoded(whole)).is_some_and(|(_, reduced)| !reduced)
 }
@@ -138,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_leads_above_the_root_has_no_normal_form() {
-        for path in ["/..", "/../etc", "/a/../../b", "/%2e%2e/b", "/a/..%2f../b"] {
+    fn a_path_that_leads_above_the_root_or_has_a_nul_has_no_normal_form() {
+        for path in ["/..", "/../etc", "/a/../../b", "/%2e%2e/b", "/a/..%2f../b", "/a%00", "/%00/b"] {
             assert_eq!(normal(path), None, "{path}");
         }
     }
@@ -157,6 +164,7 @@ mod tests {
             ("//", false, false),
             ("/a/%2e%2e/b", true, false),
             ("/a%20b", true, true),
+            ("/a%00", true, false),
         ] {
             assert_eq!(can_be_matched(path, exact), can, "{path}");
         }

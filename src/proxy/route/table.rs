@@ -41,8 +41,8 @@ pub(in crate::proxy) enum Found<'a> {
     Nothing,
     /// Only requests with one of these methods go there.
     OtherMethods(Vec<&'a Method>),
-    /// Its path leads above the root.
-    AboveRoot,
+    /// Its path leads above the root, or has a NUL in it.
+    NoPath,
 }
 
 impl Table {
@@ -76,7 +76,7 @@ impl Table {
 
     /// The way of a request; `is_https` says whether its client used https, and is asked only when that matters.
     pub(in crate::proxy) fn find(&self, uri: &Uri, headers: &HeaderMap, method: &Method, is_https: impl FnOnce() -> bool) -> Found<'_> {
-        let Some(path) = path::normal(uri.path()) else { return Found::AboveRoot };
+        let Some(path) = path::normal(uri.path()) else { return Found::NoPath };
         let scheme = if self.by_scheme && is_https() { Scheme::Https } else { Scheme::Http };
         let candidates = || self.lists(uri, headers).flatten().filter(|entry| entry.takes(&path.path, scheme));
         match candidates().find(|entry| entry.takes_method(method)) {

@@ -14,28 +14,30 @@ use super::AccessEntry;
 pub(super) fn write(entry: &AccessEntry<'_>, line: &mut Vec<u8>) {
     // Nothing fails that writes into memory.
     let _ = write!(line, "{} - ", entry.client);
-    escaped(entry.user.unwrap_or_default(), line);
+    escaped(entry.user, line);
     line.extend_from_slice(b" [");
     let millis = i64::try_from(entry.at.as_millis()).unwrap_or(i64::MAX);
     let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
     let _ = write!(line, "{}", moment.strftime("%d/%b/%Y:%H:%M:%S +0000"));
     line.extend_from_slice(b"] \"");
-    escaped(entry.method.as_bytes(), line);
-    line.push(b' ');
-    escaped(entry.target.as_bytes(), line);
-    let _ = write!(line, " {}\" {} {} \"", entry.protocol, entry.status, entry.bytes_sent);
-    escaped(entry.referer.unwrap_or_default(), line);
+    for (place, part) in [entry.method, entry.target, entry.protocol].into_iter().flatten().enumerate() {
+        line.extend_from_slice(if place == 0 { b"" } else { b" " });
+        escaped(Some(part.as_bytes()), line);
+    }
+    if entry.method.is_none() {
+        line.push(b'-');
+    }
+    let _ = write!(line, "\" {} {} \"", entry.status, entry.bytes_sent);
+    escaped(entry.referer, line);
     line.extend_from_slice(b"\" \"");
-    escaped(entry.user_agent.unwrap_or_default(), line);
+    escaped(entry.user_agent, line);
     line.push(b'"');
 }
 
-/// A client's bytes as nginx writes them (`escape=default`): quotes, backslashes and what is not visible ASCII as `\xHH`; `-` for nothing.
-fn escaped(bytes: &[u8], line: &mut Vec<u8>) {
-    if bytes.is_empty() {
-        line.push(b'-');
-    }
-    for &byte in bytes {
+/// A client's bytes as nginx writes them (`escape=default`): quotes, backslashes and what is not visible ASCII as `\xHH`; `-` for
+/// what was not there.
+fn escaped(bytes: Option<&[u8]>, line: &mut Vec<u8>) {
+    for &byte in bytes.unwrap_or(b"-") {
         if matches!(byte, b'"' | b'\\') || !(b' '..=b'~').contains(&byte) {
             let _ = write!(line, "\\x{byte:02X}");
         } else {

@@ -17,12 +17,15 @@ pub struct AccessEntry<'a> {
     pub at: Timestamp,
     /// The client's address; behind trusted proxies the one that they name.
     pub client: IpAddr,
-    /// Its method.
-    pub method: &'a str,
-    /// Its request target: path and query.
-    pub target: &'a str,
+    /// Its method; none where what came could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    /// Its request target, as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<&'a str>,
     /// Its protocol, such as `HTTP/1.1`.
-    pub protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
     /// Its `Host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,

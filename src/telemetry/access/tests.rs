@@ -15,9 +15,9 @@ fn entry(target: &str) -> AccessEntry<'_> {
     AccessEntry {
         at: Timestamp::from_millis(1_795_348_800_007),
         client: Ipv4Addr::LOCALHOST.into(),
-        method: "POST",
-        target,
-        protocol: "HTTP/1.1",
+        method: Some("POST"),
+        target: Some(target),
+        protocol: Some("HTTP/1.1"),
         host: None,
         status: 202,
         bytes_sent: 17,

@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::{
     config::{fault::Faults, file::Route, read::At, values::AnyMethod},
-    proxy::{HostMatch, Scheme},
+    proxy::{HostMatch, PathMatch, Scheme, decoded},
 };
 
 /// Two routes of which neither is more particular than the other, and which take the same requests: the first one would have them all.
@@ -38,7 +38,7 @@ enum Shared {
 fn shared(earlier: &Route, later: &Route) -> Option<Shared> {
     let (a, b) = (&earlier.matched, &later.matched);
     let same_scheme = a.scheme.as_ref().map(|at| at.value) == b.scheme.as_ref().map(|at| at.value);
-    if a.path.as_ref()?.value != b.path.as_ref()?.value || !same_scheme {
+    if !is_same(&a.path.as_ref()?.value, &b.path.as_ref()?.value) || !same_scheme {
         return None;
     }
     let hosts = |route: &Route| {
@@ -65,6 +65,16 @@ fn shared(earlier: &Route, later: &Route) -> Option<Shared> {
         return Some(Shared::Some(names.collect::<Vec<_>>().join(", ")));
     }
     Some(Shared::All)
+}
+
+/// However they are written: `/%61` is `/a`.
+fn is_same(one: &PathMatch, other: &PathMatch) -> bool {
+    match (one, other) {
+        (PathMatch::Exact(one), PathMatch::Exact(other)) | (PathMatch::Prefix(one), PathMatch::Prefix(other)) => {
+            decoded(one) == decoded(other)
+        }
+        _ => false,
+    }
 }
 
 fn methods_of(route: &Route) -> Vec<Method> {

@@ -49,7 +49,7 @@ fn found(routes: &[&str], method: &str, url: &str) -> String {
         Found::Way(way) => way.settings().name.to_string(),
         Found::Nothing => "404".into(),
         Found::OtherMethods(methods) => format!("405 {}", methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",")),
-        Found::AboveRoot => "400".into(),
+        Found::NoPath => "400".into(),
     }
 }
 
