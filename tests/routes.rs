@@ -99,6 +99,10 @@ host = ["example.com", "*.example.com"]
 scheme = "http"
 redirect = { to = "https://$host$request_uri" }
 [[routes]]
+name = "moved"
+path = "= /moved"
+redirect = { to = "https://$host/new" }
+[[routes]]
 name = "teapot"
 path = "= /teapot"
 methods = ["GET"]
@@ -113,6 +117,8 @@ response_headers = { set = { X-Pot = "$request_method" } }
     let moved = ask("POST", "Shop.Example.com:8080", "/a?b", "").await;
     assert_eq!((moved.status, moved.field("location"), moved.text()), (308, Some("https://shop.example.com/a?b"), ""));
     assert_eq!(ask("GET", "shop.example.com", "/a", "X-Forwarded-Proto: https\r\n").await.text(), "ok", "it came by https");
+    let nowhere = client::fetch(program.proxy(), "POST /moved HTTP/1.0\r\n\r\n").await;
+    assert_eq!((nowhere.status, nowhere.field("location")), (400, None), "an old client that names no host");
     let pot = ask("GET", "a", "/teapot", "").await;
     assert_eq!((pot.status, pot.text(), pot.field("x-pot")), (418, "short and stout\n", Some("GET")));
     let other = ask("POST", "a", "/teapot", "").await;

@@ -13,6 +13,10 @@ impl Own {
         let mut response = match &self.settings.target {
             Target::Redirect { status, to } => {
                 let Some(location) = to.fill(scene) else { return answer::malformed(Malformed::Target, scene.headers) };
+                if is_nowhere(location.as_bytes()) {
+                    // An old client that names no host, which `to` wants to be told.
+                    return answer::malformed(Malformed::Host, scene.headers);
+                }
                 let mut response = answer::fixed(*status, None, Bytes::new());
                 response.headers_mut().insert(LOCATION, location);
                 response
@@ -26,4 +30,10 @@ impl Own {
         }
         response
     }
+}
+
+/// Whether a URL has a scheme and no host.
+fn is_nowhere(url: &[u8]) -> bool {
+    let scheme = url.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(url.len());
+    url[scheme..].strip_prefix(b"://").is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?' | b':')))
 }
