@@ -187,7 +187,12 @@ impl Fleet {
         }
         self.tie_shares(config);
         for member in old {
-            tracing::info!(backend = %member.config.name, "the backend's old settings are retired; what is under way there is finished");
+            let name = &member.config.name;
+            if config.backends.iter().any(|wanted| wanted.name == *name) {
+                tracing::info!(backend = %name, "the backend's old settings are retired; what is under way there is finished");
+            } else {
+                tracing::warn!(backend = %name, "the backend has gone from the configuration: what is queued for it waits until it comes back, or expires");
+            }
             member.retire.send_replace(Some(Instant::now() + FOREVER));
             self.retired.push(member.retire);
         }
