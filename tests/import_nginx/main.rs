@@ -239,3 +239,84 @@ fn both_kinds_of_addresses_are_listened_on_as_nginx_has_it() {
     assert_eq!(listeners, ["0.0.0.0:80", "[::]:80", "[::]:81", "0.0.0.0:81"].map(|address| format!("address = \"{address}\"")));
     assert!(!config.contains("options of the socket"), "{config}");
 }
+
+/// What is printed of an import, and what was written.
+fn told(text: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("nginx.conf"), text).unwrap();
+    let run = forebay(folder.path(), &["import-nginx", "nginx.conf"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    (run.err, run.out)
+}
+
+#[test]
+fn nothing_opens_without_a_word_of_caution() {
+    let proxy = "proxy_pass http://10.0.0.1;";
+    for (text, cautions) in [
+        (format!("server {{ allow 10.0.0.0/8; deny all; location / {{ {proxy} }} location /b {{ {proxy} }} }}"), 2),
+        (format!("server {{ location /a/ {{ auth_basic x; location /a/b/ {{ {proxy} }} }} }}"), 1),
+        (format!("server {{ location /a/ {{ allow 10.0.0.0/8; deny all; return 204; location /a/b/ {{ {proxy} }} }} }}"), 2),
+        (
+            format!(
+                "server {{ location / {{ try_files $uri @app; }} location @app {{ auth_basic x; allow 10.0.0.1; deny all; {proxy} }} }}"
+            ),
+            3,
+        ),
+        (format!("server {{ if ($http_x_key != secret) {{ return 403; }} location / {{ {proxy} }} }}"), 1),
+        (format!("server {{ location / {{ if ($arg_token = \"\") {{ return 401; }} {proxy} }} }}"), 1),
+        (format!("server {{ include allowed.conf; location / {{ {proxy} }} }}"), 1),
+        (format!("server {{ location / {{ proxy_set_header X-User $remote_user; {proxy} }} }}"), 1),
+        (format!("server {{ location / {{ proxy_pass_request_headers off; {proxy} }} }}"), 1),
+        (
+            format!(
+                "server {{ listen 127.0.0.1:81; location / {{ {proxy} }} }} server {{ listen 80; server_name a; location / {{ {proxy} }} }}"
+            ),
+            2,
+        ),
+        (
+            format!(
+                "server {{ listen 80; listen [::]:80; location / {{ {proxy} }} }} server {{ listen 80; server_name a; location / {{ {proxy} }} }}"
+            ),
+            0,
+        ),
+    ] {
+        let (printed, config) = told(&text);
+        assert_eq!(printed.matches("CAUTION").count(), cautions, "{text}\n{printed}");
+        assert!(!text.contains("X-User") || config.contains("remove = [\"X-User\"]"), "the client's own does not pass for it: {config}");
+    }
+}
+
+#[test]
+fn what_nginx_closes_stays_closed() {
+    let proxy = "proxy_pass http://10.0.0.1;";
+    let config = imported(&format!(
+        "server {{ location /i {{ internal; return 200 secret; location /i/x {{ {proxy} }} }}
+         location /w {{ return 302 login.html; }} location /l {{ limit_except GET {{ deny all; }} return 200 ok; }}
+         location / {{ try_files $uri @app; }} location @app {{ deny all; {proxy} }} }}"
+    ));
+    for (path, status) in [("/i", 404), ("/i/x", 404), ("/w", 404), ("/", 403)] {
+        assert!(route(&config, path).contains(&format!("respond = {{ status = {status} }}")), "{path}: {config}");
+    }
+    let limited: Vec<_> = config.split("[[routes]]").filter(|route| route.contains("path = \"/l\"")).collect();
+    assert!(limited.len() == 2 && limited[0].contains("methods = [\"GET\"]") && limited[1].contains("status = 403"), "{config}");
+}
+
+#[test]
+fn a_default_server_keeps_its_own_hosts_and_answers_for_unnamed_ones_where_it_is_the_default() {
+    let own =
+        |config: &str, host: &str| config.split("[[routes]]").filter(|route| route.contains(host)).map(str::to_owned).collect::<Vec<_>>();
+    let config = imported("server { server_name a.test www.a.test; return 204; } server { server_name *.a.test; return 205; }");
+    assert!(own(&config, "www.a.test")[0].contains("204"), "{config}");
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    fs::write(folder.path().join("c.pem"), pair.cert.pem()).unwrap();
+    fs::write(folder.path().join("k.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let guard = "ssl_certificate c.pem; ssl_certificate_key k.pem; server { listen 80 default_server; server_name _; return 403; }
+                 server { listen 80; listen 443 ssl; server_name a.test; return 204; }";
+    fs::write(folder.path().join("nginx.conf"), guard).unwrap();
+    let config = forebay(folder.path(), &["import-nginx", "nginx.conf"]).out;
+    let routes: Vec<_> = config.split("[[routes]]").skip(1).collect();
+    assert!(routes.len() == 3 && routes[0].contains("scheme = \"http\"") && routes[0].contains("403"), "{config}");
+    assert!(routes[1].contains("host = \"a.test\"") && !routes[1].contains("scheme"), "{config}");
+    assert!(!routes[2].contains("host") && routes[2].contains("scheme = \"https\""), "{config}");
+}

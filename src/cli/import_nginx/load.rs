@@ -6,6 +6,8 @@ use std::{
     rc::Rc,
 };
 
+use glob::MatchOptions;
+
 use super::parse::{Directive, Place, SyntaxError, parse};
 
 /// Files within files at most; more than that go round.
@@ -13,6 +15,9 @@ const DEEPEST: usize = 16;
 
 /// Files that say nothing to a proxy: types of files, and parameters of other protocols.
 const SKIPPED: [&str; 5] = ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"];
+
+/// A pattern does not fit files that begin with a dot, such as those that an editor has open.
+const AS_NGINX: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// Why a configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +76,13 @@ fn files(pattern: &str, root: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     }
     let with_text = |path: PathBuf| match read(&path) {
         Ok(text) => Ok((path, text)),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+        Err(error) => Err(format!("CAUTION: what is in it holds no more: {}: {error}", path.display())),
     };
     if !pattern.contains(['*', '?', '[']) {
         return with_text(path).map(|file| vec![file]);
     }
     // A pattern that fits nothing is right, as in nginx.
-    let found = glob::glob(&path.to_string_lossy()).map_err(|error| error.to_string())?;
+    let found = glob::glob_with(&path.to_string_lossy(), AS_NGINX).map_err(|error| error.to_string())?;
     found.filter_map(Result::ok).filter(|path| path.is_file()).map(with_text).collect()
 }
 

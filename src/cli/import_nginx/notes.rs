@@ -52,7 +52,7 @@ impl Notes {
     pub(super) fn rest(&mut self, block: &[Directive], carried: &[&str]) -> Vec<String> {
         let mut comments = Vec::new();
         for directive in block.iter().filter(|directive| !carried.contains(&directive.name.as_str())) {
-            if reasons::is_built_in(&directive.name) {
+            if reasons::is_built_in(directive) {
                 self.built_in += 1;
             } else if directive.name == "include" {
                 comments.push(self.dropped(directive, directive.arg(1)));

@@ -1,5 +1,7 @@
 //! Why a directive of nginx has no counterpart.
 
+use super::parse::Directive;
+
 /// What forebay does by itself, as the directive wants it: nothing to be said about.
 const BUILT_IN: [&str; 16] = [
     "proxy_http_version",
@@ -117,9 +119,13 @@ const REASONS: &[(&[&str], &str)] = &[
     (&["limit_rate*"], "the speed of an answer is not limited"),
     (&["limit_req_status", "limit_req_log_level", "limit_req_dry_run", "limit_conn_status"], "past the rate a client gets 429"),
     (
-        &["map", "geo", "split_clients", "set", "if", "rewrite", "rewrite_log", "break", "uninitialized_variable_warn"],
+        &["map", "geo", "split_clients", "set", "if", "rewrite_log", "break", "uninitialized_variable_warn"],
         "forebay evaluates no variables of its own and no regular expressions",
     ),
+    (&["rewrite"], "CAUTION: the backend gets the path without it; see `strip_prefix` and `add_prefix`"),
+    (&["proxy_pass_request_headers", "proxy_pass_request_body"], "CAUTION: fields and body of a request are passed on"),
+    (&["merge_slashes"], "paths are matched without empty segments, and passed on as they came"),
+    (&["real_ip_recursive"], "the last address that is no trusted proxy's is the client's"),
     (&["resolver*"], "names are looked up as the system does"),
     (
         &[
@@ -192,9 +198,13 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Those of which it does so only where they are on.
+const ONLY_ON: [&str; 4] = ["merge_slashes", "real_ip_recursive", "proxy_pass_request_body", "proxy_pass_request_headers"];
+
 /// Whether nothing has to be said of a directive.
-pub(super) fn is_built_in(name: &str) -> bool {
-    BUILT_IN.contains(&name)
+pub(super) fn is_built_in(directive: &Directive) -> bool {
+    let name = directive.name.as_str();
+    BUILT_IN.contains(&name) && !(ONLY_ON.contains(&name) && directive.arg(0) == "off")
 }
 
 /// Why a directive did not carry over.

@@ -2,18 +2,19 @@
 
 use super::{
     Importer, Scope,
+    access::is_internal,
     fields::Lines,
     general,
     server::{Route, Server},
     values::{self, Known, Url, exchange_of, template},
 };
 use crate::{
-    cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
+    cli::import_nginx::{parse::Directive, units, write::quoted},
     config::units::{show_duration, show_size},
 };
 
 /// Directives of a location that are carried over.
-const OF_LOCATION: [&str; 25] = [
+pub(super) const OF_LOCATION: [&str; 25] = [
     "location",
     "proxy_pass",
     "return",
@@ -137,7 +138,10 @@ impl Importer {
         }
         match self.handler(server, location, &scope) {
             Handler::Fixed(status, why) => {
-                // What stands in it goes with it.
+                // What stands in it goes with it, but for what holds within locations in it.
+                if block.iter().any(|one| one.name == "location") {
+                    self.leftovers(block);
+                }
                 if !why.is_empty() {
                     let comment = self.notes.dropped(location, why);
                     self.draft.routes.push(comment);
@@ -147,54 +151,43 @@ impl Importer {
             Handler::Return(directive) => {
                 self.leftovers(block);
                 let answered = returned(self, server, &scope, directive);
-                self.answer(server, &path, &[], answered, directive);
+                let (methods, denied) = self.limited_methods(block);
+                self.answer(server, &path, &methods, answered, directive);
+                if let Some(limit) = denied {
+                    self.answer(server, &path, &[], Answer::status(403), limit);
+                }
             }
             Handler::Proxy(directive, scope) => {
                 self.leftovers(block);
-                let (methods, denied) = self.limited_methods(block);
+                // Of a named location that `try_files` leads to, its own.
+                let own = scope.0.last().copied().unwrap_or_default();
+                if !std::ptr::eq(own, block) {
+                    self.leftovers(own);
+                }
+                let (methods, denied) = self.limited_methods(own);
                 self.proxied(server, &path, methods, &scope, directive);
                 if let Some(limit) = denied {
                     self.answer(server, &path, &[], Answer::status(403), limit);
                 }
-                if path.ends_with('/') && path.len() > 1 {
-                    self.slashes.push(path.trim_end_matches('/').to_owned());
+                let matched = path.trim_start_matches("= ");
+                if matched.ends_with('/') && matched.len() > 1 {
+                    self.slashes.push(matched.trim_end_matches('/').to_owned());
                 }
             }
         }
-    }
-
-    /// Notes about what is not carried over of a block.
-    fn leftovers(&mut self, block: &[Directive]) {
-        let mut comments = self.notes.rest(block, &OF_LOCATION);
-        for directive in block {
-            match directive.name.as_str() {
-                "if" => comments.push(self.notes.dropped(directive, reasons::why("if"))),
-                "access_log" => comments.push(self.notes.dropped(directive, "there is one access log for all routes; its JSON names them")),
-                _ => {}
-            }
-        }
-        self.draft.routes.append(&mut comments);
     }
 
     fn handler<'a>(&mut self, server: &Server<'a>, location: &'a Directive, scope: &Scope<'a>) -> Handler<'a> {
         let block = location.children();
         let one = |name: &str| block.iter().find(|one| one.name == name);
-        // A block that has any of the two hides those around it.
-        let access =
-            scope.0.iter().rev().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
-        let access = access.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
+        if is_internal(scope) {
+            return Handler::Fixed(404, "no client comes here");
+        }
         if let Some(directive) = one("return") {
             return Handler::Return(directive);
         }
-        if access.first().is_some_and(|first| first.name == "deny" && first.arg(0) == "all") {
+        if self.is_closed(scope) {
             return Handler::Fixed(403, "");
-        }
-        for rule in block.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())) {
-            let comment = self.notes.dropped(rule, reasons::why("deny"));
-            self.draft.routes.push(comment);
-        }
-        if one("internal").is_some() {
-            return Handler::Fixed(404, "no client comes here");
         }
         if let Some(directive) = one("proxy_pass") {
             return Handler::Proxy(directive, scope.clone());
@@ -207,8 +200,11 @@ impl Importer {
         {
             let comment = self.notes.changed(files, "forebay looks for no files: everything goes to the backend");
             self.draft.routes.push(comment);
-            let outer = Scope(scope.0.iter().copied().take(2).collect());
-            return Handler::Proxy(directive, outer.within(target.children()));
+            let scope = Scope(scope.0.iter().copied().take(2).collect()).within(target.children());
+            if self.is_closed(&scope) {
+                return Handler::Fixed(403, "");
+            }
+            return Handler::Proxy(directive, scope);
         }
         let speaks_another = block.iter().any(|one| one.name.ends_with("_pass") || one.name.ends_with("_by_lua_block"));
         if speaks_another {
@@ -216,24 +212,6 @@ impl Importer {
         } else {
             Handler::Fixed(404, "forebay serves no files: let a backend do it")
         }
-    }
-
-    /// `limit_except`: the methods that are let through, and what refuses the others.
-    fn limited_methods<'a>(&mut self, block: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
-        let Some(limit) = block.iter().find(|one| one.name == "limit_except") else { return (Vec::new(), None) };
-        let denies = limit.children().first().is_some_and(|first| first.name == "deny" && first.arg(0) == "all");
-        if !denies {
-            let comment = self.notes.dropped(limit, reasons::why("deny"));
-            self.draft.routes.push(comment);
-            return (Vec::new(), None);
-        }
-        let mut methods: Vec<String> = Vec::new();
-        for method in limit.args.iter().map(|method| method.to_ascii_uppercase()) {
-            if !methods.contains(&method) {
-                methods.push(method);
-            }
-        }
-        (methods, Some(limit))
     }
 
     fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scope: &Scope<'_>, directive: &Directive) {

@@ -3,6 +3,7 @@
 //! What is inherited in nginx (fields, timeouts, limits) is worked out for each location and written with its route. Whatever is written is shown to the
 //! checker first, piece by piece: what that refuses is left out with its reason, so that the whole passes.
 
+mod access;
 mod backends;
 mod fields;
 mod general;
@@ -16,7 +17,7 @@ use crate::config::{self, Config, ConfigError};
 
 use super::{
     notes::{Note, Notes},
-    parse::Directive,
+    parse::{Directive, Place},
     write::Draft,
 };
 
@@ -100,6 +101,8 @@ struct Importer {
     max_body: u64,
     /// Paths of proxied locations without the slash that they end in.
     slashes: Vec<String>,
+    /// Directives of which it was said that they keep nobody out any more.
+    cautioned: Vec<Place>,
     /// It was said that `always` is not looked at.
     said_always: bool,
 }
@@ -122,6 +125,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
         orphans: Vec::new(),
         max_body: general::MAX_BODY,
         slashes: Vec::new(),
+        cautioned: Vec::new(),
         said_always: false,
     };
     let blocks: Vec<_> = http.iter().filter(|directive| directive.name == "server" && directive.block.is_some()).collect();
@@ -134,7 +138,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
     importer.write_listeners(&servers);
     let scope = Scope(vec![&http]);
     for server in &servers {
-        importer.server(server, &scope);
+        importer.parts(server, &servers, &scope);
     }
     importer.write_backends(&http);
     if importer.routes.is_empty() {

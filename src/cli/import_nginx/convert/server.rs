@@ -1,7 +1,7 @@
 //! `server` blocks: hosts, and what answers before any location is looked at.
 
 use super::{
-    Importer, Scope, fault_of, general,
+    Importer, Scope, access, fault_of, general,
     listen::{self, Listen},
     location::{self, Answer},
 };
@@ -13,10 +13,14 @@ use crate::{
     config::units::show_size,
 };
 
+const WIDER: &str =
+    "CAUTION: routes do not look at the address and port: what this server has is reached at those of all others, by its host";
+
 /// Directives that stand in a server alone, and are carried over.
-const OF_SERVER: [&str; 3] = ["if", "allow", "deny"];
+const OF_SERVER: [&str; 4] = ["if", "allow", "deny", "try_files"];
 
 /// A server block, with what it needs of the others.
+#[derive(Clone)]
 pub(super) struct Server<'a> {
     pub(super) directive: &'a Directive,
     pub(super) listens: Vec<Listen>,
@@ -24,6 +28,8 @@ pub(super) struct Server<'a> {
     /// Its names as forebay has them; none where it answers for all hosts that nobody names.
     pub(super) hosts: Vec<String>,
     pub(super) is_default: bool,
+    /// Of which kinds of connections: those with TLS, or those without.
+    default_of: Vec<bool>,
     pub(super) scheme: Option<&'static str>,
     /// Notes about what was looked at first.
     comments: Vec<String>,
@@ -62,11 +68,13 @@ impl Importer {
                 .or_else(|| servers.iter().position(|server| of_kind(server, false)));
             if let Some(chosen) = chosen {
                 servers[chosen].is_default = true;
+                servers[chosen].default_of.push(tls);
             }
         }
         if let Some(first) = servers.first_mut().filter(|_| nobody) {
             first.is_default = true;
         }
+        self.caution_of_ports(&mut servers);
         let some = |tls: bool| servers.iter().flat_map(|server| &server.listens).any(|listen| listen.tls == tls);
         let mixed = some(true) && some(false);
         for server in servers.iter_mut().filter(|_| mixed) {
@@ -78,6 +86,26 @@ impl Importer {
             };
         }
         servers
+    }
+
+    /// A server that is not reached at all addresses of its kind would be, since routes do not look at where a request came in.
+    fn caution_of_ports(&mut self, servers: &mut [Server<'_>]) {
+        let places = |server: &Server<'_>, tls: bool| {
+            let of_kind = server.listens.iter().filter(|listen| listen.tls == tls);
+            // All addresses of both families are one.
+            let any = |address: &str| address.replace("[::]:", "0.0.0.0:");
+            of_kind.map(|listen| any(&listen.address)).collect::<std::collections::BTreeSet<_>>()
+        };
+        for tls in [false, true] {
+            let all: std::collections::BTreeSet<_> = servers.iter().flat_map(|server| places(server, tls)).collect();
+            for server in servers.iter_mut() {
+                let own = places(server, tls);
+                if !own.is_empty() && own != all && !server.comments.iter().any(|comment| comment.contains(WIDER)) {
+                    let listen = server.directive.children().iter().find(|one| one.name == "listen").unwrap_or(server.directive);
+                    server.comments.push(self.notes.changed(listen, WIDER));
+                }
+            }
+        }
     }
 
     fn read<'a>(&mut self, directive: &'a Directive, http: &'a [Directive]) -> Server<'a> {
@@ -106,11 +134,38 @@ impl Importer {
                 }
             }
         }
-        Server { directive, listens, certificate, hosts, is_default: false, scheme: None, comments }
+        Server { directive, listens, certificate, hosts, is_default: false, default_of: Vec::new(), scheme: None, comments }
+    }
+
+    /// The routes of a server: those for its own hosts where another one would get these else, or where it answers for unnamed ones by http or by https alone; and
+    /// those for all hosts that nobody names.
+    pub(super) fn parts(&mut self, server: &Server<'_>, others: &[Server<'_>], http: &Scope<'_>) {
+        let has = |tls: bool| server.listens.iter().any(|listen| listen.tls == tls);
+        let one_kind = match server.default_of.as_slice() {
+            [tls] if has(!tls) => Some(if *tls { "https" } else { "http" }),
+            _ => None,
+        };
+        let under = |host: &String| {
+            let all = others.iter().flat_map(|other| &other.hosts).filter_map(|other| other.strip_prefix('*'));
+            all.into_iter().any(|end| host.ends_with(end) && host.strip_prefix('*') != Some(end))
+        };
+        let is_named = server.is_default && !server.hosts.is_empty() && (one_kind.is_some() || server.hosts.iter().any(under));
+        if is_named {
+            self.server(&Server { is_default: false, ..server.clone() }, http);
+        }
+        let (said, built_in, from) = (self.notes.list.len(), self.notes.built_in, self.draft.routes.len());
+        self.server(&Server { scheme: one_kind.or(server.scheme), ..server.clone() }, http);
+        if is_named {
+            // All of it has been told of.
+            self.notes.list.truncate(said);
+            self.notes.built_in = built_in;
+            let routes = self.draft.routes.split_off(from);
+            self.draft.routes.extend(routes.into_iter().filter(|line| !line.starts_with('#')));
+        }
     }
 
     /// The routes of a server.
-    pub(super) fn server(&mut self, server: &Server<'_>, http: &Scope<'_>) {
+    fn server(&mut self, server: &Server<'_>, http: &Scope<'_>) {
         let block = server.directive.children();
         let scope = http.within(block);
         let mut comments = vec![format!("# --- server of {}:{}", server.directive.place.file, server.directive.place.line)];
@@ -122,7 +177,8 @@ impl Importer {
                 self.notes.dropped(server.directive, "no request comes here: it names no host, and another server answers for those");
             return self.draft.routes.push(comment);
         }
-        self.conditions(server, &scope);
+        let secure = self.conditions(server, &scope);
+        let server = &secure.unwrap_or_else(|| server.clone());
         if let Some(answer) = block.iter().find(|one| one.name == "return") {
             let answered = location::returned(self, server, &scope, answer);
             self.answer(server, "/", &[], answered, answer);
@@ -135,14 +191,26 @@ impl Importer {
         for location in block.iter().filter(|one| one.name == "location") {
             self.location(server, &scope, location);
         }
+        let has_root =
+            block.iter().any(|one| one.name == "location" && ["/", "^~/"].contains(&one.args.concat().replace("^~", "").as_str()));
+        let files = block.iter().find(|one| one.name == "try_files");
+        if let Some(files) = files.filter(|_| !has_root) {
+            // What no location is for.
+            let root =
+                Directive { name: "location".into(), args: vec!["/".into()], block: Some(vec![files.clone()]), place: files.place.clone() };
+            self.location(server, &scope, &root);
+        }
         for path in std::mem::take(&mut self.slashes) {
+            let known =
+                Route { hosts: server.route_hosts(), scheme: server.scheme, path: path.clone(), methods: Vec::new(), lines: Vec::new() };
+            if self.is_taken(&known) {
+                continue;
+            }
             // nginx sends clients to the path with the slash, unless there is a location for the one without.
             let to = quoted(&format!("{}/$is_args$args", path.replace('$', "$$")));
             let lines = vec![format!("redirect = {{ status = 301, to = {to} }}    # as nginx does by itself")];
             self.answer_if_free(server, &format!("= {path}"), Answer { lines, ..Answer::default() });
         }
-        let has_root =
-            block.iter().any(|one| one.name == "location" && ["/", "^~/"].contains(&one.args.concat().replace("^~", "").as_str()));
         if !has_root {
             let lines = vec!["respond = { status = 404 }              # nginx would look for a file, and forebay has none".into()];
             self.answer_if_free(server, "/", Answer { lines, ..Answer::default() });
@@ -159,11 +227,13 @@ impl Importer {
     }
 
     /// `if` with a host or scheme and a `return` in it, as certbot and many others write it. The others did not carry over.
-    fn conditions(&mut self, server: &Server<'_>, scope: &Scope<'_>) {
+    /// Where all of http is answered so, the server that is left for https.
+    fn conditions<'a>(&mut self, server: &Server<'a>, scope: &Scope<'_>) -> Option<Server<'a>> {
+        let mut left = None;
         for condition in server.directive.children().iter().filter(|one| one.name == "if") {
             let words: Vec<_> = condition.args.iter().map(|arg| arg.trim_matches(['(', ')'])).filter(|arg| !arg.is_empty()).collect();
             let [answer] = condition.children() else {
-                let comment = self.notes.dropped(condition, super::super::reasons::why("if"));
+                let comment = self.notes.dropped(condition, access::why_not(condition));
                 self.draft.routes.push(comment);
                 continue;
             };
@@ -172,9 +242,14 @@ impl Importer {
                 ["$host" | "$http_host", "=", host] if answer.name == "return" && is_host(host) => {
                     of(vec![host.to_ascii_lowercase()], server.scheme)
                 }
-                ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if answer.name == "return" => of(server.route_hosts(), Some("http")),
+                ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if answer.name == "return" => {
+                    if server.listens.iter().any(|listen| listen.tls) {
+                        left = Some(Server { scheme: Some("https"), ..server.clone() });
+                    }
+                    of(server.route_hosts(), Some("http"))
+                }
                 _ => {
-                    let comment = self.notes.dropped(condition, super::super::reasons::why("if"));
+                    let comment = self.notes.dropped(condition, access::why_not(condition));
                     self.draft.routes.push(comment);
                     continue;
                 }
@@ -184,17 +259,19 @@ impl Importer {
                 listens: Vec::new(),
                 certificate: None,
                 is_default: hosts.is_empty(),
+                default_of: Vec::new(),
                 hosts,
                 scheme,
                 comments: Vec::new(),
             };
             let answered = location::returned(self, &part, scope, answer);
-            if !answered.is_everything {
+            if !answered.is_everything && left.is_none() {
                 let comment = self.notes.changed(condition, "only requests that no longer path of another route takes");
                 self.draft.routes.push(comment);
             }
             self.answer(&part, "/", &[], answered, condition);
         }
+        left
     }
 
     /// Writes a route without a backend.
@@ -202,7 +279,10 @@ impl Importer {
         self.draft.routes.extend(answer.comments);
         let scheme = answer.scheme.or(server.scheme);
         let route = Route { hosts: server.route_hosts(), scheme, path: path.into(), methods: methods.to_vec(), lines: answer.lines };
-        self.push(server, route, directive);
+        if !self.push(server, route, directive) {
+            // Nothing else may get what it was for.
+            self.answer_if_free(server, path, Answer::status(404));
+        }
     }
 
     fn is_taken(&self, route: &Route) -> bool {

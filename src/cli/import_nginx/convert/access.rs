@@ -1,0 +1,72 @@
+//! Who may come: what of nginx's access control is carried over, and a word of caution for all that is not, so that nothing opens without one.
+
+use super::{Importer, Scope, location::OF_LOCATION};
+use crate::cli::import_nginx::{parse::Directive, reasons};
+
+impl Importer {
+    /// Whether nobody may come to a location. Of rules that cannot be kept it is told, wherever they stand: a block that has any hides those around it.
+    pub(super) fn is_closed(&mut self, scope: &Scope<'_>) -> bool {
+        let levels =
+            scope.0.iter().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
+        let Some((depth, rules)) = levels.enumerate().filter(|(_, rules)| !rules.is_empty()).last() else { return false };
+        if rules[0].name == "deny" && rules[0].arg(0) == "all" {
+            return true;
+        }
+        // Those of `http` have been told of.
+        for rule in rules.into_iter().filter(|_| depth > 0) {
+            self.caution(rule, reasons::why("deny"));
+        }
+        false
+    }
+
+    /// Says once of a directive that it did not carry over.
+    pub(super) fn caution(&mut self, directive: &Directive, why: &str) {
+        if !self.cautioned.contains(&directive.place) {
+            self.cautioned.push(directive.place.clone());
+            let comment = self.notes.dropped(directive, why);
+            self.draft.routes.push(comment);
+        }
+    }
+
+    /// Notes about what is not carried over of a block.
+    pub(super) fn leftovers(&mut self, block: &[Directive]) {
+        let mut comments = self.notes.rest(block, &OF_LOCATION);
+        for directive in block {
+            match directive.name.as_str() {
+                "if" => comments.push(self.notes.dropped(directive, why_not(directive))),
+                "access_log" => comments.push(self.notes.dropped(directive, "there is one access log for all routes; its JSON names them")),
+                _ => {}
+            }
+        }
+        self.draft.routes.append(&mut comments);
+    }
+
+    /// `limit_except`: the methods that are let through, and what refuses the others.
+    pub(super) fn limited_methods<'a>(&mut self, block: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
+        let Some(limit) = block.iter().find(|one| one.name == "limit_except") else { return (Vec::new(), None) };
+        let denies = limit.children().first().is_some_and(|first| first.name == "deny" && first.arg(0) == "all");
+        if !denies {
+            self.caution(limit, reasons::why("deny"));
+            return (Vec::new(), None);
+        }
+        let mut methods: Vec<String> = Vec::new();
+        for method in limit.args.iter().map(|method| method.to_ascii_uppercase()) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        (methods, Some(limit))
+    }
+}
+
+/// Whether a location is for nginx itself, which holds for those in it too.
+pub(super) fn is_internal(scope: &Scope<'_>) -> bool {
+    scope.0.iter().skip(2).any(|level| level.iter().any(|one| one.name == "internal"))
+}
+
+/// Why an `if` did not carry over: with caution where it keeps somebody out.
+pub(super) fn why_not(condition: &Directive) -> String {
+    let keeps_out = condition.children().iter().any(|one| one.name == "return" && one.arg(0).starts_with('4') && one.arg(0).len() == 3);
+    let caution = if keeps_out { "CAUTION: whom it keeps out comes in: " } else { "" };
+    format!("{caution}{}", reasons::why("if"))
+}
