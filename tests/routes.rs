@@ -20,7 +20,8 @@ response_headers = { set = { X-Frame-Options = "DENY" }, add = { X-Seen = "$http
 "#;
 
 async fn post(program: &Program, target: &str) -> Response {
-    let fields = ["X-Secret: s3", "X-Real-IP: 6.6.6.6", "X-Tag: a", "X-Tour: 7", "Authorization: Bearer 1"];
+    let fields =
+        ["X-Secret: s3", "X-Real-IP: 6.6.6.6", "X-Tag: a", "X-Tour: 7", "Authorization: Bearer 1", "X_Real_IP: 9.9.9.9", "X_Secret: s"];
     let head: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     client::fetch(program.proxy(), format!("POST {target} HTTP/1.1\r\nHost: WWW.example.com:80\r\n{head}Content-Length: 2\r\n\r\nhi")).await
 }
@@ -28,6 +29,7 @@ async fn post(program: &Program, target: &str) -> Response {
 fn has_the_changes(request: &Recorded) {
     assert_eq!((request.field("host"), request.field("x-forwarded-host")), (Some("app.internal"), Some("WWW.example.com:80")));
     assert_eq!((request.field("x-real-ip"), request.field("x-secret")), (Some("127.0.0.1"), None));
+    assert_eq!((request.field("x_real_ip"), request.field("x_secret")), (None, None), "nor what reads like them");
     assert_eq!(request.field("x-was"), Some("http://www.example.com/shop/order%20s/7?a=%2F"));
     assert_eq!((request.target.as_str(), &request.body.content[..]), ("/v2/order%20s/7?a=%2F", &b"hi"[..]));
     let tags: Vec<_> = request.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-tag")).map(|(_, value)| &value[..]).collect();

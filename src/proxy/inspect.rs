@@ -298,7 +298,7 @@ fn is_end_to_end(name: &str) -> bool {
 const FORWARDED_BY_US: [HeaderName; 3] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
 
 /// Whether a server that writes all names with `_`, as CGI does, would take `name` for `known`.
-pub(super) fn looks_like(name: &HeaderName, known: &HeaderName) -> bool {
+pub(in crate::proxy) fn looks_like(name: &HeaderName, known: &HeaderName) -> bool {
     let (name, known) = (name.as_str().as_bytes(), known.as_str().as_bytes());
     name.len() == known.len()
         && name != known

@@ -320,3 +320,17 @@ fn a_default_server_keeps_its_own_hosts_and_answers_for_unnamed_ones_where_it_is
     assert!(routes[1].contains("host = \"a.test\"") && !routes[1].contains("scheme"), "{config}");
     assert!(!routes[2].contains("host") && routes[2].contains("scheme = \"https\""), "{config}");
 }
+
+#[test]
+fn a_location_within_another_gets_what_nginx_gives_it_and_a_server_is_shown_what_its_location_says() {
+    let config = imported(
+        "server { location /app/ { location /app/x/pub/ { proxy_pass http://10.0.0.1; } location /app/y/ { proxy_pass http://10.0.0.1; } }
+         location /app/x/ { deny all; } location /d/ { proxy_pass http://10.0.0.1/x$request_uri; }
+         location /s/ { proxy_ssl_name one; proxy_pass https://10.0.0.2; } location /t/ { proxy_pass https://10.0.0.2; } }",
+    );
+    assert!(!config.contains("path = \"/app/x/pub/\"") && config.contains("path = \"/app/y/\""), "{config}");
+    assert!(route(&config, "/d/").contains("respond = { status = 502 }"), "{config}");
+    let backend = |path: &str| route(&config, path).lines().find(|line| line.starts_with("backend = ")).map(str::to_owned);
+    assert_ne!(backend("/s/"), backend("/t/"), "{config}");
+    assert_eq!(config.matches("server_name = \"one\"").count(), 1, "{config}");
+}

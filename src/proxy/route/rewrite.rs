@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request::Parts, uri::PathAndQuery};
 
-use crate::proxy::settings::{FieldChanges, Rewrite};
+use crate::proxy::{
+    inspect::looks_like,
+    settings::{FieldChanges, Rewrite},
+};
 
 use super::{
     location::Exchanged,
@@ -137,7 +140,17 @@ impl Changes {
         if let Some(host) = &self.host {
             headers.insert(HOST, host.clone());
         }
+        self.remove_lookalikes(headers);
         self.request.make(&self.rewriter.settings.request.remove, headers);
+    }
+
+    /// What the route sets or removes must not come from the client under a name that a server without hyphens takes for it (`X_Auth_User`).
+    fn remove_lookalikes(&self, headers: &mut HeaderMap) {
+        let changed = || self.request.set.iter().map(|(name, _)| name).chain(&self.rewriter.settings.request.remove);
+        let alike = headers.keys().filter(|name| changed().any(|own| own != *name && looks_like(name, own)));
+        for name in alike.cloned().collect::<Vec<_>>() {
+            headers.remove(name);
+        }
     }
 
     /// As [`request`](Self::request), of a head that is not shared.

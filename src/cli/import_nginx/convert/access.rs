@@ -8,7 +8,7 @@ impl Importer {
     pub(super) fn is_closed(&mut self, scope: &Scope<'_>) -> bool {
         let levels =
             scope.0.iter().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
-        let Some((depth, rules)) = levels.enumerate().filter(|(_, rules)| !rules.is_empty()).last() else { return false };
+        let Some((depth, rules)) = levels.enumerate().rfind(|(_, rules)| !rules.is_empty()) else { return false };
         if rules[0].name == "deny" && rules[0].arg(0) == "all" {
             return true;
         }

@@ -25,12 +25,25 @@ pub(super) struct Backends {
 struct Backend {
     /// Scheme and authority, as `proxy_pass` has them.
     url: String,
+    /// What is said of TLS with it, as nginx has it.
+    shown: Vec<String>,
     name: String,
     servers: Vec<String>,
     comments: Vec<String>,
     /// The line about TLS to them.
     tls: Option<String>,
     connect_timeout: Option<Duration>,
+}
+
+/// The directives about TLS to a backend that hold, each with the key of its counterpart.
+fn said_of_tls<'a>(scope: &Scope<'a>) -> Vec<(&'a Directive, &'static str)> {
+    let keys = [
+        ("proxy_ssl_trusted_certificate", "ca_file"),
+        ("proxy_ssl_name", "server_name"),
+        ("proxy_ssl_certificate", "cert_file"),
+        ("proxy_ssl_certificate_key", "key_file"),
+    ];
+    keys.into_iter().filter_map(|(name, key)| Some((scope.last(name)?, key))).collect()
 }
 
 impl Backends {
@@ -44,7 +57,12 @@ impl Importer {
     pub(super) fn backend(&mut self, to: &Url, http: &[Directive], connect: Option<Duration>, scope: &Scope<'_>) -> Result<String, String> {
         let (scheme, authority) = (to.scheme.as_str(), to.authority.as_str());
         let url = format!("{scheme}://{authority}");
-        if let Some(known) = self.backends.list.iter_mut().find(|known| known.url == url) {
+        let shown = if scheme == "https" {
+            said_of_tls(scope).iter().map(|(one, key)| format!("{key} {}", one.arg(0))).collect()
+        } else {
+            Vec::new()
+        };
+        if let Some(known) = self.backends.list.iter_mut().find(|known| known.url == url && known.shown == shown) {
             known.connect_timeout = known.connect_timeout.max(connect);
             return Ok(known.name.clone());
         }
@@ -73,19 +91,13 @@ impl Importer {
             }
         };
         let name = name(&wish, &mut self.backends.names);
-        self.backends.list.push(Backend { url, name: name.clone(), servers, comments, tls, connect_timeout: connect });
+        self.backends.list.push(Backend { url, shown, name: name.clone(), servers, comments, tls, connect_timeout: connect });
         Ok(name)
     }
 
     /// What the certificate of https servers is checked against, and what they are shown.
     fn tls_of(&mut self, scope: &Scope<'_>, servers: &[String], comments: &mut Vec<String>) -> Option<String> {
-        let keys = [
-            ("proxy_ssl_trusted_certificate", "ca_file"),
-            ("proxy_ssl_name", "server_name"),
-            ("proxy_ssl_certificate", "cert_file"),
-            ("proxy_ssl_certificate_key", "key_file"),
-        ];
-        let said: Vec<_> = keys.into_iter().filter_map(|(name, key)| Some((scope.last(name)?, key))).collect();
+        let said = said_of_tls(scope);
         let parts: Vec<_> = said.iter().map(|(directive, key)| format!("{key} = {}", quoted(directive.arg(0)))).collect();
         let (first, _) = said.first()?;
         let line = format!("tls = {{ {} }}", parts.join(", "));

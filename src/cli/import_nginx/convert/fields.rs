@@ -78,6 +78,9 @@ impl Importer {
                 self.notes.built_in += 1;
             } else if matches!(name.as_str(), "connection" | "upgrade") && !self.able.upgrades {
                 lines.comments.push(self.notes.dropped(directive, "this version does not pass upgrades (WebSocket)"));
+            } else if name.starts_with("x-forwarded-") && value.contains("$http_x_forwarded_") && self.trusted.is_empty() {
+                let why = "CAUTION: what a client says of itself is believed from `clients.trusted_proxies` alone: name the balancer before this there";
+                lines.comments.push(self.notes.dropped(directive, why));
             } else if !changes.has(&name) {
                 self.field(directive, known, &mut changes, &mut lines.comments);
             }

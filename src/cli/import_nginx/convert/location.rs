@@ -134,6 +134,16 @@ impl Importer {
             return;
         };
         for inner in block.iter().filter(|one| one.name == "location") {
+            // nginx looks within the longest of the outer ones alone.
+            let longer = |other: &Directive| {
+                let (inner, other) = (path_of(inner).unwrap_or_default(), path_of(other).unwrap_or_default());
+                other.len() > path.len() && !other.starts_with("= ") && inner.trim_start_matches("= ").starts_with(&other)
+            };
+            if server.directive.children().iter().filter(|one| one.name == "location").any(longer) {
+                let comment = self.notes.dropped(inner, "no request comes here: a longer location beside the outer one has them");
+                self.draft.routes.push(comment);
+                continue;
+            }
             self.location(server, &scope, inner);
         }
         match self.handler(server, location, &scope) {

@@ -124,7 +124,10 @@ impl Importer {
                     None => vec![text.to_ascii_lowercase()],
                 };
                 if text.starts_with('~') || text.ends_with('*') || text == "$hostname" {
-                    comments.push(self.notes.dropped(names, format!("{text}: a host is a name, or `*.` and a name")));
+                    comments.push(self.notes.dropped(
+                        names,
+                        format!("CAUTION: {text}: a host is a name, or `*.` and a name: its requests go to the default server"),
+                    ));
                 } else if !matches!(text, "" | "_") {
                     let bad = fault_of(&format!("[[routes]]\nname = \"x\"\npath = \"/\"\nhost = {}\nrespond = {{}}", list(&several)));
                     match bad {

@@ -62,7 +62,8 @@ pub(super) struct Url {
 impl Url {
     pub(super) fn of(text: &str) -> Option<Self> {
         // The target as it came is what is sent without any.
-        let text = text.strip_suffix("$request_uri").unwrap_or(text);
+        let with_path = |place: &&str| place.split_once("://").is_some_and(|(_, rest)| rest.contains('/') && !rest.starts_with("unix:"));
+        let text = text.strip_suffix("$request_uri").filter(|place| !with_path(place)).unwrap_or(text);
         let (scheme, rest) = text.split_once("://")?;
         let scheme = scheme.to_ascii_lowercase();
         if rest.contains('$') || !["http", "https"].contains(&scheme.as_str()) {
