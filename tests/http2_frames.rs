@@ -140,3 +140,36 @@ async fn a_malformed_answer_is_502_and_its_request_is_not_sent_again() {
         assert_eq!((client::fetch(program.proxy(), client::get("/")).await.status, asked.load(SeqCst)), (status, count));
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_reset_in_its_middle_is_seen_to_break_off_whatever_the_reason() {
+    const NO_ERROR: [u8; 4] = [0; 4];
+    let head = field(":status", "200");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.unwrap();
+            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            while let Ok(asked) = heard(&mut stream).await {
+                let stream_id = asked[8];
+                let said = match asked[3] {
+                    HEADERS => [
+                        frame(HEADERS, END_HEADERS, stream_id, &head),
+                        frame(DATA, 0, stream_id, b"half"),
+                        frame(RST_STREAM, 0, stream_id, &NO_ERROR),
+                    ]
+                    .concat(),
+                    SETTINGS if asked[4] == 0 => frame(SETTINGS, 1, 0, &[]),
+                    _ => continue,
+                };
+                stream.write_all(&said).await.unwrap();
+            }
+        }
+    });
+    let program = Program::start(&Site::passing(url).backend("protocol = \"h2c\"").to_string()).await;
+    let mut client = client::Client::connect(program.proxy()).await;
+    client.send(client::get("/")).await;
+    assert!(!client.try_response().await.is_ok_and(|response| response.complete));
+}

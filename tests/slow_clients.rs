@@ -133,3 +133,38 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
     until(&program, "an end of all", |status| status["clients"]["connections"] == 0).await;
     assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_client_of_http2_that_reads_slowly_gets_all_of_it_and_is_not_idle_meanwhile() {
+    let backend = Backend::start().await;
+    let answer = common::noise(300_000);
+    backend.otherwise({
+        let answer = answer.clone();
+        move |request| backend::answer(200, &[], if request.target == "/" { &answer[..] } else { b"ok" })
+    });
+    let site = site(&backend, "idle_timeout = \"200ms\"\nsend_timeout = \"30s\"\nheader_timeout = \"200ms\"");
+    let program = Program::start(&site.to_string()).await;
+    let mut client = Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await;
+    let response = client.send(get("/"), "").await;
+    let mut body = response.await.unwrap().into_body();
+    let (mut got, mut held) = (Vec::new(), 0);
+    while got.len() < answer.len() {
+        if let Some(data) = futures_util::FutureExt::now_or_never(body.data()).flatten() {
+            let data = data.unwrap();
+            held += data.len();
+            got.extend_from_slice(&data);
+            continue;
+        }
+        if held > 0 {
+            // More than both timeouts has passed when another one has been sent away for saying nothing, twice.
+            for _ in 0..2 {
+                Client::connect(program.proxy()).await.closed().await;
+            }
+            body.flow_control().release_capacity(std::mem::take(&mut held)).unwrap();
+        }
+        let data = within("more of the answer", body.data()).await.unwrap().unwrap();
+        held += data.len();
+        got.extend_from_slice(&data);
+    }
+    assert!(got == answer);
+}

@@ -209,7 +209,7 @@ impl Section for Clients {
                 75 * SECOND,
             ),
             send_timeout: table.or(
-                key("send_timeout", "Time in which a client must take something of the answer that it is sent; then its connection ends.")
+                key("send_timeout", "Time in which a client must take something of the answer that it is sent, over HTTP/2 16 KiB of each; then its connection ends.")
                     .range(100 * MS, DAY),
                 60 * SECOND,
             ),

@@ -1,6 +1,6 @@
 //! Reading heads, strictly where another reader could understand them differently.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{borrow::Cow, mem::MaybeUninit, ops::Range};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{
@@ -210,7 +210,9 @@ pub(super) fn trailers(bytes: &[u8]) -> Result<Option<(HeaderMap, usize)>, Fault
 
 /// Whether a field may stand behind a body: none that frames, routes, authenticates or says who a client is (RFC 9110 section 6.5.1).
 fn may_trail(name: &HeaderName) -> bool {
-    let name = name.as_str();
+    // A server that knows no hyphens takes the one for the other.
+    let name = if name.as_str().contains('_') { Cow::from(name.as_str().replace('_', "-")) } else { Cow::from(name.as_str()) };
+    let name = &*name;
     // Ours, and those in which proxies tell a server whom they serve.
     let of_proxies = ["forebay-", "proxy-", "x-forwarded-"].iter().any(|prefix| name.starts_with(prefix));
     !of_proxies

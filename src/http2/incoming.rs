@@ -27,8 +27,9 @@ pub struct Incoming {
     no_more_data: bool,
     /// Told when somebody waits for a body that has not begun to come.
     wanted: Option<Arc<dyn Wanted>>,
-    /// Of the body of an answer: its request.
+    /// Of the body of an answer: its request, and whether that had a body of its own.
     request: Option<Busy>,
+    after_body: bool,
 }
 
 /// Who is told that a body is waited for.
@@ -41,7 +42,7 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         // The library has refused a length that is no number, and holds the body to it.
         let left = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left, last: None, no_more_data: false, wanted: None, request: None }
+        Self { stream, left, last: None, no_more_data: false, wanted: None, request: None, after_body: false }
     }
 
     /// Tells `wanted` when it is waited for.
@@ -52,13 +53,17 @@ impl Incoming {
 
     /// It is the body of an answer: its server may reset the stream after it, so that no more of the request is sent. The library then no longer knows whether
     /// the answer had ended, but for the length that it said.
-    pub(super) fn of_answer(mut self, request: Busy) -> Self {
+    pub(super) fn of_answer(mut self, request: Busy, has_body: bool) -> Self {
         self.request = Some(request);
+        self.after_body = has_body;
         self
     }
 
     fn is_end(&self, error: &h2::Error) -> bool {
-        self.request.is_some() && self.left.is_none_or(|left| left == 0) && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
+        self.request.is_some()
+            && self.left.map_or(self.after_body, |left| left == 0)
+            && error.is_remote()
+            && error.reason() == Some(Reason::NO_ERROR)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {

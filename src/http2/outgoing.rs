@@ -52,7 +52,14 @@ where
             if self.waiting.is_some() {
                 ready!(self.poll_room(cx))?;
             }
-            if let Some((data, is_last)) = self.waiting.take() {
+            if let Some((mut data, is_last)) = self.waiting.take() {
+                // The library keeps nothing that the other side does not take: who is done has been taken.
+                let room = self.stream.capacity();
+                if room < data.len() {
+                    self.stream.send_data(data.split_to(room), false)?;
+                    self.waiting = Some((data, is_last));
+                    continue;
+                }
                 self.stream.send_data(data, is_last)?;
                 if is_last {
                     return Poll::Ready(Ok(()));
@@ -64,10 +71,6 @@ where
             };
             match frame.map(Frame::into_data) {
                 Ok(Ok(data)) => {
-                    if !data.is_empty() {
-                        // Only now, and no more than a byte: what is set aside for a body that does not come is missing to the other streams of the connection.
-                        self.stream.reserve_capacity(1);
-                    }
                     self.waiting = Some((data, self.body.is_end_stream()));
                 }
                 Ok(Err(frame)) => {
@@ -85,10 +88,14 @@ where
         }
     }
 
-    /// Waits until the other side takes some of what waits; the library keeps the rest.
+    /// Waits until the other side takes some of what waits.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        let is_empty = self.waiting.as_ref().is_none_or(|(data, _)| data.is_empty());
-        while !is_empty && self.stream.capacity() == 0 {
+        let length = self.waiting.as_ref().map_or(0, |(data, _)| data.len());
+        if length > 0 {
+            // Only now: what is set aside for a body that does not come is missing to the other streams of the connection.
+            self.stream.reserve_capacity(length);
+        }
+        while length > 0 && self.stream.capacity() == 0 {
             match ready!(self.stream.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(error)),

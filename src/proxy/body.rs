@@ -26,8 +26,10 @@ struct Parts {
     entry: Option<Box<Entry>>,
     /// Dropped when the answer is over.
     answering: Option<Answering>,
-    /// Told when a piece of it is taken.
+    /// Told when a piece of it is taken,
     taker: Option<Taker>,
+    /// of which this is to be given yet.
+    rest: Option<Bytes>,
     /// The connection closes after it, read to its end or not.
     refusal: bool,
 }
@@ -42,6 +44,9 @@ enum Kind {
     /// One that was kept.
     Kept(PayloadBody),
 }
+
+/// Bytes of an answer of which a client of HTTP/2 has to take all within its time: a frame of usual size (RFC 9113 section 4.2).
+const PIECE: usize = 16 * 1024;
 
 /// What a request holds at the backend, to the end of its response.
 #[derive(Debug)]
@@ -64,7 +69,7 @@ pub(super) enum Broken {
 
 impl ClientBody {
     fn new(kind: Kind) -> Self {
-        Self(Box::new(Parts { kind, entry: None, answering: None, taker: None, refusal: false }))
+        Self(Box::new(Parts { kind, entry: None, answering: None, taker: None, rest: None, refusal: false }))
     }
 
     /// A body that we wrote.
@@ -121,6 +126,18 @@ impl ClientBody {
     }
 }
 
+impl Parts {
+    /// The first piece of this, whose client is to show that it takes it.
+    fn piece(&mut self, mut data: Bytes) -> Bytes {
+        let piece = data.split_to(data.len().min(PIECE));
+        self.rest = (!data.is_empty()).then_some(data);
+        if let Some(taker) = &self.taker {
+            taker.is_given();
+        }
+        piece
+    }
+}
+
 impl Body for ClientBody {
     type Data = Bytes;
     type Error = Broken;
@@ -129,6 +146,9 @@ impl Body for ClientBody {
         let this = &mut *self.0;
         if let Some(taker) = &this.taker {
             taker.asks();
+            if let Some(rest) = this.rest.take() {
+                return Poll::Ready(Some(Ok(Frame::data(this.piece(rest)))));
+            }
         }
         let frame = match &mut this.kind {
             Kind::Tunnel(_) => None,
@@ -145,13 +165,20 @@ impl Body for ClientBody {
         if let (Some(entry), Some(Ok(frame))) = (&mut this.entry, &frame) {
             entry.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
-        if let (Some(taker), Some(_)) = (&this.taker, &frame) {
-            taker.is_given();
-        }
+        let frame = match frame {
+            Some(Ok(frame)) if this.taker.is_some() => Some(Ok(match frame.into_data() {
+                Ok(data) => Frame::data(this.piece(data)),
+                Err(frame) => frame,
+            })),
+            frame => frame,
+        };
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.0.rest.is_some() {
+            return false;
+        }
         match &self.0.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Tunnel(_) => true,
@@ -161,11 +188,16 @@ impl Body for ClientBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0.kind {
+        let hint = match &self.0.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Passing(body, _) => body.size_hint(),
             Kind::Kept(body) => body.size_hint(),
+        };
+        match (&self.0.rest, hint.exact()) {
+            (None, _) => hint,
+            (Some(rest), Some(length)) => SizeHint::with_exact(length + rest.len() as u64),
+            (Some(_), None) => SizeHint::default(),
         }
     }
 }
