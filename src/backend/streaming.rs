@@ -1,7 +1,6 @@
 //! A client's body on its way to a backend while it comes.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -38,7 +37,7 @@ pub(super) struct Streaming {
 /// What has been read of a body, to be read once more.
 #[derive(Default)]
 struct Kept {
-    parts: VecDeque<Part>,
+    parts: Vec<Part>,
     bytes: usize,
     /// The part that is read next, where it is one of these.
     next: usize,
@@ -91,7 +90,7 @@ impl Streaming {
 
     /// What is kept and is to be read once more.
     fn ahead(&self) -> impl Iterator<Item = &Part> {
-        self.kept.iter().flat_map(|kept| kept.parts.range(kept.next..))
+        self.kept.iter().flat_map(|kept| &kept.parts[kept.next..])
     }
 
     /// Notes what has been read of it.
@@ -101,7 +100,7 @@ impl Streaming {
         if kept.bytes > MOST_KEPT {
             self.kept = None;
         } else {
-            kept.parts.push_back(part);
+            kept.parts.push(part);
             kept.next = kept.parts.len();
         }
     }

@@ -9,6 +9,7 @@
 pub mod act;
 pub mod backend;
 pub mod client;
+pub mod frames;
 pub mod h2;
 pub mod h2_server;
 pub mod open;

@@ -3,50 +3,26 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     Doors,
-    common::{client, h2::Http2, within},
+    common::{
+        client,
+        frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard},
+        h2::Http2,
+        within,
+    },
 };
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let [_, high, middle, low] = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let stream = u8::from(kind != SETTINGS);
-    [&[high, middle, low, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// Fields as literals that are not remembered (RFC 7541 section 6.2.2), in the order that they have.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let length = |text: &str| u8::try_from(text.len()).unwrap();
-    let one = |(name, value): &(&str, &str)| [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat();
-    fields.iter().flat_map(one).collect()
-}
 
 /// What these frames are answered with: the status of an answer, or none for a reset of the stream or the connection.
 async fn told(address: std::net::SocketAddr, frames: Vec<u8>) -> Option<u16> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, &[]), &frames].concat();
+    let begin = [&PREFACE[..], &frame(SETTINGS, 0, 0, &[]), &frames].concat();
     stream.write_all(&begin).await.unwrap();
     let answer = async {
         loop {
-            let mut head = [0; 9];
-            if stream.read_exact(&mut head).await.is_err() {
-                return None;
-            }
-            let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
-            stream.read_exact(&mut payload).await.ok()?;
+            let (head, payload) = heard(&mut stream).await.ok()?;
             match head[3] {
                 RST_STREAM | GOAWAY => return None,
                 // The status is the first field. A name of the static table (RFC 7541 appendix A): 8 is 200, 12 is 400; others come as literals in Huffman's code.
@@ -71,7 +47,7 @@ impl Doors {
     async fn refuse_streams(&self, heads: &[Vec<(&str, &str)>]) {
         for program in &self.programs {
             for head in heads {
-                let answer = told(program.proxy(), frame(HEADERS, END_STREAM | END_HEADERS, &block(head))).await;
+                let answer = told(program.proxy(), frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(head))).await;
                 assert!(answer != Some(200), "{head:?}: {answer:?}");
             }
             assert_eq!(client::fetch(program.proxy(), client::get("/honest")).await.status, 200);
@@ -95,7 +71,7 @@ async fn the_head_that_is_right_is_answered() {
     let doors = Doors::open().await;
     let head = with(3, (":path", "/honest"));
     for program in &doors.programs {
-        assert_eq!(told(program.proxy(), frame(HEADERS, END_STREAM | END_HEADERS, &block(&head))).await, Some(200));
+        assert_eq!(told(program.proxy(), frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&head))).await, Some(200));
     }
 }
 
@@ -172,7 +148,7 @@ async fn a_length_is_one_number_and_that_of_the_body() {
             .chain(lengths)
             .copied()
             .collect();
-        [frame(HEADERS, END_HEADERS, &block(&fields)), frame(DATA, END_STREAM, body)].concat()
+        [frame(HEADERS, END_HEADERS, 1, &block(&fields)), frame(DATA, END_STREAM, 1, body)].concat()
     };
     for program in &doors.programs {
         for (lengths, body) in [

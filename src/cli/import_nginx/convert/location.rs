@@ -9,7 +9,7 @@ use super::{
     values::{self, Known, Url, exchange_of, template},
 };
 use crate::{
-    cli::import_nginx::{parse::Directive, units, write::quoted},
+    cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
     config::units::{show_duration, show_size},
 };
 
@@ -284,8 +284,7 @@ impl Importer {
                     exchange = Some((matched.to_owned(), to.trim_end_matches('/').to_owned()));
                 }
                 _ => {
-                    let comment =
-                        self.notes.dropped(rewrite, "CAUTION: the backend gets the path without it; see `strip_prefix` and `add_prefix`");
+                    let comment = self.notes.dropped(rewrite, reasons::why("rewrite"));
                     self.draft.routes.push(comment);
                 }
             }

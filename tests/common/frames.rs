@@ -1,0 +1,40 @@
+//! Frames of HTTP/2 as bytes, for what no library would write (RFC 9113 section 4.1).
+
+use tokio::{
+    io::{self, AsyncReadExt},
+    net::TcpStream,
+};
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const GOAWAY: u8 = 7;
+pub const END_STREAM: u8 = 1;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+/// What a client says first.
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// One frame.
+pub fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let [_, high, middle, low] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[high, middle, low, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Fields as literals that are not remembered (RFC 7541 section 6.2.2), in the order that they have.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    let one = |(name, value): &(&str, &str)| [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat();
+    fields.iter().flat_map(one).collect()
+}
+
+/// The head and the payload of the next frame.
+pub async fn heard(stream: &mut TcpStream) -> io::Result<([u8; 9], Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+    stream.read_exact(&mut payload).await?;
+    Ok((head, payload))
+}
