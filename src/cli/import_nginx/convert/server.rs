@@ -1,5 +1,7 @@
 //! `server` blocks: hosts, and what answers before any location is looked at.
 
+use std::collections::BTreeSet;
+
 use super::{
     Importer, Scope, access, fault_of, general,
     listen::{self, Listen},
@@ -13,6 +15,7 @@ use crate::{
     config::units::show_size,
 };
 
+/// Said of a server that other addresses lead to than its own.
 const WIDER: &str =
     "CAUTION: routes do not look at the address and port: what this server has is reached at those of all others, by its host";
 
@@ -88,16 +91,16 @@ impl Importer {
         servers
     }
 
-    /// A server that is not reached at all addresses of its kind would be, since routes do not look at where a request came in.
+    /// Tells of each server that is not reached at all addresses of its kind, and would be: routes do not look at where a request came in.
     fn caution_of_ports(&mut self, servers: &mut [Server<'_>]) {
         let places = |server: &Server<'_>, tls: bool| {
             let of_kind = server.listens.iter().filter(|listen| listen.tls == tls);
             // All addresses of both families are one.
             let any = |address: &str| address.replace("[::]:", "0.0.0.0:");
-            of_kind.map(|listen| any(&listen.address)).collect::<std::collections::BTreeSet<_>>()
+            of_kind.map(|listen| any(&listen.address)).collect::<BTreeSet<_>>()
         };
         for tls in [false, true] {
-            let all: std::collections::BTreeSet<_> = servers.iter().flat_map(|server| places(server, tls)).collect();
+            let all: BTreeSet<_> = servers.iter().flat_map(|server| places(server, tls)).collect();
             for server in servers.iter_mut() {
                 let own = places(server, tls);
                 if !own.is_empty() && own != all && !server.comments.iter().any(|comment| comment.contains(WIDER)) {
