@@ -112,57 +112,6 @@ async fn a_backend_that_dies_in_the_middle_of_a_load_costs_no_write() {
 }
 
 #[tokio::test]
-async fn one_dead_server_of_several_is_nobodys_trouble() {
-    let (alive, mut dying) = (Backend::start().await, Backend::start().await);
-    alive.otherwise(|_| backend::answer(200, &[], "alive"));
-    let site = Site::of(&[alive.url(), dying.url()]).route("marks", "/marks", SPILL).route("pages", "/", "");
-    let program = Program::start(&site.to_string()).await;
-    let mut client = Client::connect(program.proxy()).await;
-    while dying.requests().is_empty() {
-        assert_eq!(client.exchange(client::get("/")).await.status, 200);
-    }
-    dying.stop().await;
-    let served = async {
-        loop {
-            assert_eq!(client.exchange(client::get("/")).await.text(), "alive");
-            assert_eq!(client.exchange(client::request("POST", "/marks", &[], "x")).await.text(), "alive", "no need to queue it");
-            assert_eq!(client.exchange(client::request("POST", "/up", &[], "streams")).await.text(), "alive");
-        }
-    };
-    let out = program.logged("the dead server to be out", |line| line["server"] == 1 && line["level"] == "WARN");
-    tokio::select! {
-        () = served => {}
-        line = out => assert!(line["message"].as_str().unwrap().contains("server 1 is out"), "{line}"),
-    }
-    assert_eq!(program.status().await["backends"][0]["state"], "passing");
-    dying.start_again().await;
-    program.logged("the server to be back", |line| line["server"] == 1 && line["level"] == "INFO").await;
-    assert_eq!(program.status().await["totals"]["accepted"], 0);
-}
-
-#[tokio::test]
-async fn with_all_servers_dead_the_backend_sheds() {
-    let (mut one, mut two) = (Backend::start().await, Backend::start().await);
-    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }";
-    let site = Site::of(&[one.url(), two.url()]).backend(health).route("marks", "/marks", SPILL).route("pages", "/", "");
-    let program = Program::start(&site.to_string()).await;
-    one.received(1).await;
-    one.stop().await;
-    two.stop().await;
-    // Nobody sends anything: the check alone finds out.
-    program.logged("the breaker to trip", |line| line["state"] == "shedding").await;
-    let read = client::fetch(program.proxy(), client::get("/pages")).await;
-    assert_eq!((read.status, read.field("proxy-status")), (503, Some("forebay; error=destination_unavailable; details=\"down\"")));
-    let write = client::fetch(program.proxy(), client::request("POST", "/marks", &[], "x")).await;
-    assert_eq!((write.status, &write.json()["reason"]), (202, &"down".into()));
-    two.start_again().await;
-    program.logged("the breaker to probe", |line| line["state"] == "probing").await;
-    program.becomes(&write.id(), "delivered").await;
-    assert!(two.requests().iter().any(|request| request.field("forebay-id") == Some(&write.id())));
-    assert_eq!(client::fetch(program.proxy(), client::get("/pages")).await.status, 200);
-}
-
-#[tokio::test]
 async fn answers_that_show_a_sick_backend_trip_the_breaker_too() {
     let backend = Backend::start().await;
     let program = Program::start(&Site::of(&[backend.url()]).route("pages", "/", "").to_string()).await;

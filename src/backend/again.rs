@@ -1,12 +1,13 @@
-//! Sending a request once more whose kept connection turns out to have died.
+//! Sending a request once more whose connection turns out to have died.
 //!
 //! A server may close an idle connection in the moment in which we send on it (RFC 9112 section 9.3.1). A request of which nothing had been written is simply
-//! sent elsewhere. What had been written may have been executed, so that only an idempotent request (RFC 9110 section 9.2.2) is sent again, once.
+//! sent elsewhere. What had been written may have been executed, so that only an idempotent request (RFC 9110 section 9.2.2) is sent again, once. Where
+//! it was no idle connection, the server itself may be going: only a safe request (section 9.2.1), which asks for nothing to be done, goes to another one.
 
 use bytes::Bytes;
 use http::Method;
 
-use super::RequestBody;
+use super::{RequestBody, send::Sent};
 
 /// What is needed to have a body once more that has been sent; none where it is gone.
 #[derive(Debug, Clone)]
@@ -22,10 +23,13 @@ impl Spare {
     pub(super) fn body(self) -> Option<RequestBody> {
         self.0.map(RequestBody::full)
     }
+}
 
-    /// The body of a request that may have been executed, and may be so once more.
-    pub(super) fn again(self, method: &Method) -> Option<RequestBody> {
-        if method.is_idempotent() { self.body() } else { None }
+/// The connection broke with a request that may have been executed. `body`: its body once more, where it is kept; `reused`: the connection was a kept one.
+pub(super) fn cut_off(body: Option<RequestBody>, method: &Method, reused: bool, detail: String) -> Sent {
+    match body.map(Box::new) {
+        Some(body) if reused && method.is_idempotent() => Sent::Again(body),
+        body => Sent::Broken(body.filter(|_| method.is_safe()), detail),
     }
 }
 
@@ -36,15 +40,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_be_executed_twice_is_ever_sent_twice() {
-        for (method, again) in
-            [("GET", true), ("HEAD", true), ("PUT", true), ("DELETE", true), ("OPTIONS", true), ("POST", false), ("PATCH", false)]
-        {
+    fn only_what_may_be_executed_twice_is_ever_sent_twice_and_to_another_server_only_what_is_safe() {
+        let of = |method: &str, reused| {
             let spare = Spare::of(&RequestBody::full(Bytes::from_static(b"x")));
-            let body = spare.again(&method.parse().unwrap());
-            assert_eq!(body.map(|body| body.in_memory().unwrap()), again.then_some(Bytes::from_static(b"x")), "{method}");
+            match cut_off(spare.body(), &method.parse().unwrap(), reused, String::new()) {
+                Sent::Again(body) => ("here", body.in_memory()),
+                Sent::Broken(Some(body), _) => ("elsewhere", body.in_memory()),
+                Sent::Broken(None, _) => ("never", None),
+                _ => ("answered", None),
+            }
+        };
+        let x = Some(Bytes::from_static(b"x"));
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            assert_eq!((of(method, true), of(method, false)), (("here", x.clone()), ("elsewhere", x.clone())), "{method}");
+        }
+        for method in ["PUT", "DELETE"] {
+            assert_eq!((of(method, true), of(method, false)), (("here", x.clone()), ("never", None)), "{method}");
+        }
+        for method in ["POST", "PATCH"] {
+            assert_eq!((of(method, true), of(method, false)), (("never", None), ("never", None)), "{method}");
         }
         let body = http_body_util::Empty::new().map_err(|never: std::convert::Infallible| match never {});
-        assert!(Spare::of(&RequestBody::boxed(body)).again(&Method::PUT).is_none(), "its body is gone once it is sent");
+        assert!(Spare::of(&RequestBody::boxed(body)).body().is_none(), "its body is gone once it is sent");
     }
 }

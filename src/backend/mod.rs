@@ -157,8 +157,8 @@ pub struct SendError {
     pub server: Option<usize>,
     /// The cause, for the log.
     pub detail: String,
-    /// The request's body, where it is certain that nothing of the request was sent: for another server.
-    pub unsent: Option<Box<RequestBody>>,
+    /// The request's body, where another server may be given the request: nothing of it was sent, or it is safe and its connection broke.
+    pub spare: Option<Box<RequestBody>>,
 }
 
 /// A response and where it came from.

@@ -2,12 +2,12 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, header::HOST, request};
+use http::{HeaderValue, Method, Request, StatusCode, header::HOST, request};
 use tokio::time::timeout;
 
 use super::{
     Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
-    again::Spare,
+    again::{Spare, cut_off},
     body::{self, Lease, Source},
     connect::{self, Opened},
     h2, headers,
@@ -37,6 +37,8 @@ pub(super) enum Sent {
     Refused(String),
     /// It may be sent once more: the kept connection died with it, and executing it twice does no harm.
     Again(Box<RequestBody>),
+    /// Its connection broke; its body, where the request may be repeated elsewhere.
+    Broken(Option<Box<RequestBody>>, String),
     Failed(ErrorKind, String),
 }
 
@@ -66,7 +68,7 @@ impl Backend {
     pub async fn send_avoiding(&self, avoid: u64, pool: &Pool, head: &RequestHead, mut body: RequestBody) -> Result<Reply, SendError> {
         let Some(load) = self.servers.choose(avoid) else {
             let detail = format!("no server of backend {} is up", self.name);
-            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, unsent: Some(Box::new(body)) });
+            return Err(SendError { kind: ErrorKind::NoServer, maybe_sent: false, server: None, detail, spare: Some(Box::new(body)) });
         };
         let server = load.server();
         let named = if headers::host(&head.headers).is_some() { None } else { self.named(head, server) };
@@ -77,10 +79,10 @@ impl Backend {
         // Once something has been sent, no later failure makes that undone.
         let mut sent_before = false;
         let mut refusals = 0;
-        let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, unsent: None };
+        let failed = |kind, detail| SendError { kind, maybe_sent: true, server: Some(server), detail, spare: None };
         let not_sent = |sent_before, kind, detail, body: Option<Box<RequestBody>>| SendError {
             maybe_sent: sent_before,
-            unsent: body.filter(|_| !sent_before),
+            spare: body.filter(|_| !sent_before || head.method.is_safe()),
             ..failed(kind, detail)
         };
         loop {
@@ -113,9 +115,21 @@ impl Backend {
                     sent_before = true;
                     body = *again;
                 }
+                Sent::Broken(spare, detail) => return Err(SendError { spare, ..failed(ErrorKind::Reset, detail) }),
                 Sent::Failed(kind, detail) => return Err(failed(kind, detail)),
             }
         }
+    }
+
+    /// Whether server number `server` takes a connection within this time; it is kept for the next request.
+    pub async fn reach(&self, pool: &Pool, server: usize, within: Duration) -> bool {
+        let shelf = pool.shelf(self.generation, self.slots.key(server));
+        match timeout(within, self.another(&shelf, server, false, true)).await {
+            Ok(Ok((Connection::Whole(connection), _))) => shelf.give_back(connection),
+            Ok(Ok((Connection::Stream(_), _))) => {}
+            Ok(Err(_)) | Err(_) => return false,
+        }
+        true
     }
 
     /// The head of a request without `Host`, with that of its server: a client of HTTP/1.0 need not send one; we speak HTTP/1.1, where it must stand (RFC 9112
@@ -199,10 +213,7 @@ pub(super) async fn on_whole(mut connection: Http1, head: &RequestHead, body: Re
             };
         }
         Ok(Err(NoAnswer::Connection(error))) => {
-            return match spare.again(&head.method).filter(|_| how.reused) {
-                Some(body) => Sent::Again(Box::new(body)),
-                None => Sent::Failed(ErrorKind::Reset, error.to_string()),
-            };
+            return cut_off(spare.body(), &head.method, how.reused, error.to_string());
         }
         Err(timed_out) => return out_of_time(timed_out, how.timeout),
     };
@@ -228,7 +239,6 @@ fn leased(connection: Http1, exchange: Exchange<RequestBody>, ending: Ending, ho
 async fn on_stream(stream: Stream, head: &RequestHead, mut body: RequestBody, how: &How) -> Sent {
     body.keep();
     let (pace, spare) = (body.pace(), Spare::of(&body));
-    let may_be_repeated = head.method.is_idempotent() && how.reused;
     let origin = head.origin.as_ref();
     let request = h2::dressed(Request::from_parts(request::Parts::clone(head), body), stream.is_secure());
     let mut sender = stream.sender();
@@ -242,7 +252,7 @@ async fn on_stream(stream: Stream, head: &RequestHead, mut body: RequestBody, ho
             if let Unanswered::Unsent(..) = &error {
                 stream.doubt();
             }
-            broke(error, spare.body(), may_be_repeated)
+            broke(error, spare.body(), &head.method, how.reused)
         }
         Err(timed_out) => {
             stream.doubt();
@@ -270,22 +280,20 @@ fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
     }
 }
 
-/// There is no answer on a stream, and no time was up. `body`: that of the request once more, where it is kept. `again`: it does no harm to execute the request
-/// twice, and its connection was kept.
-fn broke(why: Unanswered<RequestBody>, body: Option<RequestBody>, again: bool) -> Sent {
+/// There is no answer on a stream, and no time was up. `body`: that of the request once more, where it is kept.
+fn broke(why: Unanswered<RequestBody>, body: Option<RequestBody>, method: &Method, reused: bool) -> Sent {
     let (error, body) = match why {
         Unanswered::Unsent(back, error) => return Sent::Unsent(Box::new(back.into_body()), error.to_string()),
         Unanswered::Body(error) => return Sent::Failed(body::kind_of(&error), connect::chain(&error)),
         Unanswered::Stream(error, read) => (error, body.or_else(|| read?.rewound())),
     };
     let detail = error.to_string();
-    // The answer itself is at fault, or something else that came on the connection.
-    let kind = if error.is_library() { ErrorKind::BadResponse } else { ErrorKind::Reset };
     match body {
         Some(body) if h2::was_not_processed(&error) => Sent::Unsent(Box::new(body), detail),
         None if h2::was_not_processed(&error) => Sent::Refused(detail),
-        Some(body) if again && !(error.is_library() && error.is_reset()) => Sent::Again(Box::new(body)),
-        _ => Sent::Failed(kind, detail),
+        Some(body) if error.is_library() && !error.is_reset() && reused && method.is_idempotent() => Sent::Again(Box::new(body)),
+        _ if error.is_library() => Sent::Failed(ErrorKind::BadResponse, detail),
+        body => cut_off(body, method, reused, detail),
     }
 }
 

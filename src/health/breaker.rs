@@ -204,9 +204,10 @@ impl Breaker {
         Some(self.enter(State::Shedding, cause, now))
     }
 
-    /// The connect failures so far were those of one server, which is out now; the others have yet to show theirs.
-    pub fn forget_connect_failures(&mut self) {
+    /// The failures so far were those of one server, which is out now; the others have yet to show theirs.
+    pub fn forget_failures(&mut self) {
         self.connect_failures = 0;
+        self.window.clear();
     }
 
     /// A server that is up has passed `passes` probes in a row since the trip.
@@ -249,7 +250,12 @@ impl Breaker {
 
 /// `1 s * 2^exponent`, at most 30 s, then +-50%; `random` is in 0..1.
 pub(super) fn gap(exponent: u32, random: f64) -> Duration {
-    jittered(FIRST_GAP.saturating_mul(1 << exponent.min(LARGEST_EXPONENT)).min(LONGEST_GAP), random)
+    jittered(doubled(exponent), random)
+}
+
+/// `1 s * 2^exponent`, at most 30 s.
+pub(super) fn doubled(exponent: u32) -> Duration {
+    FIRST_GAP.saturating_mul(1 << exponent.min(LARGEST_EXPONENT)).min(LONGEST_GAP)
 }
 
 /// 50 ms +-50%; `random` is in 0..1.
@@ -257,7 +263,8 @@ pub(super) fn confirming_gap(random: f64) -> Duration {
     jittered(CONFIRMING_GAP, random)
 }
 
-fn jittered(gap: Duration, random: f64) -> Duration {
+/// +-50%; `random` is in 0..1.
+pub(super) fn jittered(gap: Duration, random: f64) -> Duration {
     gap.mul_f64(0.5 + random.clamp(0.0, 1.0))
 }
 

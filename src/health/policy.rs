@@ -6,11 +6,11 @@
 //! | | PASSING | SHEDDING | PROBING |
 //! | --- | --- | --- | --- |
 //! | asked | servers that are out; with a check all | all | all |
-//! | gap without a check | 1 s * 2^failed rounds, at most 30 s, +-50% | the breaker's, of the same form | 1 s +-50% |
+//! | gap without a check | a tenth of the time that they are out, 200 ms to 2 s, +-50% | the breaker's | 1 s +-50% |
 //! | gap with a check | its interval | the same, at most the interval | the same, at most the interval |
 //!
 //! The interval that an operator configured is one that the servers can bear, so that backing off further would only make the outage longer.
-//! Once a server passes, the next round comes after 1 s +-50%: it is the confirmation that everybody waits for.
+//! Once a server passes, the next round comes after 50 ms +-50%: it is the confirmation that everybody waits for.
 
 use std::time::Duration;
 
@@ -70,9 +70,9 @@ impl Policy {
         self.check.as_ref()
     }
 
-    /// Whether the next success matters: it would end a row of connect failures.
+    /// Whether the next success matters: it would end a row of failures.
     pub(super) fn is_suspicious(&self) -> bool {
-        self.breaker.connect_failures() > 0 || self.servers.any_fails_to_connect()
+        self.breaker.connect_failures() > 0 || self.servers.any_fails()
     }
 
     /// Successes in PASSING that were counted elsewhere, while nothing was suspicious.
@@ -85,14 +85,25 @@ impl Policy {
         if self.state() == State::Shedding || !self.servers.up(server) {
             return Events::new();
         }
-        let moved = if signal == Signal::ConnectFailure {
-            self.servers.connect_failed(server)
-        } else {
-            self.servers.connected(server);
-            None
+        let moved = match signal {
+            Signal::ConnectFailure => self.servers.connect_failed(server, now),
+            Signal::Failure => self.servers.failed(server, now),
+            Signal::Success | Signal::ApplicationError => {
+                self.servers.answered(server);
+                None
+            }
         };
         let change = self.breaker.record(signal, self.servers.all_fail_to_connect(), now);
         self.settle(server, moved, change, now, random)
+    }
+
+    /// A server that took no connections takes one. In SHEDDING only probes speak.
+    pub(super) fn reached(&mut self, server: usize, now: Duration, random: f64) -> Events {
+        if self.state() == State::Shedding {
+            return Events::new();
+        }
+        let moved = self.servers.reached(server, now);
+        self.settle(server, moved, None, now, random)
     }
 
     /// A probe of a server has ended. In PROBING it counts as a request does; in PASSING it speaks for its server alone.
@@ -113,16 +124,13 @@ impl Policy {
         self.round = None;
         self.round_began = now;
         let all = self.check.is_some() || self.state() != State::Passing;
-        Some(if all { self.servers.present().collect() } else { self.servers.out().collect() })
+        Some(if all { self.servers.present().collect() } else { self.servers.askable(now).collect() })
     }
 
     /// All probes of the round have ended.
     pub(super) fn end_round(&mut self, now: Duration, random: f64) {
-        if !self.servers.any_returns() {
-            self.servers.round_failed();
-        }
         let from = if self.state() == State::Passing && self.check.is_some() { self.round_began } else { now };
-        self.round = self.gap(random).map(|gap| (from + gap).max(now));
+        self.round = self.gap(now, random).map(|gap| (from + gap).max(now));
     }
 
     /// Probing begins, or begins again after a round that never ended.
@@ -173,8 +181,8 @@ impl Policy {
                 self.schedule(now, random);
             }
             None if matches!(moved, Some(Moved::Out(_))) => {
-                self.breaker.forget_connect_failures();
-                let sooner = self.gap(random).map(|gap| now + gap);
+                self.breaker.forget_failures();
+                let sooner = self.gap(now, random).map(|gap| now + gap);
                 self.round = self.round.into_iter().chain(sooner).min();
             }
             None => {}
@@ -184,18 +192,17 @@ impl Policy {
     }
 
     fn schedule(&mut self, now: Duration, random: f64) {
-        self.round = self.gap(random).map(|gap| now + gap);
+        self.round = self.gap(now, random).map(|gap| now + gap);
     }
 
-    fn gap(&self, random: f64) -> Option<Duration> {
+    fn gap(&self, now: Duration, random: f64) -> Option<Duration> {
         let interval = self.check.as_ref().map(|check| check.interval);
         let backoff = match self.state() {
             State::Shedding if !self.servers.any_passed() => self.breaker.gap(random),
             State::Shedding => breaker::confirming_gap(random),
             State::Probing => breaker::gap(0, random),
             State::Passing if interval.is_some() => return interval,
-            State::Passing if self.servers.out().next().is_some() => self.servers.gap(random),
-            State::Passing => return None,
+            State::Passing => return self.servers.gap(now, random),
         };
         Some(interval.map_or(backoff, |interval| backoff.min(interval)))
     }
@@ -204,7 +211,8 @@ impl Policy {
 fn cause(evidence: Evidence) -> Cause {
     match evidence {
         Evidence::ConnectFailures(count) => Cause::ConnectFailures(count),
-        Evidence::FailedProbes(count) | Evidence::PassedProbes(count) => Cause::FailedProbes(count),
+        Evidence::Failures(count) => Cause::Failures { failures: count, requests: count },
+        Evidence::FailedProbes(count) => Cause::FailedProbes(count),
     }
 }
 

@@ -31,6 +31,17 @@ impl Signal {
 }
 
 impl Health {
+    /// The servers that are out for nothing but that they took no connections, without those that `avoid` names: its bit `n` stands for server number `n`. To be asked
+    /// where no other server takes one, before anybody is told that.
+    pub fn refusing(&self, avoid: u64) -> Vec<usize> {
+        self.policy.lock().servers().refusing(avoid).collect()
+    }
+
+    /// Server number `server`, which took no connections, takes one.
+    pub fn reached(&self, server: usize) {
+        self.change(|policy, now, random| policy.reached(server, now, random));
+    }
+
     /// Told how a request at server number `server` went.
     pub fn report(&self, server: usize, signal: Signal) {
         self.report_at(server, signal, Instant::now());

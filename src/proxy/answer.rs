@@ -354,7 +354,7 @@ mod tests {
             (RequestStalled, true, 408),
             (RequestTooLarge, true, 413),
         ] {
-            let error = SendError { kind, maybe_sent, server: None, detail: String::new(), unsent: None };
+            let error = SendError { kind, maybe_sent, server: None, detail: String::new(), spare: None };
             let response = send_failed(&error, false, Duration::from_secs(7), false);
             assert_eq!(response.status().as_u16(), status, "{kind:?}");
             let field = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());

@@ -1,7 +1,8 @@
 //! Sending a live request, and what of its answer the client gets.
 
-use std::io;
+use std::{io, time::Duration};
 
+use futures_util::future::select_ok;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
@@ -27,9 +28,14 @@ use super::{
 
 /// Servers that one request is tried at, where none before has seen it: more would make a client wait for one connect timeout after the other.
 const MOST_SERVERS: u32 = 3;
+/// The same where one may have seen it, and broke off: a request that kills its server should not kill them all.
+const MOST_BROKEN: u32 = 2;
 
-/// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another.
-/// The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+/// Time for a server that took no connections to take one: more than one in the same network needs, and nothing that a client would notice.
+const SECOND_LOOK: Duration = Duration::from_millis(250);
+
+/// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another, nor one that broke
+/// off a request that is safe. The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
 // So that its future is made where it stays.
 #[inline]
 pub(super) async fn send(
@@ -42,24 +48,50 @@ pub(super) async fn send(
     let backend = &route.upstream.backend;
     let mut under_way = UnderWay::begin(route, seats, head, &body);
     let mut tried: u64 = 0;
+    let mut broken = 0;
     loop {
         let mut result = backend.send_avoiding(tried, pool, head, body).await;
         let now = Instant::now();
+        if let Err(SendError { server: Some(server), spare: Some(_), .. }) = &result {
+            let tried = tried | 1 << *server;
+            if !backend.has_another(tried) {
+                // Boxed, so that what hardly any request needs makes none of them larger.
+                Box::pin(look_again(pool, route, tried)).await;
+            }
+        }
         report(route, &result, now);
-        let unsent = match &mut result {
-            Err(SendError { server: Some(server), unsent, .. }) => {
+        let spare = match &mut result {
+            Err(SendError { server: Some(server), spare, maybe_sent, .. }) => {
                 tried |= 1 << *server;
-                unsent.take().filter(|_| tried.count_ones() < MOST_SERVERS && backend.has_another(tried))
+                broken += u32::from(*maybe_sent);
+                // What one has seen is not unseen by the next.
+                *maybe_sent = broken > 0;
+                spare.take().filter(|_| broken < MOST_BROKEN && tried.count_ones() < MOST_SERVERS && backend.has_another(tried))
             }
             _ => None,
         };
-        match unsent {
-            Some(unsent) => {
-                body = *unsent;
+        match spare {
+            Some(spare) => {
+                body = *spare;
                 under_way.begin_again();
             }
             None => return finish(under_way, result, now),
         }
+    }
+}
+
+/// Where no server that is up takes a connection, one may be back that took none before: servers that are restarted one by one are never all away. All of those are asked at once,
+/// before the failure counts, which may be the one that takes the whole backend out.
+async fn look_again(pool: &Pool, route: &Route, tried: u64) {
+    let health = &route.upstream.health;
+    let looks = health.refusing(tried).into_iter().map(|server| {
+        Box::pin(async move { if route.upstream.backend.reach(pool, server, SECOND_LOOK).await { Ok(server) } else { Err(()) } })
+    });
+    let looks: Vec<_> = looks.collect();
+    if !looks.is_empty()
+        && let Ok((server, _)) = select_ok(looks).await
+    {
+        health.reached(server);
     }
 }
 

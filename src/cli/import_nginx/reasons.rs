@@ -93,7 +93,7 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (
         &["proxy_next_upstream*"],
-        "a request that a server certainly did not see goes to another one by itself, and one that may have been executed is never sent again unless its route allows it",
+        "a request that a server certainly did not see goes to another one by itself, as does a read whose connection broke; what else may have been executed is never sent again unless its route allows it",
     ),
     (
         &["proxy_intercept_errors", "error_page", "recursive_error_pages"],

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::servers::Return, *};
 
 /// In the middle of the jitter: gaps are exact.
 const MIDDLE: f64 = 0.5;
@@ -41,7 +41,7 @@ fn the_only_server_and_its_backend_go_together_and_come_back_together() {
     assert_eq!(states(&events), [State::Shedding]);
     assert_eq!(round(&mut policy, |_| true), (1.2, vec![0], Events::new()), "one pass is not enough");
     let (due, _, events) = round(&mut policy, |_| true);
-    assert_eq!((due, moves(&events)), (1.25, vec![(0, Moved::Back(Evidence::PassedProbes(2)))]));
+    assert_eq!((due, moves(&events)), (1.25, vec![(0, Moved::Back(Return::PassedProbes(2)))]));
     assert_eq!(states(&events), [State::Probing]);
 }
 
@@ -72,7 +72,7 @@ fn when_the_last_of_several_servers_goes_out_the_backend_sheds_and_one_that_retu
     round(&mut policy, |server| server == 1);
     let (_, asked, events) = round(&mut policy, |server| server == 1);
     assert_eq!(asked, [0, 1]);
-    assert_eq!((states(&events), moves(&events)), (vec![State::Probing], vec![(1, Moved::Back(Evidence::PassedProbes(2)))]));
+    assert_eq!((states(&events), moves(&events)), (vec![State::Probing], vec![(1, Moved::Back(Return::PassedProbes(2)))]));
     assert!(!policy.servers().up(0));
 }
 
@@ -200,11 +200,56 @@ fn while_others_carry_the_backend_only_a_server_that_is_out_is_asked() {
     let rounds: Vec<_> = (0..3).map(|_| round(&mut policy, |_| false)).collect();
     assert_eq!(
         rounds.iter().map(|(due, asked, _)| (*due, asked.clone())).collect::<Vec<_>>(),
-        [(1.0, vec![1]), (3.0, vec![1]), (7.0, vec![1])]
+        [(0.2, vec![1]), (0.4, vec![1]), (0.6, vec![1])]
     );
-    assert_eq!(policy.round(), Some(at(15.0)));
-    signals(&mut policy, 5, 2, Signal::ConnectFailure, 8.0);
-    assert_eq!(round(&mut policy, |_| true).0, 9.0, "another that goes out is not made to wait for the first");
+    while policy.round().unwrap() < at(30.0) {
+        round(&mut policy, |_| false);
+    }
+    let late = policy.round().unwrap();
+    signals(&mut policy, 5, 2, Signal::ConnectFailure, 30.0);
+    assert!(late > at(31.0) && policy.round() == Some(at(30.2)), "another that goes out is not made to wait for the first");
+}
+
+#[test]
+fn a_sick_server_goes_out_alone_and_many_failures_at_once_are_still_its_own() {
+    let mut policy = Policy::new(2, 2, None);
+    signals(&mut policy, 3, 1, Signal::Success, 0.0);
+    let events = signals(&mut policy, 200, 0, Signal::Failure, 0.0);
+    assert_eq!((moves(&events), policy.state()), (vec![(0, Moved::Out(Evidence::Failures(5)))], State::Passing));
+    signals(&mut policy, 200, 1, Signal::Failure, 0.0);
+    assert_eq!(policy.state(), State::Shedding, "the last one takes the backend with it");
+}
+
+#[test]
+fn what_a_server_failed_before_it_went_out_is_not_held_against_the_others() {
+    let mut policy = Policy::new(3, 3, None);
+    for server in [0, 1] {
+        let events = signals(&mut policy, 5, server, Signal::Failure, 0.0);
+        assert_eq!(moves(&events), [(server, Moved::Out(Evidence::Failures(5)))]);
+    }
+    signals(&mut policy, 10, 2, Signal::Success, 0.0);
+    signals(&mut policy, 2, 2, Signal::Failure, 0.0);
+    assert_eq!(policy.state(), State::Passing, "2 of 12, not 12 of 22");
+}
+
+#[test]
+fn servers_that_fail_together_are_a_backend_that_fails() {
+    let mut policy = Policy::new(2, 2, None);
+    let events: Events = (0..10).flat_map(|_| [0, 1]).flat_map(|server| signals(&mut policy, 1, server, Signal::Failure, 0.0)).collect();
+    assert_eq!((moves(&events), states(&events)), (vec![], vec![State::Shedding]));
+}
+
+#[test]
+fn a_server_that_takes_connections_again_is_back_before_the_other_goes_but_not_while_all_is_shed() {
+    let mut policy = Policy::new(2, 2, None);
+    signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.0);
+    signals(&mut policy, 4, 1, Signal::ConnectFailure, 0.0);
+    assert_eq!(moves(&policy.reached(0, at(0.1), MIDDLE)), [(0, Moved::Back(Return::Connection))]);
+    let events = signals(&mut policy, 1, 1, Signal::ConnectFailure, 0.1);
+    assert_eq!((moves(&events), policy.state()), (vec![(1, Moved::Out(Evidence::ConnectFailures(5)))], State::Passing));
+    signals(&mut policy, 5, 0, Signal::ConnectFailure, 0.2);
+    assert_eq!(policy.state(), State::Shedding);
+    assert!(policy.reached(0, at(0.3), MIDDLE).is_empty());
 }
 
 #[test]
@@ -217,14 +262,16 @@ fn what_a_server_that_is_out_still_answers_counts_nowhere() {
 }
 
 #[test]
-fn a_success_is_wanted_while_a_row_of_connect_failures_stands_and_not_otherwise() {
-    let mut policy = Policy::new(2, 2, None);
-    assert!(!policy.is_suspicious());
-    signals(&mut policy, 1, 0, Signal::ConnectFailure, 0.0);
-    signals(&mut policy, 1, 1, Signal::Success, 0.0);
-    assert!(policy.is_suspicious(), "the first server has answered nothing since");
-    signals(&mut policy, 1, 0, Signal::Success, 0.0);
-    assert!(!policy.is_suspicious());
+fn a_success_is_wanted_while_a_row_of_failures_stands_and_not_otherwise() {
+    for failure in [Signal::ConnectFailure, Signal::Failure] {
+        let mut policy = Policy::new(2, 2, None);
+        assert!(!policy.is_suspicious());
+        signals(&mut policy, 1, 0, failure, 0.0);
+        signals(&mut policy, 1, 1, Signal::Success, 0.0);
+        assert!(policy.is_suspicious(), "the first server has answered nothing since");
+        signals(&mut policy, 1, 0, Signal::Success, 0.0);
+        assert!(!policy.is_suspicious());
+    }
 }
 
 #[test]
@@ -234,8 +281,8 @@ fn a_growing_weight_is_looked_at_every_second_until_it_is_full() {
     round(&mut policy, |_| true);
     round(&mut policy, |_| true);
     assert_eq!(policy.next_wake(at(2.0)), Some(at(3.0)));
-    assert_eq!(policy.next_wake(at(31.9)), Some(at(32.9)));
-    assert_eq!(policy.next_wake(at(32.9)), None);
+    assert_eq!(policy.next_wake(at(30.2)), Some(at(31.2)));
+    assert_eq!(policy.next_wake(at(31.2)), None);
 }
 
 #[test]

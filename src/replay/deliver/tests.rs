@@ -253,7 +253,7 @@ async fn a_stop_cuts_off_what_has_no_answer_and_keeps_what_has_one() {
 
 #[test]
 fn what_kept_a_body_from_being_read_decides_over_what_the_connection_said() {
-    let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(1), detail: "x".into(), unsent: None };
+    let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(1), detail: "x".into(), spare: None };
     let damaged = StoreError::Damaged(RequestId::new());
     let attempted = unanswered(error(ErrorKind::RequestBody, true), Some(&damaged));
     assert!(matches!(attempted, Attempted { ended: Ended::Damaged { .. }, signal: None, quality: None, .. }));
@@ -264,7 +264,7 @@ fn what_kept_a_body_from_being_read_decides_over_what_the_connection_said() {
 #[test]
 fn the_limit_hears_how_it_ended_and_whether_the_backend_may_still_work_on_it() {
     let told = |kind, server| {
-        let attempted = unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), unsent: None }, None);
+        let attempted = unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), spare: None }, None);
         (attempted.quality, attempted.given_up)
     };
     assert_eq!(told(ErrorKind::Connect, Some(1)), (Some(Quality::Lost(1)), false));
@@ -276,7 +276,7 @@ fn the_limit_hears_how_it_ended_and_whether_the_backend_may_still_work_on_it() {
 
 #[test]
 fn the_health_hears_of_the_server_that_failed() {
-    let signal = |kind, server| unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), unsent: None }, None).signal;
+    let signal = |kind, server| unanswered(SendError { kind, maybe_sent: true, server, detail: String::new(), spare: None }, None).signal;
     assert_eq!(signal(ErrorKind::Connect, Some(1)), Some((1, Signal::ConnectFailure)));
     assert_eq!(signal(ErrorKind::ConnectTimeout, Some(1)), Some((1, Signal::ConnectFailure)));
     assert_eq!(signal(ErrorKind::Timeout, Some(0)), Some((0, Signal::Failure)));

@@ -31,7 +31,7 @@ impl Courier for Carrier {
     fn send(&self, _request: Request<Outgoing>) -> BoxFuture<'_, Result<Answered, SendError>> {
         Box::pin(async move {
             let server = self.0.choose(&self.1.weights());
-            let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(server), detail: "lost".into(), unsent: None };
+            let error = |kind, maybe_sent| SendError { kind, maybe_sent, server: Some(server), detail: "lost".into(), spare: None };
             match self.0.serve(server, Duration::from_millis(80)).await {
                 Ok(()) => {
                     let response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());

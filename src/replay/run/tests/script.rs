@@ -179,7 +179,7 @@ impl Courier for Arc<Script> {
                     maybe_sent: true,
                     server: None,
                     detail: "it went down".into(),
-                    unsent: None,
+                    spare: None,
                 });
             }
             let step = self.steps.lock().pop_front().unwrap_or_else(|| self.default.lock().clone());
@@ -195,7 +195,7 @@ impl Courier for Arc<Script> {
                 }
                 Does::Fail { maybe_sent } => {
                     let kind = if maybe_sent { ErrorKind::Reset } else { ErrorKind::Connect };
-                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into(), unsent: None })
+                    Err(SendError { kind, maybe_sent, server: None, detail: "as scripted".into(), spare: None })
                 }
                 Does::Nothing => std::future::pending().await,
             }

@@ -1,0 +1,155 @@
+//! A backend of several servers, seen from outside: the trouble of one is nobody's, and all of them together are a backend that fails.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{
+    backend::{self, Backend, Step},
+    client::{self, Client},
+    program::Program,
+    site::Site,
+};
+
+const SPILL: &str = "[routes.spill]\norder_by = \"none\"";
+
+/// Two servers, of which the first says `alive`.
+async fn two() -> (Backend, Backend) {
+    let (alive, other) = (Backend::start().await, Backend::start().await);
+    alive.otherwise(|_| backend::answer(200, &[], "alive"));
+    (alive, other)
+}
+
+fn site(alive: &Backend, other: &Backend) -> Site {
+    Site::of(&[alive.url(), other.url()]).route("marks", "/marks", SPILL).route("pages", "/", "")
+}
+
+#[tokio::test]
+async fn one_dead_server_of_several_is_nobodys_trouble() {
+    let (alive, mut dying) = two().await;
+    let program = Program::start(&site(&alive, &dying).to_string()).await;
+    let mut client = Client::connect(program.proxy()).await;
+    while dying.requests().is_empty() {
+        assert_eq!(client.exchange(client::get("/")).await.status, 200);
+    }
+    dying.stop().await;
+    let served = async {
+        loop {
+            assert_eq!(client.exchange(client::get("/")).await.text(), "alive");
+            assert_eq!(client.exchange(client::request("POST", "/marks", &[], "x")).await.text(), "alive", "no need to queue it");
+            assert_eq!(client.exchange(client::request("POST", "/up", &[], "streams")).await.text(), "alive");
+        }
+    };
+    let out = program.logged("the dead server to be out", |line| line["server"] == 1 && line["level"] == "WARN");
+    tokio::select! {
+        () = served => {}
+        line = out => assert!(line["message"].as_str().unwrap().contains("server 1 is out"), "{line}"),
+    }
+    assert_eq!(program.status().await["backends"][0]["state"], "passing");
+    dying.start_again().await;
+    program.logged("the server to be back", |line| line["server"] == 1 && line["level"] == "INFO").await;
+    assert_eq!(program.status().await["totals"]["accepted"], 0);
+}
+
+#[tokio::test]
+async fn with_all_servers_dead_the_backend_sheds() {
+    let (mut one, mut two) = two().await;
+    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }";
+    let program = Program::start(&site(&one, &two).backend(health).to_string()).await;
+    one.received(1).await;
+    one.stop().await;
+    two.stop().await;
+    // Nobody sends anything: the check alone finds out.
+    program.logged("the breaker to trip", |line| line["state"] == "shedding").await;
+    let read = client::fetch(program.proxy(), client::get("/pages")).await;
+    assert_eq!((read.status, read.field("proxy-status")), (503, Some("forebay; error=destination_unavailable; details=\"down\"")));
+    let write = client::fetch(program.proxy(), client::request("POST", "/marks", &[], "x")).await;
+    assert_eq!((write.status, &write.json()["reason"]), (202, &"down".into()));
+    two.start_again().await;
+    program.logged("the breaker to probe", |line| line["state"] == "probing").await;
+    program.becomes(&write.id(), "delivered").await;
+    assert!(two.requests().iter().any(|request| request.field("forebay-id") == Some(&write.id())));
+    assert_eq!(client::fetch(program.proxy(), client::get("/pages")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_read_whose_server_breaks_off_is_answered_by_another_and_a_write_is_not_sent_again() {
+    for death in [backend::reset_after_reading(), vec![Step::Read, Step::Close]] {
+        let (alive, dying) = two().await;
+        dying.otherwise(move |_| death.clone());
+        let program = Program::start(&site(&alive, &dying).to_string()).await;
+        while dying.requests().is_empty() {
+            for method in ["GET", "OPTIONS"] {
+                assert_eq!(client::fetch(program.proxy(), client::request(method, "/", &[], "")).await.status, 200, "{method}");
+            }
+        }
+        let mut sent = BTreeSet::new();
+        let mut broken = 0;
+        while broken == 0 {
+            let target = format!("/up/{}", sent.len());
+            broken += u32::from(client::fetch(program.proxy(), client::request("DELETE", &target, &[], "")).await.status == 502);
+            sent.insert(target);
+        }
+        let seen: Vec<_> = [alive.requests(), dying.requests()].concat().into_iter().map(|request| request.target).collect();
+        let writes: Vec<_> = seen.into_iter().filter(|target| target.starts_with("/up/")).collect();
+        assert_eq!((writes.len(), writes.into_iter().collect()), (sent.len(), sent), "each of them once");
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_breaks_two_servers_breaks_no_third() {
+    let servers = [Backend::start().await, Backend::start().await, Backend::start().await];
+    servers.iter().for_each(|server| server.otherwise(|_| backend::reset_after_reading()));
+    let urls: Vec<_> = servers.iter().map(Backend::url).collect();
+    let program = Program::start(&Site::of(&urls).route("all", "/", "").to_string()).await;
+    let read = client::fetch(program.proxy(), client::get("/")).await;
+    assert_eq!((read.status, servers.iter().map(|server| server.requests().len()).sum::<usize>()), (503, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_fails_whatever_it_is_given_goes_out_while_another_is_well() {
+    for sickness in [backend::reset_after_reading(), backend::answer(503, &[], "sick")] {
+        let (alive, sick) = two().await;
+        let well = sickness.clone();
+        sick.otherwise(move |_| well.clone());
+        let program = Program::start(&site(&alive, &sick).to_string()).await;
+        let post = || client::fetch(program.proxy(), client::request("POST", "/up", &[], "x"));
+        let load = async {
+            loop {
+                post().await;
+            }
+        };
+        let out = program.logged("the sick server to be out", |line| line["server"] == 1 && line["level"] == "WARN");
+        tokio::select! {
+            () = load => {}
+            line = out => assert!(line["message"].as_str().unwrap().ends_with("server 1 is out after 5 failures in a row"), "{line}"),
+        }
+        assert_eq!(program.status().await["backends"][0]["state"], "passing");
+        for _ in 0..20 {
+            assert_eq!(post().await.status, 200);
+        }
+        assert_eq!(sick.requests().iter().filter(|request| request.method == "POST").count(), 5);
+        sick.otherwise(|_| backend::answer(200, &[], "cured"));
+        program.logged("the server to be back", |line| line["server"] == 1 && line["level"] == "INFO").await;
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_restarted_one_right_after_the_other_refuse_nobody() {
+    let (mut one, mut two) = two().await;
+    // A check that looks so seldom that it sees nothing of all this.
+    let health = "health = { path = \"/\", interval = \"1h\", timeout = \"1s\", fall = 1000, rise = 1 }";
+    let program = Program::start(&site(&one, &two).backend(health).to_string()).await;
+    let mut client = Client::connect(program.proxy()).await;
+    for round in 1..=3 {
+        for (number, server) in [&mut two, &mut one].into_iter().enumerate() {
+            server.stop().await;
+            let out = format!("server {} is out after 5 connect failures in a row", 1 - number);
+            while program.stderr().matches(&out).count() < round {
+                assert_eq!(client.exchange(client::get("/")).await.status, 200, "{}", program.stderr());
+            }
+            server.start_again().await;
+        }
+    }
+    assert_eq!(program.stderr().matches("is back after it took a connection").count(), 5);
+}
