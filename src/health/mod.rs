@@ -22,6 +22,7 @@ mod mode;
 mod policy;
 pub mod probe;
 mod quality;
+mod rounds;
 mod samples;
 mod seats;
 mod servers;
@@ -155,6 +156,8 @@ pub struct Health {
     state: AtomicU8,
     mode: AtomicU8,
     states: watch::Sender<State>,
+    /// How often its breaker has tripped.
+    trips: AtomicU64,
     weights: Weights,
     tally: Tally,
     /// Whether a success must be shown to the policy at once.
@@ -168,12 +171,6 @@ pub struct Health {
     rescheduled: Notify,
     /// Another one has its seats now, and says how many there are.
     succeeded: AtomicBool,
-}
-
-/// Whom to ask, and how long.
-struct Round {
-    servers: Vec<usize>,
-    timeout: Option<Duration>,
 }
 
 impl Health {
@@ -206,6 +203,7 @@ impl Health {
             state: AtomicU8::new(State::Passing as u8),
             mode: AtomicU8::new(Mode::Auto as u8),
             states: watch::Sender::new(State::Passing),
+            trips: AtomicU64::new(0),
             weights: (0..room).map(|number| AtomicU32::new(if number < servers { 100 } else { 0 })).collect(),
             tally: Tally::default(),
             suspicious: AtomicBool::new(false),
@@ -294,44 +292,6 @@ impl Health {
         self.state() != State::Passing
     }
 
-    /// Resolves when a round of probes is due or the weights are to be raised; never while neither is in sight.
-    async fn round_is_due(&self) {
-        loop {
-            let next = self.policy.lock().next_wake(self.now());
-            let rescheduled = self.rescheduled.notified();
-            match next {
-                None => rescheduled.await,
-                Some(at) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(self.start + at) => return,
-                        () = rescheduled => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// The round that is due now, if one is.
-    fn start_round(&self) -> Option<Round> {
-        let now = self.now();
-        let mut policy = self.policy.lock();
-        self.set_weights(&policy, now);
-        let servers = policy.start_round(now)?;
-        Some(Round { servers, timeout: policy.check().map(|check| check.timeout) })
-    }
-
-    fn resume_rounds(&self) {
-        self.policy.lock().resume(self.now(), (self.random)());
-    }
-
-    fn probed(&self, server: usize, passed: bool) {
-        self.change(|policy, now, random| policy.probed(server, passed, now, random));
-    }
-
-    fn end_round(&self) {
-        self.policy.lock().end_round(self.now(), (self.random)());
-    }
-
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -350,9 +310,13 @@ impl Health {
         self.set_weights(&policy, now);
         for event in &events {
             if let Event::Backend(change) = event {
-                if change.to == State::Probing {
-                    self.load.restart();
-                    self.contest.begin(now);
+                match change.to {
+                    State::Shedding => _ = self.trips.fetch_add(1, Relaxed),
+                    State::Probing => {
+                        self.load.restart();
+                        self.contest.begin(now);
+                    }
+                    State::Passing => {}
                 }
                 self.apply(change.to);
             }

@@ -1,6 +1,6 @@
 //! What an operator says of a backend, over what its health says.
 
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{Health, State};
 
@@ -73,6 +73,11 @@ impl Health {
         self.policy.lock().state()
     }
 
+    /// How often its breaker has tripped so far, whatever the mode.
+    pub fn trips(&self) -> u64 {
+        self.trips.load(Relaxed)
+    }
+
     /// Lets everybody see what the backend is fit for. Under the lock of the policy. Whoever watches is told also when the state stays what it was: the mode may
     /// have changed.
     pub(super) fn apply(&self, breaker: State) {
@@ -117,7 +122,7 @@ mod tests {
         let health = health();
         health.set_mode(Mode::Pass);
         trip(&health);
-        assert_eq!(health.state(), State::Passing);
+        assert_eq!((health.state(), health.trips()), (State::Passing, 1));
         assert!(health.seat(Class::Replay).await.is_ok());
         health.set_mode(Mode::Auto);
         assert_eq!(health.state(), State::Shedding);
@@ -129,7 +134,7 @@ mod tests {
         let mut states = health.subscribe();
         health.set_mode(Mode::Spill);
         assert!(states.has_changed().unwrap());
-        assert_eq!((*states.borrow_and_update(), health.state()), (State::Passing, State::Passing));
+        assert_eq!((*states.borrow_and_update(), health.state(), health.trips()), (State::Passing, State::Passing, 0));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! One attempt from its start to its durable end, and what is told of it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     envelope::{Clock, DeadReason, Name, RequestId, Timestamp},
@@ -88,12 +88,6 @@ pub(super) struct Report {
     pub(super) unanswered: bool,
 }
 
-/// Whether the breaker has tripped when a change from `last` to `now` is seen. Changes that follow one another fast are seen as one.
-pub(super) fn is_trip(last: State, now: State) -> bool {
-    use State::{Passing, Probing, Shedding};
-    !matches!((last, now), (Shedding, Probing | Passing) | (Probing, Passing))
-}
-
 /// Begins an attempt of the next request, if there is one.
 pub(super) async fn claim(context: Arc<Context>, seat: Seat, full_routes: Vec<Name>) -> ClaimEnded {
     let claim = Claim { backend: &context.name, full_routes: &full_routes, max: 1, now: context.clock.now() };
@@ -106,8 +100,7 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
     let Task { claimed, owed, seats } = task;
     let began = Instant::now();
     context.accounts.budget.lock().attempted(began);
-    let mut states = context.health.subscribe();
-    let began_in = *states.borrow();
+    let (began_in, trips) = (context.health.state(), context.health.trips());
     let cut = deadline(shutdown.clone());
     let delivery = async {
         let timeout = context.handle.timeout(&claimed.envelope.route);
@@ -126,7 +119,9 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
         }
         attempted
     };
-    let (attempted, tripped) = count_trips(&mut states, delivery).await;
+    let attempted = delivery.await;
+    // Also the one that it causes itself.
+    let tripped = u32::try_from(context.health.trips() - trips).unwrap_or(u32::MAX);
     let (ended, now) = (Instant::now(), context.clock.now());
     let passing = tripped == 0 && began_in == State::Passing && context.health.state() == State::Passing;
     let unit = (context.random)();
@@ -144,27 +139,6 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
     }
     let (id, route, unanswered) = (claimed.envelope.id, claimed.envelope.route, unanswered && tripped == 0);
     Some(Report { id, route, began, ended, rtt, feedback, pause, unanswered })
-}
-
-/// Does `work` and counts how often the breaker trips meanwhile, that which `work` itself causes included.
-async fn count_trips<T>(states: &mut watch::Receiver<State>, work: impl Future<Output = T>) -> (T, u32) {
-    let mut work = pin!(work);
-    let mut last = *states.borrow_and_update();
-    let mut trips = 0;
-    let done = loop {
-        tokio::select! {
-            biased;
-            Ok(()) = states.changed() => {
-                let now = *states.borrow_and_update();
-                trips += u32::from(is_trip(std::mem::replace(&mut last, now), now));
-            }
-            done = &mut work => break done,
-        }
-    };
-    if states.has_changed().unwrap_or(false) {
-        trips += u32::from(is_trip(last, *states.borrow()));
-    }
-    (done, trips)
 }
 
 /// Ends an attempt of which nothing was sent; the request is due again after `pause`.
@@ -227,45 +201,5 @@ fn record(context: &Context, claimed: &Claimed, outcome: &Outcome, took: Duratio
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_way_to_shedding_is_a_trip_also_where_it_was_not_seen() {
-        use State::{Passing, Probing, Shedding};
-        for (last, now, expected) in [
-            (Passing, Shedding, true),
-            (Probing, Shedding, true),
-            (Shedding, Shedding, true),
-            (Passing, Probing, true),
-            (Probing, Probing, true),
-            (Passing, Passing, true),
-            (Shedding, Probing, false),
-            (Shedding, Passing, false),
-            (Probing, Passing, false),
-        ] {
-            assert_eq!(is_trip(last, now), expected, "{last:?} {now:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn trips_are_counted_while_something_goes_on_and_at_its_very_end() {
-        let (states, mut seen) = watch::channel(State::Passing);
-        states.send_replace(State::Shedding);
-        seen.borrow_and_update();
-        let work = async {
-            for state in [State::Probing, State::Passing, State::Shedding, State::Probing] {
-                states.send_replace(state);
-                tokio::task::yield_now().await;
-            }
-            states.send_replace(State::Shedding);
-            7
-        };
-        assert_eq!(count_trips(&mut seen, work).await, (7, 2));
-        assert_eq!(count_trips(&mut seen, async { 8 }).await, (8, 0), "what was before is over");
     }
 }

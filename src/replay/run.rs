@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Shutdown, asked_to_stop,
-    attempt::{ClaimEnded, Context, Report, Task, attempt, claim, condemn, give_back, is_trip},
+    attempt::{ClaimEnded, Context, Report, Task, attempt, claim, condemn, give_back},
     classes::Classes,
     handle::Hold,
     pace::{Pace, Pause, Ramp, Sight},
@@ -54,7 +54,8 @@ struct Loop {
     claims: FuturesUnordered<BoxFuture<'static, ClaimEnded>>,
     attempts: FuturesUnordered<BoxFuture<'static, Option<Report>>>,
     state: watch::Receiver<State>,
-    last_state: State,
+    /// Of the breaker, as far as is heeded.
+    trips: u64,
     /// Claims that may be under way at once: one more with each that found something, so that a queue of one is not asked for by all at once.
     claim_width: usize,
     no_claim_before: Option<Instant>,
@@ -95,7 +96,7 @@ impl Obstacle {
 /// Replays until `shutdown`.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown) {
     let state = context.health.subscribe();
-    let last_state = *state.borrow();
+    let trips = context.health.trips();
     let this = Loop {
         shutdown,
         pace: Pace::new(&context.handle.settings.load(), Instant::now()),
@@ -108,7 +109,7 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown) {
         claims: FuturesUnordered::new(),
         attempts: FuturesUnordered::new(),
         state,
-        last_state,
+        trips,
         claim_width: 1,
         no_claim_before: None,
         stopping: false,
@@ -323,8 +324,8 @@ impl Loop {
     }
 
     fn health_changed(&mut self) {
-        let state = *self.state.borrow_and_update();
-        if is_trip(std::mem::replace(&mut self.last_state, state), state) {
+        let trips = self.context.health.trips();
+        if std::mem::replace(&mut self.trips, trips) != trips {
             let now = Instant::now();
             self.suspects.tripped(now);
             self.tell_trip();

@@ -179,6 +179,21 @@ async fn a_suspect_that_does_no_harm_alone_is_delivered_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_who_changes_the_mode_meanwhile_brings_no_suspicion_on_what_is_under_way() {
+    let bench = Bench::new(gentle(16));
+    bench.script([Step::answer(504).after(secs(2)), Step::answer(200)]);
+    let id = bench.append(new("/slow")).await;
+    bench.until("it is under way", |bench| bench.paths().len() == 1).await;
+    for mode in [Mode::Spill, Mode::Auto, Mode::Spill, Mode::Auto] {
+        bench.health.set_mode(mode);
+        bench.pass(Duration::from_millis(10)).await;
+    }
+    bench.drained().await;
+    let record = bench.store.get(id).await.unwrap();
+    assert_eq!((record.dead_reason, record.attempts), (None, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_never_sent_is_suspected_of_nothing() {
     let bench = Bench::new(gentle(4));
     for _ in 0..4 {
