@@ -3,6 +3,7 @@
 //! ```text
 //!             5 connect failures in a row, or in 10 s n >= 20 and
 //!             >= 50% failures, or >= 85% application errors,
+//!             or 20 without a success, refusals among them, for 3 s,
 //!             or no server left
 //!   PASSING ───────────────────────────────────────────────────► SHEDDING
 //!      ▲                                                          │    ▲
@@ -15,6 +16,9 @@
 //! those of the project's overload rules, section 2, with these made precise:
 //!
 //! - A connect failure counts as a failure in the ten seconds too: a server that takes every other connection never fails five times in a row.
+//! - A backend that refuses at once what it has no room for (503, and 502 where somebody answers for it) refuses the faster the more it is asked, so that its
+//!   refusals outnumber whatever it does. They are the limit's matter as long as anything succeeds beside them. In PROBING they are failures: there
+//!   the limit is small.
 //! - PROBING may see so little traffic that ten seconds never hold 20 requests. There the counts reach back to its beginning, and the probes that
 //!   go on meanwhile count with the requests, so that it ends in twenty probes at the latest when nobody comes. Counts start anew at
 //!   100 requests, so that an early failure is not held against the backend for ever.
@@ -35,6 +39,8 @@ pub const CONNECT_FAILURES: u32 = 5;
 pub const LEAST_REQUESTS: u32 = 20;
 /// Part of the requests, in percent, that must have failed for a trip.
 pub const FAILURES_PERCENT: u32 = 50;
+/// Time without a success, with at least [`LEAST_REQUESTS`] in it, after which refusals trip the breaker.
+pub const WITHOUT_SUCCESS: Duration = Duration::from_secs(3);
 /// Part of the requests, in percent, that the application must have answered with 500 for a trip.
 pub const APPLICATION_ERRORS_PERCENT: u32 = 85;
 /// Successes that end PROBING.
@@ -70,6 +76,9 @@ pub struct Breaker {
     window: Window,
     trial: Counts,
     connect_failures: u32,
+    /// Failures and refusals since the last success, and when that was; of what was before this state nothing is known.
+    unsuccessful: u32,
+    succeeded: Duration,
     exponent: u32,
 }
 
@@ -137,6 +146,8 @@ impl Default for Breaker {
             window: Window::default(),
             trial: Counts::default(),
             connect_failures: 0,
+            unsuccessful: 0,
+            succeeded: Duration::ZERO,
             exponent: 0,
         }
     }
@@ -169,8 +180,13 @@ impl Breaker {
         let one = match signal {
             Signal::Success => Counts { successes: 1, ..Counts::default() },
             Signal::ApplicationError => Counts { application_errors: 1, ..Counts::default() },
-            Signal::Failure | Signal::ConnectFailure => Counts { failures: 1, ..Counts::default() },
+            Signal::Refusal if self.state == State::Passing => Counts { refusals: 1, ..Counts::default() },
+            Signal::Refusal | Signal::Failure | Signal::ConnectFailure => Counts { failures: 1, ..Counts::default() },
         };
+        match signal {
+            Signal::Success | Signal::ApplicationError => (self.unsuccessful, self.succeeded) = (0, now),
+            Signal::Refusal | Signal::Failure | Signal::ConnectFailure => self.unsuccessful = self.unsuccessful.saturating_add(1),
+        }
         self.window.add(one, now);
         if self.state == State::Probing {
             self.trial = self.trial.plus(one);
@@ -179,7 +195,7 @@ impl Breaker {
             return self.trip(Cause::ConnectFailures(self.connect_failures), now);
         }
         if signal != Signal::Success
-            && let Some(cause) = fatal(self.window.sum(now))
+            && let Some(cause) = fatal(self.window.sum(now)).or_else(|| self.in_vain(signal, now))
         {
             return self.trip(cause, now);
         }
@@ -190,7 +206,15 @@ impl Breaker {
     pub fn successes(&mut self, count: u32, at: Duration) {
         if self.state == State::Passing && count > 0 {
             self.window.add(Counts { successes: count, ..Counts::default() }, at);
+            (self.unsuccessful, self.succeeded) = (0, self.succeeded.max(at));
         }
+    }
+
+    /// Why it may be sent nothing that refuses this and everything else for long.
+    fn in_vain(&self, signal: Signal, now: Duration) -> Option<Cause> {
+        let failures = self.unsuccessful;
+        let is_long = failures >= LEAST_REQUESTS && now.saturating_sub(self.succeeded) >= WITHOUT_SUCCESS;
+        (signal == Signal::Refusal && is_long).then_some(Cause::Failures { failures, requests: failures })
     }
 
     /// Whatever the counts say: it may be sent nothing from now on.
@@ -244,6 +268,7 @@ impl Breaker {
         self.window.clear();
         self.trial = Counts::default();
         self.connect_failures = 0;
+        (self.unsuccessful, self.succeeded) = (0, now);
         Change { from, to, cause }
     }
 }

@@ -5,7 +5,7 @@
 //! `q = a * (1 - 1/x)` the part of `a` that only stands in a queue at the backend. The limit is to keep a little in that queue and no more:
 //!
 //! ```text
-//! >= 3 and > 10% bad      L = 0.7 * min(L, a)
+//! >= 3 and > 10% bad      L = 0.7 * min(L, a), and it stays below that for a while
 //! x > 2, holds back       L = min(L, max(1.1 a, L/2)) * max(0.7, 2/x)       and, where half is gone: was it us at all?
 //! x > 2, holds not back   L = min(L, twice the most in flight)              and, the fourth time and after 2 s: this is the new normal
 //! q > max(6, 0.30 L)      if the limit bounds the traffic: L -= 5%          and the same question
@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use super::{
     Why,
+    ceiling::Ceiling,
     elasticity::{Descent, elasticity},
     endured::{Endured, Mean},
 };
@@ -66,8 +67,8 @@ const TRIAL: f64 = 1.25;
 const TRIAL_REQUESTS: u32 = 200;
 const TRIAL_SPAN: Duration = Duration::from_secs(3);
 /// Time for which the limit bounds the traffic before a trial; doubled after each that finds nothing.
-const TRIAL_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(60);
+pub(super) const TRIAL_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(60);
 
 /// What a window of finished requests showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +102,7 @@ pub(super) struct Verdict {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: f64,
+    ceiling: Option<Ceiling>,
     slow_start: bool,
     /// The last window of slow start was slow.
     hesitates: bool,
@@ -144,6 +146,7 @@ impl Limiter {
     pub(super) fn new() -> Self {
         Self {
             limit: FIRST,
+            ceiling: None,
             slow_start: true,
             hesitates: false,
             looks: 0,
@@ -165,10 +168,10 @@ impl Limiter {
         Self { limit, slow_start: false, why: Why::Remembered, ..Self::new() }
     }
 
-    /// A backend that came back: few at first, then up again. Half of what it could take before, where that is more than twice the least; one that goes and comes
-    /// again and again begins with less each time.
+    /// A backend that came back: few at first, then up again. Half of what it could take before; one that goes and comes again and again begins with less each
+    /// time.
     pub(super) fn restart(&mut self) {
-        *self = Self { limit: (self.limit / 2.0).clamp(2.0 * LEAST, MOST_AT_FIRST), looks: LOOKS, why: Why::Probing, ..Self::new() };
+        *self = Self { limit: (self.limit / 2.0).clamp(LEAST, MOST_AT_FIRST), looks: LOOKS, why: Why::Probing, ..Self::new() };
     }
 
     /// Requests that may be in flight.
@@ -197,7 +200,9 @@ impl Limiter {
     fn judge(&mut self, seen: Seen, now: Duration, random: f64) -> Verdict {
         if seen.bad >= LEAST_BAD && seen.bad * 10 > seen.requests {
             self.calm();
-            self.limit = 0.7 * self.limit.min(seen.in_flight);
+            let in_flight = self.limit.min(seen.in_flight);
+            self.ceiling = Some(Ceiling::found(in_flight, self.ceiling, now));
+            self.limit = 0.7 * in_flight;
             return because(Why::Failing);
         }
         match seen.slowdown {
@@ -305,7 +310,10 @@ impl Limiter {
         if queue < (0.15 * self.limit).max(3.0) {
             (self.bound, self.descent) = (None, None);
             self.trial_wait = TRIAL_WAIT;
-            return because(self.grow(slowdown));
+            let (limit, why) = (self.limit, self.grow(slowdown));
+            let Some(least) = self.ceiling.and_then(|ceiling| ceiling.holds(self.limit, now)) else { return because(why) };
+            self.limit = limit.max(least);
+            return because(Why::Settled);
         }
         if self.descent.is_some() {
             let verdict = self.descend(slowdown, seen, now, self.limit, Why::Settled);

@@ -87,7 +87,8 @@ impl Policy {
         }
         let moved = match signal {
             Signal::ConnectFailure => self.servers.connect_failed(server, now),
-            Signal::Failure => self.servers.failed(server, now),
+            Signal::Failure => self.servers.failed(server, false, now),
+            Signal::Refusal => self.servers.failed(server, true, now),
             Signal::Success | Signal::ApplicationError => {
                 self.servers.answered(server);
                 None

@@ -20,6 +20,8 @@ const LONG: Duration = Duration::from_secs(2);
 /// While the limit grows fast, and answers are too quick to say anything against that, it closes with so many at this age: nobody is to wait for us to look.
 const MANY: u32 = 100;
 const HASTY: Duration = Duration::from_millis(25);
+/// or with so many that had enough, if they are half of all: who refuses in a moment is asked again in a moment.
+const REFUSED: u32 = 5;
 /// Past it, what was gathered says nothing about now.
 const STALE: Duration = Duration::from_secs(20);
 /// A window is at least so many medians long: the first to finish are the fastest.
@@ -79,6 +81,7 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
+    overloaded: u32,
     lost: Losses,
     replayed: u32,
     in_flight: u64,
@@ -153,6 +156,7 @@ impl Window {
         }
         self.requests += 1;
         self.bad += u32::from(end.bad.is_some());
+        self.overloaded += u32::from(end.bad == Some(Bad::Overloaded));
         if let Some(Bad::Lost(server)) = end.bad {
             self.lost.add(server);
         }
@@ -165,7 +169,8 @@ impl Window {
         let age = now.saturating_sub(self.began);
         let hasty = self.hasty && self.requests >= MANY && self.median_rtt.as_secs_f32() < grain(self.lag);
         let enough = if hasty { HASTY } else { SHORT }.max(self.median_rtt.mul_f64(MEDIANS));
-        (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
+        let refuses = self.overloaded >= REFUSED && 2 * self.overloaded >= self.requests;
+        refuses || (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
     }
 
     /// Whether the limit grows fast: then windows of quick answers are short.
@@ -203,7 +208,7 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.lost, self.replayed) = (0, 0, Losses::None, 0);
+        (self.requests, self.bad, self.overloaded, self.lost, self.replayed) = (0, 0, 0, Losses::None, 0);
         (self.in_flight, self.most_in_flight) = (0, 0);
         self.timed.clear();
     }

@@ -2,7 +2,7 @@
 //! [`breaker`], which knows only the backend as a whole.
 //!
 //! A server goes out after 5 connect failures in a row, after `fall` failed probes in a row, or, while another is well, after 5 failures in a row of any kind
-//! (a timeout, a reset, 502, 503, 504). `rise` probes in a row bring it back, and where it took no connections, also that it takes one; where it answers
+//! (a timeout, a reset, 504; with refusals, 502 and 503, among them only after a second of that: one that is full refuses many in a moment). `rise` probes in a row bring it back, and where it took no connections, also that it takes one; where it answers
 //! probes well and requests badly, each relapse holds it back for twice as long. Its weight then grows with time, `max(10%, t / 30 s)`: its caches are cold
 //! and its processes few.
 //!
@@ -23,6 +23,8 @@ pub(super) const FIRST_WEIGHT: u32 = 10;
 pub(super) const FALL: u32 = 3;
 /// Failures in a row that take a server out while another is well.
 pub(super) const FAILURES: u32 = 5;
+/// Time that a row of failures lasts that has refusals in it.
+const REFUSING: Duration = Duration::from_secs(1);
 /// The longest time between two questions to a server that is out while others carry the backend, before jitter.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
 
@@ -38,8 +40,11 @@ struct Server {
     present: bool,
     out: Option<Out>,
     connect_failures: u32,
-    /// Failures of any other kind, in a row.
+    /// Failures of any other kind, in a row, and when the first was.
     failures: u32,
+    failing: Duration,
+    /// Refusals are among them.
+    refuses: bool,
     /// Times in a row that it failed its requests and came back, and had not its full weight before it failed them again.
     relapses: u32,
     failed_probes: u32,
@@ -54,7 +59,7 @@ struct Out {
     /// Until then its probes count for nothing.
     held: Duration,
     /// It took no connections, which is all that speaks against it.
-    refuses: bool,
+    unreachable: bool,
 }
 
 /// What a probe or a failure has changed.
@@ -153,14 +158,14 @@ impl Servers {
     }
 
     /// Those that are out for nothing but that they took no connections, without those that `avoid` names (bit by number).
-    pub(super) fn refusing(&self, avoid: u64) -> impl Iterator<Item = usize> {
-        self.out().filter(move |&index| self.list[index].out.is_some_and(|out| out.refuses) && avoid >> index & 1 == 0)
+    pub(super) fn unreachable(&self, avoid: u64) -> impl Iterator<Item = usize> {
+        self.out().filter(move |&index| self.list[index].out.is_some_and(|out| out.unreachable) && avoid >> index & 1 == 0)
     }
 
     /// It answered, and well.
     pub(super) fn answered(&mut self, index: usize) {
         if let Some(server) = self.list.get_mut(index) {
-            (server.connect_failures, server.failures) = (0, 0);
+            (server.connect_failures, server.failures, server.refuses) = (0, 0, false);
         }
     }
 
@@ -172,19 +177,24 @@ impl Servers {
         (failures >= CONNECT_FAILURES && self.take_out(index, true, now)).then_some(Moved::Out(Evidence::ConnectFailures(failures)))
     }
 
-    /// It took a connection, and failed the request. Where no other server is well, it is the backend that fails, which is the breaker's matter.
-    pub(super) fn failed(&mut self, index: usize, now: Duration) -> Option<Moved> {
+    /// It took a connection, and failed the request, or refused it. Where no other server is well, it is the backend that fails, which is the breaker's matter.
+    pub(super) fn failed(&mut self, index: usize, refused: bool, now: Duration) -> Option<Moved> {
         let server = self.list.get_mut(index)?;
+        if server.failures == 0 {
+            server.failing = now;
+        }
         server.connect_failures = 0;
         server.failures = server.failures.saturating_add(1);
+        server.refuses |= refused;
         let failures = server.failures;
+        let is_long = failures >= FAILURES && (!server.refuses || now.saturating_sub(server.failing) >= REFUSING);
         let another_is_well = (0..).zip(&self.list).any(|(other, server)| other != index && server.is_well());
-        (failures >= FAILURES && another_is_well && self.take_out(index, false, now)).then_some(Moved::Out(Evidence::Failures(failures)))
+        (is_long && another_is_well && self.take_out(index, false, now)).then_some(Moved::Out(Evidence::Failures(failures)))
     }
 
     /// It took a connection, and is out.
     pub(super) fn reached(&mut self, index: usize, now: Duration) -> Option<Moved> {
-        let server = self.list.get_mut(index).filter(|server| server.out.is_some_and(|out| out.refuses))?;
+        let server = self.list.get_mut(index).filter(|server| server.out.is_some_and(|out| out.unreachable))?;
         server.bring_back(now);
         Some(Moved::Back(Return::Connection))
     }
@@ -237,7 +247,7 @@ impl Servers {
     /// The backend sheds: from now on only new probes count.
     pub(super) fn forget(&mut self) {
         for server in &mut self.list {
-            (server.connect_failures, server.failures) = (0, 0);
+            (server.connect_failures, server.failures, server.refuses) = (0, 0, false);
             server.passed_probes = 0;
             server.failed_probes = 0;
             if let Some(out) = &mut server.out {
@@ -269,14 +279,14 @@ impl Servers {
         self.list.iter().any(|server| server.is_up() && server.is_eased_in(now))
     }
 
-    fn take_out(&mut self, index: usize, refuses: bool, now: Duration) -> bool {
+    fn take_out(&mut self, index: usize, unreachable: bool, now: Duration) -> bool {
         let server = &mut self.list[index];
         if !server.is_up() {
             return false;
         }
         let relapses = if server.failures >= FAILURES && server.is_eased_in(now) { server.relapses.saturating_add(1) } else { 0 };
         let held = if relapses == 0 { now } else { now + breaker::doubled(relapses - 1) };
-        *server = Server { present: true, out: Some(Out { since: now, held, refuses }), relapses, ..Server::default() };
+        *server = Server { present: true, out: Some(Out { since: now, held, unreachable }), relapses, ..Server::default() };
         true
     }
 }

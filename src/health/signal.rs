@@ -13,7 +13,9 @@ pub enum Signal {
     Success,
     /// The application's own 500.
     ApplicationError,
-    /// 502, 503, 504, a timeout after something was sent, a reset.
+    /// An answer that nobody worked on it: 502, 503. There is no room, or nothing behind the one who answers.
+    Refusal,
+    /// 504, a timeout after something was sent, a reset.
     Failure,
     /// No connection: refused, unreachable, connect timeout, no name, no TLS.
     ConnectFailure,
@@ -23,7 +25,8 @@ impl Signal {
     /// What a status says about the health of the server that gave it: the one translation, so that live traffic and replay cannot differ.
     pub const fn of_status(status: u16) -> Self {
         match status {
-            502..=504 => Self::Failure,
+            502 | 503 => Self::Refusal,
+            504 => Self::Failure,
             501 | 505 | ..=499 => Self::Success,
             _ => Self::ApplicationError,
         }
@@ -33,8 +36,8 @@ impl Signal {
 impl Health {
     /// The servers that are out for nothing but that they took no connections, without those that `avoid` names: its bit `n` stands for server number `n`. To be asked
     /// where no other server takes one, before anybody is told that.
-    pub fn refusing(&self, avoid: u64) -> Vec<usize> {
-        self.policy.lock().servers().refusing(avoid).collect()
+    pub fn unreachable(&self, avoid: u64) -> Vec<usize> {
+        self.policy.lock().servers().unreachable(avoid).collect()
     }
 
     /// Server number `server`, which took no connections, takes one.

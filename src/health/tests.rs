@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use super::*;
 
 mod boring;
+mod full;
 
 fn settings(concurrency: u32) -> Settings {
     Settings { concurrency: Concurrency::Fixed(concurrency), wait: Duration::from_millis(250), check: None }

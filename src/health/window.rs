@@ -13,8 +13,10 @@ pub(super) const SECONDS: u64 = 10;
 pub(super) struct Counts {
     /// Answers that show a working application.
     pub(super) successes: u32,
-    /// Gateway errors, timeouts, resets, failed connects.
+    /// Timeouts, resets, failed connects.
     pub(super) failures: u32,
+    /// Answers that nobody worked on it.
+    pub(super) refusals: u32,
     /// The application's own 500s.
     pub(super) application_errors: u32,
 }
@@ -22,7 +24,7 @@ pub(super) struct Counts {
 impl Counts {
     /// All of them.
     pub(super) fn total(self) -> u32 {
-        self.successes.saturating_add(self.failures).saturating_add(self.application_errors)
+        self.successes.saturating_add(self.failures).saturating_add(self.refusals).saturating_add(self.application_errors)
     }
 
     /// Both together.
@@ -30,6 +32,7 @@ impl Counts {
         Self {
             successes: self.successes.saturating_add(other.successes),
             failures: self.failures.saturating_add(other.failures),
+            refusals: self.refusals.saturating_add(other.refusals),
             application_errors: self.application_errors.saturating_add(other.application_errors),
         }
     }

@@ -84,7 +84,7 @@ pub(super) async fn send(
 /// before the failure counts, which may be the one that takes the whole backend out.
 async fn look_again(pool: &Pool, route: &Route, tried: u64) {
     let health = &route.upstream.health;
-    let looks = health.refusing(tried).into_iter().map(|server| {
+    let looks = health.unreachable(tried).into_iter().map(|server| {
         Box::pin(async move { if route.upstream.backend.reach(pool, server, SECOND_LOOK).await { Ok(server) } else { Err(()) } })
     });
     let looks: Vec<_> = looks.collect();

@@ -1,5 +1,5 @@
 use super::*;
-use Signal::{ApplicationError, ConnectFailure, Failure, Success};
+use Signal::{ApplicationError, ConnectFailure, Failure, Refusal, Success};
 
 fn at(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -80,6 +80,31 @@ fn successes_told_one_by_one_weigh_as_much_as_successes_told_together() {
     assert_eq!(record(&mut breaker, 11, Success, 1.0), None);
     assert_eq!(record(&mut breaker, 10, Failure, 1.0), None);
     assert_eq!(breaker.record(Failure, true, at(1.0)).unwrap().cause, Cause::Failures { failures: 11, requests: 22 });
+}
+
+#[test]
+fn refusals_do_not_trip_it_while_anything_succeeds_and_do_where_nothing_does_for_three_seconds() {
+    let mut breaker = Breaker::default();
+    for second in 0..30 {
+        assert_eq!(record(&mut breaker, 1000, Refusal, f64::from(second)), None);
+        record(&mut breaker, 1, if second % 2 == 0 { Success } else { ApplicationError }, f64::from(second));
+    }
+    assert_eq!(record(&mut breaker, 1000, Refusal, 31.9), None);
+    assert_eq!(breaker.record(Refusal, true, at(32.0)).unwrap().cause, Cause::Failures { failures: 1001, requests: 1001 });
+    let mut idle = Breaker::default();
+    assert_eq!(record(&mut idle, 19, Refusal, 60.0), None);
+    assert!(idle.record(Refusal, true, at(60.0)).is_some(), "nobody has seen it succeed for a minute");
+    let mut counted_elsewhere = Breaker::default();
+    record(&mut counted_elsewhere, 1000, Refusal, 1.0);
+    counted_elsewhere.successes(1, at(4.0));
+    assert_eq!(record(&mut counted_elsewhere, 1000, Refusal, 5.0), None);
+}
+
+#[test]
+fn in_probing_a_refusal_is_a_failure() {
+    let mut breaker = probing_since(1.0);
+    record(&mut breaker, 10, Success, 2.0);
+    assert_eq!(record(&mut breaker, 10, Refusal, 2.0).unwrap().cause, Cause::Failures { failures: 10, requests: 20 });
 }
 
 #[test]

@@ -260,8 +260,8 @@ fn trials_become_rarer_to_one_in_a_minute_and_are_spread_by_a_quarter() {
 }
 
 #[test]
-fn a_backend_that_came_back_begins_with_half_of_before_between_eight_and_sixteen_and_slow_start() {
-    for (before, limit) in [(300.0, 16), (30.0, 15), (12.0, 8), (LEAST, 8)] {
+fn a_backend_that_came_back_begins_with_half_of_before_between_four_and_sixteen_and_slow_start() {
+    for (before, limit) in [(300.0, 16), (30.0, 15), (12.0, 6), (LEAST, 4)] {
         let mut limiter = at(before, false);
         limiter.restart();
         assert_eq!((limiter.limit(), limiter.slow_start, limiter.why()), (limit, true, Why::Probing));

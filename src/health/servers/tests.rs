@@ -12,7 +12,7 @@ fn fail_connects(servers: &mut Servers, index: usize, times: u32) -> Option<Move
 }
 
 fn fail(servers: &mut Servers, index: usize, times: u32, now: Duration) -> Option<Moved> {
-    (0..times).fold(None, |_, _| servers.failed(index, now))
+    (0..times).fold(None, |_, _| servers.failed(index, false, now))
 }
 
 /// It passes two probes in a row at `now`.
@@ -64,12 +64,12 @@ fn an_answer_never_brings_a_server_back_since_it_may_be_one_from_before() {
 #[test]
 fn a_server_that_took_no_connections_is_back_when_it_takes_one_and_one_that_failed_otherwise_is_not() {
     let mut servers = Servers::new(4, 4);
-    assert_eq!(servers.refusing(0).next(), None);
+    assert_eq!(servers.unreachable(0).next(), None);
     assert_eq!(servers.reached(0, NOW), None, "it is not out");
     fail_connects(&mut servers, 0, 5);
     fail(&mut servers, 1, 5, NOW);
     fail_connects(&mut servers, 2, 5);
-    assert_eq!((servers.refusing(0).collect::<Vec<_>>(), servers.refusing(0b001).collect::<Vec<_>>()), (vec![0, 2], vec![2]));
+    assert_eq!((servers.unreachable(0).collect::<Vec<_>>(), servers.unreachable(0b001).collect::<Vec<_>>()), (vec![0, 2], vec![2]));
     assert_eq!(servers.reached(1, NOW), None);
     assert_eq!(servers.reached(0, NOW), Some(Moved::Back(Return::Connection)));
     assert_eq!((servers.weight(0, NOW), servers.weight(1, NOW)), (FIRST_WEIGHT, 0));
@@ -87,6 +87,17 @@ fn the_fifth_failure_in_a_row_takes_a_server_out_only_while_another_is_well() {
     assert_eq!(fail(&mut servers, 0, 1, NOW), Some(Moved::Out(Evidence::Failures(6))));
     assert_eq!(fail(&mut servers, 1, 50, NOW), None, "nor does one that is out carry anything");
     assert_eq!(fail(&mut Servers::new(1, 1), 0, 50, NOW), None);
+}
+
+#[test]
+fn a_row_with_refusals_in_it_takes_a_server_out_only_after_a_second_since_one_that_is_full_refuses_many_in_a_moment() {
+    let mut servers = Servers::new(2, 2);
+    let refuse = |servers: &mut Servers, millis| (0..50).find_map(|_| servers.failed(0, true, NOW + Duration::from_millis(millis)));
+    assert_eq!(refuse(&mut servers, 0).or(refuse(&mut servers, 999)), None);
+    servers.answered(0);
+    assert_eq!(refuse(&mut servers, 1_500), None, "the row begins anew");
+    assert_eq!(fail(&mut servers, 0, 4, NOW + Duration::from_millis(1_500)), None);
+    assert_eq!(refuse(&mut servers, 2_500), Some(Moved::Out(Evidence::Failures(55))));
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) enum Lost {
     Refused,
     /// It went down meanwhile.
     Broken,
+    /// It has no room, and says so at once.
+    Full,
 }
 
 /// The servers of one backend.
@@ -39,6 +41,8 @@ struct Server {
 
 struct Crew {
     workers: u32,
+    /// Whether anybody may wait for a worker.
+    queues: bool,
     busy: u32,
     slowness: f64,
     queue: VecDeque<oneshot::Sender<()>>,
@@ -47,8 +51,17 @@ struct Crew {
 impl Backend {
     /// So many servers with so many workers each.
     pub(crate) fn new(servers: usize, workers: u32) -> Arc<Self> {
+        Self::of(servers, workers, true)
+    }
+
+    /// The same without a queue: what is more is refused at once.
+    pub(crate) fn without_queue(servers: usize, workers: u32) -> Arc<Self> {
+        Self::of(servers, workers, false)
+    }
+
+    fn of(servers: usize, workers: u32, queues: bool) -> Arc<Self> {
         let server = |_| Server {
-            crew: Mutex::new(Crew { workers, busy: 0, slowness: 1.0, queue: VecDeque::new() }),
+            crew: Mutex::new(Crew { workers, queues, busy: 0, slowness: 1.0, queue: VecDeque::new() }),
             in_flight: AtomicU32::new(0),
             up: watch::Sender::new((true, 0)),
         };
@@ -113,7 +126,7 @@ impl Backend {
         }
         server.in_flight.fetch_add(1, Relaxed);
         let _leaves = Leaves(&server.in_flight);
-        let turn = server.crew.lock().turn();
+        let turn = server.crew.lock().turn()?;
         if let Some(turn) = turn {
             turn.await.map_err(|_| Lost::Broken)?;
         }
@@ -137,14 +150,17 @@ impl Backend {
 
 impl Crew {
     /// Takes a worker; where none is free, what tells that one is.
-    fn turn(&mut self) -> Option<oneshot::Receiver<()>> {
+    fn turn(&mut self) -> Result<Option<oneshot::Receiver<()>>, Lost> {
         if self.busy < self.workers {
             self.busy += 1;
-            return None;
+            return Ok(None);
+        }
+        if !self.queues {
+            return Err(Lost::Full);
         }
         let (send, receive) = oneshot::channel();
         self.queue.push_back(send);
-        Some(receive)
+        Ok(Some(receive))
     }
 
     fn next(&mut self) {

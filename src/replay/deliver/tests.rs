@@ -285,7 +285,7 @@ fn the_health_hears_of_the_server_that_failed() {
     for (status, expected) in [(200, Signal::Success), (429, Signal::Success), (500, Signal::ApplicationError), (501, Signal::Success)] {
         assert_eq!(Signal::of_status(status), expected, "{status}");
     }
-    for status in [502, 503, 504] {
-        assert_eq!(Signal::of_status(status), Signal::Failure, "{status}");
+    for (status, expected) in [(502, Signal::Refusal), (503, Signal::Refusal), (504, Signal::Failure)] {
+        assert_eq!(Signal::of_status(status), expected, "{status}");
     }
 }

@@ -38,7 +38,7 @@ impl Courier for Carrier {
                     Ok(Answered { response, server })
                 }
                 Err(Lost::Refused) => Err(error(ErrorKind::Connect, false)),
-                Err(Lost::Broken) => Err(error(ErrorKind::Reset, true)),
+                Err(Lost::Broken | Lost::Full) => Err(error(ErrorKind::Reset, true)),
             }
         })
     }
