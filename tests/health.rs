@@ -127,7 +127,10 @@ async fn answers_that_show_a_sick_backend_trip_the_breaker_too() {
             asked += 1;
         };
         assert!(asked >= 20, "its own answer, as long as it is asked: {asked}");
-        assert_eq!((refusal.status, refusal.field("proxy-status")), (503, Some("forebay; error=destination_unavailable; details=\"down\"")));
+        assert_eq!(
+            (refusal.status, refusal.field("proxy-status")),
+            (503, Some("forebay; error=destination_unavailable; details=\"down\""))
+        );
         let before = backend.requests().len();
         assert_eq!(client.exchange(client::get("/")).await.status, 503);
         assert!(backend.requests().iter().skip(before).all(|request| request.method == "HEAD"), "nothing but probes");

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{
-    backend::{self, Backend, Step},
+    backend::{self, Act, Backend, Step, Trigger},
     client::{self, Client},
     program::Program,
     site::Site,
@@ -18,6 +18,11 @@ async fn two() -> (Backend, Backend) {
     let (alive, other) = (Backend::start().await, Backend::start().await);
     alive.otherwise(|_| backend::answer(200, &[], "alive"));
     (alive, other)
+}
+
+/// Reads the request, and does no more.
+fn silent() -> Act {
+    vec![Step::Read, Step::Wait(Trigger::default())]
 }
 
 fn site(alive: &Backend, other: &Backend) -> Site {
@@ -54,7 +59,7 @@ async fn one_dead_server_of_several_is_nobodys_trouble() {
 #[tokio::test]
 async fn with_all_servers_dead_the_backend_sheds() {
     let (mut one, mut two) = two().await;
-    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }";
+    let health = "health = { path = \"/healthz\", interval = \"100ms\", timeout = \"5s\", fall = 2, rise = 2 }";
     let program = Program::start(&site(&one, &two).backend(health).to_string()).await;
     one.received(1).await;
     one.stop().await;
@@ -104,6 +109,29 @@ async fn a_read_that_breaks_two_servers_breaks_no_third() {
     let program = Program::start(&Site::of(&urls).route("all", "/", "").to_string()).await;
     let read = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((read.status, servers.iter().map(|server| server.requests().len()).sum::<usize>()), (503, 2));
+}
+
+#[tokio::test]
+async fn a_read_that_its_server_does_not_answer_in_time_is_answered_by_one_that_is_well() {
+    let (alive, hung) = two().await;
+    hung.otherwise(|_| silent());
+    let program = Program::start(&site(&alive, &hung).backend("response_timeout = \"2s\"").to_string()).await;
+    while hung.requests().is_empty() {
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.text(), "alive");
+    }
+}
+
+#[tokio::test]
+async fn where_no_server_answers_in_time_none_is_asked_twice_as_often() {
+    let servers = [Backend::start().await, Backend::start().await];
+    servers.iter().for_each(|server| server.otherwise(|_| silent()));
+    let urls: Vec<_> = servers.iter().map(Backend::url).collect();
+    let program = Program::start(&Site::of(&urls).backend("response_timeout = \"100ms\"").route("all", "/", "").to_string()).await;
+    let asked = || servers.iter().map(|server| server.requests().len()).sum::<usize>();
+    for total in [2, 3, 4] {
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 504);
+        assert_eq!(asked(), total);
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 //!
 //! A server may close an idle connection in the moment in which we send on it (RFC 9112 section 9.3.1). A request of which nothing had been written is simply
 //! sent elsewhere. What had been written may have been executed, so that only an idempotent request (RFC 9110 section 9.2.2) is sent again, once. Where
-//! it was no idle connection, the server itself may be going: only a safe request (section 9.2.1), which asks for nothing to be done, goes to another one.
+//! it was no idle connection, or no answer came, the server itself may be going: only a safe request (section 9.2.1), which asks for nothing to be done, goes to
+//! another one.
 
 use bytes::Bytes;
 use http::Method;
 
-use super::{RequestBody, send::Sent};
+use super::{ErrorKind, RequestBody, send::Sent};
 
 /// What is needed to have a body once more that has been sent; none where it is gone.
 #[derive(Debug, Clone)]
@@ -29,8 +30,13 @@ impl Spare {
 pub(super) fn cut_off(body: Option<RequestBody>, method: &Method, reused: bool, detail: String) -> Sent {
     match body.map(Box::new) {
         Some(body) if reused && method.is_idempotent() => Sent::Again(body),
-        body => Sent::Broken(body.filter(|_| method.is_safe()), detail),
+        body => Sent::Broken(ErrorKind::Reset, elsewhere(body, method), detail),
     }
+}
+
+/// The body of a request that may have been executed, if another server may be given it.
+pub(super) fn elsewhere(body: Option<Box<RequestBody>>, method: &Method) -> Option<Box<RequestBody>> {
+    body.filter(|_| method.is_safe())
 }
 
 #[cfg(test)]
@@ -45,8 +51,8 @@ mod tests {
             let spare = Spare::of(&RequestBody::full(Bytes::from_static(b"x")));
             match cut_off(spare.body(), &method.parse().unwrap(), reused, String::new()) {
                 Sent::Again(body) => ("here", body.in_memory()),
-                Sent::Broken(Some(body), _) => ("elsewhere", body.in_memory()),
-                Sent::Broken(None, _) => ("never", None),
+                Sent::Broken(_, Some(body), _) => ("elsewhere", body.in_memory()),
+                Sent::Broken(_, None, _) => ("never", None),
                 _ => ("answered", None),
             }
         };

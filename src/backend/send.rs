@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     Backend, ErrorKind, Pool, Reply, RequestBody, ResponseBody, ResponseTimeout, SendError, Switched,
-    again::{Spare, cut_off},
+    again::{Spare, cut_off, elsewhere},
     body::{self, Lease, Source},
     connect::{self, Opened},
     h2, headers,
@@ -37,8 +37,8 @@ pub(super) enum Sent {
     Refused(String),
     /// It may be sent once more: the kept connection died with it, and executing it twice does no harm.
     Again(Box<RequestBody>),
-    /// Its connection broke; its body, where the request may be repeated elsewhere.
-    Broken(Option<Box<RequestBody>>, String),
+    /// Its connection broke, or nothing came in time; its body, where the request may be repeated elsewhere.
+    Broken(ErrorKind, Option<Box<RequestBody>>, String),
     Failed(ErrorKind, String),
 }
 
@@ -115,7 +115,7 @@ impl Backend {
                     sent_before = true;
                     body = *again;
                 }
-                Sent::Broken(spare, detail) => return Err(SendError { spare, ..failed(ErrorKind::Reset, detail) }),
+                Sent::Broken(kind, spare, detail) => return Err(SendError { spare, ..failed(kind, detail) }),
                 Sent::Failed(kind, detail) => return Err(failed(kind, detail)),
             }
         }
@@ -215,7 +215,7 @@ pub(super) async fn on_whole(mut connection: Http1, head: &RequestHead, body: Re
         Ok(Err(NoAnswer::Connection(error))) => {
             return cut_off(spare.body(), &head.method, how.reused, error.to_string());
         }
-        Err(timed_out) => return out_of_time(timed_out, how.timeout),
+        Err(timed_out) => return out_of_time(timed_out, how.timeout, spare.body(), &head.method),
     };
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         return match headers::fault_of(answer.status, answer.fields_mut(), asked.as_ref()) {
@@ -256,7 +256,7 @@ async fn on_stream(stream: Stream, head: &RequestHead, mut body: RequestBody, ho
         }
         Err(timed_out) => {
             stream.doubt();
-            out_of_time(timed_out, how.timeout)
+            out_of_time(timed_out, how.timeout, spare.body(), &head.method)
         }
     }
 }
@@ -273,9 +273,11 @@ fn misunderstood(fault: &str) -> Sent {
     Sent::Failed(ErrorKind::BadResponse, format!("the response cannot be understood: {fault}"))
 }
 
-fn out_of_time(timed_out: TimedOut, timeout: Duration) -> Sent {
+fn out_of_time(timed_out: TimedOut, timeout: Duration, body: Option<RequestBody>, method: &Method) -> Sent {
     match timed_out {
-        TimedOut::Server => Sent::Failed(ErrorKind::Timeout, format!("no response within {timeout:?}")),
+        TimedOut::Server => {
+            Sent::Broken(ErrorKind::Timeout, elsewhere(body.map(Box::new), method), format!("no response within {timeout:?}"))
+        }
         TimedOut::Client(stall) => Sent::Failed(ErrorKind::RequestStalled, format!("the request body stalled for {stall:?}")),
     }
 }

@@ -187,9 +187,16 @@ impl Servers {
         server.failures = server.failures.saturating_add(1);
         server.refuses |= refused;
         let failures = server.failures;
-        let is_long = failures >= FAILURES && (!server.refuses || now.saturating_sub(server.failing) >= REFUSING);
-        let another_is_well = (0..).zip(&self.list).any(|(other, server)| other != index && server.is_well());
+        // One that is given little of the traffic, since it is just back, is hardly full.
+        let may_be_full = server.refuses && !server.is_eased_in(now) && now.saturating_sub(server.failing) < REFUSING;
+        let is_long = failures >= FAILURES && !may_be_full;
+        let another_is_well = self.any_is_well(1 << index);
         (is_long && another_is_well && self.take_out(index, false, now)).then_some(Moved::Out(Evidence::Failures(failures)))
+    }
+
+    /// Whether one is well that `avoid` does not name (bit by number).
+    pub(super) fn any_is_well(&self, avoid: u64) -> bool {
+        (0..).zip(&self.list).any(|(index, server)| avoid >> index & 1 == 0 && server.is_well())
     }
 
     /// It took a connection, and is out.

@@ -40,6 +40,11 @@ impl Health {
         self.policy.lock().servers().unreachable(avoid).collect()
     }
 
+    /// Whether a server that `avoid` does not name has failed nothing that it was last asked for.
+    pub fn any_is_well(&self, avoid: u64) -> bool {
+        self.policy.lock().servers().any_is_well(avoid)
+    }
+
     /// Server number `server`, which took no connections, takes one.
     pub fn reached(&self, server: usize) {
         self.change(|policy, now, random| policy.reached(server, now, random));

@@ -35,7 +35,7 @@ const MOST_BROKEN: u32 = 2;
 const SECOND_LOOK: Duration = Duration::from_millis(250);
 
 /// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another, nor one that broke
-/// off a request that is safe. The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+/// off a request that is safe, or did not answer it. The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
 // So that its future is made where it stays.
 #[inline]
 pub(super) async fn send(
@@ -61,12 +61,15 @@ pub(super) async fn send(
         }
         report(route, &result, now);
         let spare = match &mut result {
-            Err(SendError { server: Some(server), spare, maybe_sent, .. }) => {
+            Err(SendError { server: Some(server), kind, spare, maybe_sent, .. }) => {
                 tried |= 1 << *server;
                 broken += u32::from(*maybe_sent);
                 // What one has seen is not unseen by the next.
                 *maybe_sent = broken > 0;
-                spare.take().filter(|_| broken < MOST_BROKEN && tried.count_ones() < MOST_SERVERS && backend.has_another(tried))
+                // Where all are slow, to ask twice would make them slower.
+                let is_alone = || *kind == ErrorKind::Timeout && !route.upstream.health.any_is_well(tried);
+                let may_go_on = broken < MOST_BROKEN && tried.count_ones() < MOST_SERVERS && backend.has_another(tried) && !is_alone();
+                spare.take().filter(|_| may_go_on)
             }
             _ => None,
         };

@@ -98,6 +98,8 @@ fn a_row_with_refusals_in_it_takes_a_server_out_only_after_a_second_since_one_th
     assert_eq!(refuse(&mut servers, 1_500), None, "the row begins anew");
     assert_eq!(fail(&mut servers, 0, 4, NOW + Duration::from_millis(1_500)), None);
     assert_eq!(refuse(&mut servers, 2_500), Some(Moved::Out(Evidence::Failures(55))));
+    pass(&mut servers, 0, NOW + Duration::from_millis(2_500));
+    assert_eq!(refuse(&mut servers, 2_600), Some(Moved::Out(Evidence::Failures(5))), "with a tenth of its share it is hardly full");
 }
 
 #[test]
