@@ -125,7 +125,7 @@ const SECTOR: usize = 512;
 
 pub(crate) const DATABASE: &str = "database";
 
-const NEW_DATABASE: &str = "database.rebuilt";
+const NEW_DATABASE: &str = "database.new";
 pub(crate) const DAMAGED_DATABASE: &str = "database.damaged";
 
 impl FakeDisk {
@@ -221,10 +221,7 @@ pub(crate) fn junk(offset: usize) -> u8 {
 
 impl Disk for FakeDisk {
     fn database(&self) -> io::Result<Box<dyn StorageBackend>> {
-        self.act(DATABASE, |state| {
-            state.files.entry(DATABASE.into()).or_default().named = true;
-            Ok(())
-        })?;
+        self.act(DATABASE, |state| state.files.get(DATABASE).map(drop).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)))?;
         Ok(Box::new(FakeFile { disk: self.clone(), name: DATABASE.into() }))
     }
 
@@ -236,12 +233,14 @@ impl Disk for FakeDisk {
         Ok(Box::new(FakeFile { disk: self.clone(), name: NEW_DATABASE.into() }))
     }
 
-    fn replace_database(&self) -> io::Result<String> {
+    fn replace_database(&self) -> io::Result<Option<String>> {
         self.act(DATABASE, |state| {
             let new = state.files.remove(NEW_DATABASE).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             let old = state.files.insert(DATABASE.into(), new);
-            old.into_iter().for_each(|old| drop(state.files.insert(DAMAGED_DATABASE.into(), old)));
-            Ok(DAMAGED_DATABASE.into())
+            Ok(old.map(|old| {
+                state.files.insert(DAMAGED_DATABASE.into(), old);
+                DAMAGED_DATABASE.into()
+            }))
         })
     }
 

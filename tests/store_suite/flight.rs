@@ -47,7 +47,7 @@ impl Disk for Stalling {
         self.disk.new_database()
     }
 
-    fn replace_database(&self) -> io::Result<String> {
+    fn replace_database(&self) -> io::Result<Option<String>> {
         self.disk.replace_database()
     }
 

@@ -1,4 +1,4 @@
-//! The index is made anew from the journal where redb's file cannot be read.
+//! The index is made whole at first, and made anew from the journal where redb's file cannot be read.
 
 use std::time::Duration;
 
@@ -101,6 +101,24 @@ async fn wherever_it_is_cut_short_it_is_made_anew_the_next_time() {
             is_as_told(&bench, &told, &format!("operation {at}")).await;
             if is_over {
                 assert!(at > 20, "it has {at} operations");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_may_end_anywhere() {
+    for end in [FakeDisk::kill, |disk: &FakeDisk| disk.lose_power(7)] {
+        for at in 1.. {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = FakeDisk::new(folder.path().into());
+            disk.fail(Fail::From(at));
+            let is_over = Bench::new().try_restart(disk.clone()).is_ok();
+            let bench = Bench::new().restart(end(&disk));
+            bench.put(b"first").await.unwrap();
+            if is_over {
+                assert!(at > 10, "it has {at} operations");
                 break;
             }
         }

@@ -106,7 +106,7 @@ impl Disk for ReadDisk {
         refused()
     }
 
-    fn replace_database(&self) -> io::Result<String> {
+    fn replace_database(&self) -> io::Result<Option<String>> {
         refused()
     }
 

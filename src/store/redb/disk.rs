@@ -29,10 +29,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// A new, empty database beside that one.
     fn new_database(&self) -> io::Result<Box<dyn StorageBackend>>;
 
-    /// Has the new database, which was closed, take the place of the other, at once and for good. Where that one is kept.
-    fn replace_database(&self) -> io::Result<String>;
+    /// Has the new database, which was closed, take the place of the other, at once and for good. Where that one is kept; none where there was none.
+    fn replace_database(&self) -> io::Result<Option<String>>;
 
-    /// Bytes of the file under redb.
+    /// Bytes of the file under redb; [`NotFound`](io::ErrorKind::NotFound) where there is none.
     fn database_len(&self) -> io::Result<u64>;
 
     /// A new segment file of `len` bytes, which need not be zero. Its name lasts from the next [`sync_folder`](Self::sync_folder) on.
@@ -157,30 +157,31 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     name.into()
 }
 
+/// What the name of a database ends with that is not whole yet.
+const NEW: &str = ".new";
+
 impl Disk for FileDisk {
     fn database(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let existed = self.path.exists();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
-        if !existed {
-            sync_parent(&self.path)?;
-        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
     fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let path = beside(&self.path, ".rebuilt");
+        let path = beside(&self.path, NEW);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
-    fn replace_database(&self) -> io::Result<String> {
+    fn replace_database(&self) -> io::Result<Option<String>> {
         let mut names = (1..).map(|number| beside(&self.path, &format!(".damaged-{number}")));
-        let kept = names.find(|path| !path.exists()).unwrap_or_default();
-        // By a second name of its own, so that there is no moment without a database.
-        std::fs::hard_link(&self.path, &kept).or_else(|_| std::fs::copy(&self.path, &kept).map(drop))?;
-        std::fs::rename(beside(&self.path, ".rebuilt"), &self.path)?;
+        let kept = self.path.exists().then(|| names.find(|path| !path.exists()).unwrap_or_default());
+        if let Some(kept) = &kept {
+            // By a second name of its own, so that there is no moment without a database.
+            std::fs::hard_link(&self.path, kept).or_else(|_| std::fs::copy(&self.path, kept).map(drop))?;
+        }
+        std::fs::rename(beside(&self.path, NEW), &self.path)?;
         sync_parent(&self.path)?;
-        Ok(kept.display().to_string())
+        Ok(kept.map(|kept| kept.display().to_string()))
     }
 
     fn database_len(&self) -> io::Result<u64> {

@@ -35,7 +35,7 @@ use super::{
     writer::{Durable, Writer},
 };
 use crate::{
-    envelope::{Clock, DeadReason, OrderKey, RequestId},
+    envelope::{Clock, DeadReason, OrderKey, RequestId, Timestamp},
     store::{
         INTERRUPTED, OpenError, Position, Settings, Spooler, StoreError, Totals, Turns, capacity::Capacity, refusing::Refusing,
         wakes::Wakes,
@@ -48,6 +48,7 @@ const REWRITTEN: u64 = 1024 * 1024;
 /// Opens what is on `disk`; where the index cannot be read, it is made anew. The writer is not running yet.
 pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {
     let path = settings.path.clone();
+    guarded(&path, || begin(&*disk, &tuning, &path, clock.now()))?;
     let opened = open_as_is(settings.clone(), clock.clone(), tuning.clone(), Arc::clone(&disk));
     let Err(OpenError::Unreadable { why, .. }) = &opened else { return opened };
     tracing::error!(path = %path.display(), why, "the index cannot be read");
@@ -55,6 +56,21 @@ pub(super) fn open(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<d
     let writer = open_as_is(settings, clock, tuning, disk)?;
     writer.shared.health.damaged.fetch_add(aside, Relaxed);
     Ok(writer)
+}
+
+/// Makes a database where there is none. It has its name when it is whole, so that an end in the middle leaves nothing that no start could read.
+fn begin(disk: &dyn Disk, tuning: &Tuning, path: &Path, now: Timestamp) -> Result<(), OpenError> {
+    let unwritten = |source| OpenError::Io { path: path.to_owned(), source };
+    match disk.database_len() {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unwritten(error)),
+    }
+    let (database, _) = open_backend(disk.new_database().map_err(unwritten)?, tuning, path, false)?;
+    format::prepare(&database, path, now)?;
+    drop(database);
+    disk.replace_database().map_err(unwritten)?;
+    Ok(())
 }
 
 fn open_as_is(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Disk>) -> Result<Writer, OpenError> {

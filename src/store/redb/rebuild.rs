@@ -53,7 +53,7 @@ pub(super) fn rebuild(disk: &dyn Disk, tuning: &Tuning, path: &Path, now: Timest
     let gone = journal.redo(&database, &mut aside).map_err(failed)?;
     journal.collect(&database, &gone, &mut aside).map_err(failed)?;
     drop(database);
-    let kept = disk.replace_database().map_err(unread)?;
+    let kept = disk.replace_database().map_err(unread)?.unwrap_or_default();
     tracing::error!(aside = aside.requests, kept, "the index could not be read and was made anew from the journal; the old one is kept");
     Ok(Some(aside.requests))
 }
