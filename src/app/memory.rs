@@ -95,7 +95,7 @@ fn ignored(path: &Path, why: &str) -> Memories {
     Memories::new()
 }
 
-/// Synced before it is renamed, so that a power cut leaves the old one or the new one.
+/// Synced before it is renamed, so that a power cut leaves the old one or the new one; and its name is, so that what an operator was told has been kept is.
 fn write(path: &Path, file: &File) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -103,7 +103,9 @@ fn write(path: &Path, file: &File) -> io::Result<()> {
     let mut new = fs::File::create(&beside)?;
     new.write_all(&serde_json::to_vec(file)?)?;
     new.sync_data()?;
-    fs::rename(&beside, path)
+    fs::rename(&beside, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -7,14 +7,19 @@ use std::{
     io,
     net::{SocketAddr, UdpSocket},
     sync::Arc,
+    time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     backend::{Backend, ServerName, Shift},
     health::Health,
 };
+
+/// Time for one look-up, in which a resolver asks a second and a third server.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Looks up a name.
 pub(super) type LookUp = Arc<dyn Fn(ServerName) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -26,30 +31,28 @@ pub(super) fn system() -> LookUp {
 
 /// Keeps the servers of a backend those that its names stand for. Never ends; to be spawned where it is dropped when the backend is.
 pub(super) async fn follow(backend: Arc<Backend>, health: Arc<Health>, look_up: LookUp) {
-    let names = backend.names();
-    if names.is_empty() {
-        return;
-    }
-    let mut failing = vec![false; names.len()];
+    // Each by itself: one that nobody answers for keeps no other waiting.
+    join_all(backend.names().iter().map(|name| follow_one(&backend, &health, &look_up, name))).await;
+}
+
+async fn follow_one(backend: &Backend, health: &Health, look_up: &LookUp, name: &ServerName) {
+    let mut failing = false;
     loop {
-        for (name, failing) in names.iter().zip(&mut failing) {
-            let found = look_up(name.clone()).await.map(|found| usable(found, has_route));
-            let backend_name = backend.name();
-            match found {
-                Ok(addresses) if !addresses.is_empty() => {
-                    *failing = false;
-                    shift(&backend, &health, name, &addresses);
-                }
-                // Once, until it works again. Whoever has gone will be noticed by his silence.
-                failed if !*failing => {
-                    *failing = true;
-                    let error = failed.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-                    tracing::warn!(backend = %backend_name, name = %name.host, "a name cannot be looked up, its servers stay as they were: {error}");
-                }
-                _ => {}
+        let found = timeout(LONGEST, look_up(name.clone())).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match found.map(|found| usable(found, has_route)) {
+            Ok(addresses) if !addresses.is_empty() => {
+                failing = false;
+                shift(backend, health, name, &addresses);
             }
+            // Once, until it works again. Whoever has gone will be noticed by his silence.
+            failed if !failing => {
+                failing = true;
+                let error = failed.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+                tracing::warn!(backend = %backend.name(), name = %name.host, "a name cannot be looked up, its servers stay as they were: {error}");
+            }
+            _ => {}
         }
-        tokio::time::sleep(backend.resolve_interval()).await;
+        sleep(backend.resolve_interval()).await;
     }
 }
 
@@ -150,7 +153,21 @@ mod tests {
 
     impl Group {
         async fn start(zone: &[u8]) -> Self {
-            let servers = vec![ServerAddress::plain(Place::Name("app.internal".into(), three_servers().await))];
+            let group = Self::of(vec![ServerAddress::plain(Place::Name("app.internal".into(), three_servers().await))]);
+            *group.zone.lock() = Ok(zone.to_vec());
+            let zone = group.zone.clone();
+            let look_up: LookUp = Arc::new(move |name| {
+                let answer = match &*zone.lock() {
+                    Ok(lasts) => Ok(lasts.iter().map(|&last| SocketAddr::from(([127, 0, 0, last], name.port))).collect()),
+                    Err(error) => Err(io::Error::from(error.kind())),
+                };
+                Box::pin(async move { answer })
+            });
+            tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
+            group
+        }
+
+        fn of(servers: Vec<ServerAddress>) -> Self {
             let settings = Settings {
                 servers,
                 protocol: Protocol::Auto,
@@ -162,19 +179,9 @@ mod tests {
                 resolve_interval: Duration::from_millis(1),
             };
             let health_settings = health::Settings { concurrency: health::Concurrency::Fixed(9), wait: Duration::ZERO, check: None };
-            let health = Health::with_room("app".into(), health_settings, 1, settings.room());
+            let health = Health::with_room("app".into(), health_settings, settings.servers.len(), settings.room());
             let backend = Backend::new("app".into(), settings, health.weights());
-            let group = Self { backend, health, zone: Arc::new(Mutex::new(Ok(zone.to_vec()))) };
-            let zone = group.zone.clone();
-            let look_up: LookUp = Arc::new(move |name| {
-                let answer = match &*zone.lock() {
-                    Ok(lasts) => Ok(lasts.iter().map(|&last| SocketAddr::from(([127, 0, 0, last], name.port))).collect()),
-                    Err(error) => Err(io::Error::from(error.kind())),
-                };
-                Box::pin(async move { answer })
-            });
-            tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
-            group
+            Self { backend, health, zone: Arc::new(Mutex::new(Ok(Vec::new()))) }
         }
 
         /// Who answers, asked until `expected` are exactly those who answer many requests in a row.
@@ -216,6 +223,25 @@ mod tests {
         group.becomes(&["127.0.0.3"]).await;
         *group.zone.lock() = Ok(vec![2]);
         group.becomes(&["127.0.0.2"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nobody_answers_for_is_given_up_and_keeps_no_other_waiting() {
+        let place = |name: &str| ServerAddress::plain(Place::Name(name.into(), 1));
+        let group = Group::of(vec![place("silent.internal"), place("app.internal")]);
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = asked.clone();
+        let look_up: LookUp = Arc::new(move |name| {
+            heard.lock().push(name.host.clone());
+            Box::pin(async move {
+                if name.host == "app.internal" { Ok(vec![([127, 0, 0, 1], name.port).into()]) } else { std::future::pending().await }
+            })
+        });
+        tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
+        sleep(LONGEST * 2).await;
+        let times = |name: &str| asked.lock().iter().filter(|asked| *asked == name).count();
+        assert_eq!(times("silent.internal"), 2);
+        assert!(times("app.internal") > 1_000 && group.backend.server(0).or(group.backend.server(1)).is_some());
     }
 
     #[tokio::test]

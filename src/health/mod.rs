@@ -72,7 +72,7 @@ use window::Tally;
 pub struct Settings {
     /// Requests at the backend at once, live and replayed together.
     pub concurrency: Concurrency,
-    /// How long a live request waits for a seat (at most twice as many of them do as there are seats).
+    /// How long a live request waits for a seat. As many may as [`Gate`] says.
     pub wait: Duration,
     /// The active check; without one a server is asked only while it is out.
     pub check: Option<Check>,

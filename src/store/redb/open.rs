@@ -18,9 +18,8 @@ use tokio::sync::mpsc;
 
 use super::{
     disk::{AnyBackend, DatabaseFile, Disk},
-    flight::{Ahead, Behind, Syncer, Way},
+    flight::{Ahead, Syncer, Way},
     format,
-    held::Held,
     hours::corrupted,
     journal::Changes,
     ledger::Published,
@@ -114,25 +113,7 @@ fn open_as_is(settings: Settings, clock: Clock, tuning: Tuning, disk: Arc<dyn Di
         writer: OnceLock::new(),
     };
     let database = Arc::new(database);
-    let mut writer = Writer {
-        shared: Arc::new(shared),
-        log,
-        ledger: loaded.ledger,
-        in_flight: HashMap::default(),
-        database: Some(Arc::clone(&database)),
-        committed: redone.sequence,
-        doubtful: Vec::new(),
-        next: Behind::default(),
-        behind: None,
-        syncer: None,
-        tried_at: None,
-        unsure: false,
-        transaction: None,
-        held: Held::default(),
-        file: Some(file),
-        abandoned: 0,
-        shrunk: None,
-    };
+    let mut writer = Writer::new(shared, log, loaded.ledger, (Arc::clone(&database), file), redone.sequence);
     guarded(&path, || {
         let delivering = &loaded.delivering;
         let found = std::mem::take(&mut loaded.found);

@@ -78,6 +78,35 @@ pub(super) enum Durable {
 }
 
 impl Writer {
+    /// A writer of what has just been opened, up to the frame `committed`.
+    pub(super) fn new(
+        shared: Shared,
+        log: Log,
+        ledger: Ledger,
+        (database, file): (Arc<Database>, Arc<DatabaseFile>),
+        committed: u64,
+    ) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            log,
+            ledger,
+            in_flight: HashMap::default(),
+            database: Some(database),
+            committed,
+            doubtful: Vec::new(),
+            next: Behind::default(),
+            behind: None,
+            syncer: None,
+            tried_at: None,
+            unsure: false,
+            transaction: None,
+            held: Held::default(),
+            file: Some(file),
+            abandoned: 0,
+            shrunk: None,
+        }
+    }
+
     /// Serves until the store is closed or let go.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut batch = Vec::with_capacity(BATCH);
