@@ -138,8 +138,7 @@ impl Fleet {
                 backend.probe(server, check.as_ref().map(|check| check.path.as_str()), timeout).await
             })
         });
-        let (followed, mut over) =
-            (names::follow(member.backend.clone(), member.health.clone(), names::system()), member.retire.subscribe());
+        let (followed, mut over) = (names::follow(member.backend.clone(), member.health.clone(), names::System), member.retire.subscribe());
         tokio::spawn(async move {
             tokio::select! {
                 () = followed => {}

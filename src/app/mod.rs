@@ -12,6 +12,7 @@ mod memory;
 mod names;
 mod opening;
 mod queue;
+mod records;
 mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! Host names of backends, looked up again and again: a server for each address, as they come and go.
 //!
-//! The system's own resolver is asked, so that `/etc/hosts`, `nsswitch.conf` and a local cache mean what they mean to every other program. It does not tell how
-//! long an answer is good for, so that names are asked for at a stated interval.
+//! The system's own resolver is asked, so that `/etc/hosts`, `nsswitch.conf` and a local cache mean what they mean to every other program; and again when the
+//! [`records`] expire that it will have seen, or after a stated interval if that is sooner.
 
 use std::{
     io,
@@ -11,38 +11,60 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::records;
 use crate::{
     backend::{Backend, ServerName, Shift},
     health::Health,
 };
 
+/// The least time between two look-ups: records of no time to live are common where each answer is another.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Time for one look-up, in which a resolver asks a second and a third server.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Looks up a name.
-pub(super) type LookUp = Arc<dyn Fn(ServerName) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+/// Tells what names stand for.
+pub(super) trait Resolver: Send + Sync {
+    /// The addresses of a name.
+    fn look_up<'a>(&'a self, name: &'a ServerName) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// For how long it stands for these, if that is known.
+    fn time_to_live<'a>(&'a self, name: &'a ServerName, found: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>>;
+}
 
 /// The system's resolver.
-pub(super) fn system() -> LookUp {
-    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.host.as_str(), name.port)).await?.collect()) }))
+pub(super) struct System;
+
+impl Resolver for System {
+    fn look_up<'a>(&'a self, name: &'a ServerName) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name.host.as_str(), name.port)).await?.collect()) })
+    }
+
+    fn time_to_live<'a>(&'a self, name: &'a ServerName, found: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>> {
+        Box::pin(records::time_to_live(&name.host, found))
+    }
 }
 
 /// Keeps the servers of a backend those that its names stand for. Never ends; to be spawned where it is dropped when the backend is.
-pub(super) async fn follow(backend: Arc<Backend>, health: Arc<Health>, look_up: LookUp) {
+pub(super) async fn follow(backend: Arc<Backend>, health: Arc<Health>, resolver: impl Resolver) {
     // Each by itself: one that nobody answers for keeps no other waiting.
-    join_all(backend.names().iter().map(|name| follow_one(&backend, &health, &look_up, name))).await;
+    join_all(backend.names().iter().map(|name| follow_one(&backend, &health, &resolver, name))).await;
 }
 
-async fn follow_one(backend: &Backend, health: &Health, look_up: &LookUp, name: &ServerName) {
+async fn follow_one(backend: &Backend, health: &Health, resolver: &impl Resolver, name: &ServerName) {
     let mut failing = false;
     loop {
-        let found = timeout(LONGEST, look_up(name.clone())).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let began = Instant::now();
+        let mut again = backend.resolve_interval();
+        let found = timeout(LONGEST, resolver.look_up(name)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match found.map(|found| usable(found, has_route)) {
             Ok(addresses) if !addresses.is_empty() => {
                 failing = false;
                 shift(backend, health, name, &addresses);
+                if let Ok(Some(time_to_live)) = timeout(LONGEST, resolver.time_to_live(name, &addresses)).await {
+                    again = again.min(time_to_live.max(SHORTEST));
+                }
             }
             // Once, until it works again. Whoever has gone will be noticed by his silence.
             failed if !failing => {
@@ -52,7 +74,7 @@ async fn follow_one(backend: &Backend, health: &Health, look_up: &LookUp, name: 
             }
             _ => {}
         }
-        sleep(backend.resolve_interval()).await;
+        sleep_until(began + again).await;
     }
 }
 
@@ -145,6 +167,51 @@ mod tests {
         }
     }
 
+    /// What the last number of each address is.
+    struct Zone(Arc<Mutex<io::Result<Vec<u8>>>>);
+
+    impl Resolver for Zone {
+        fn look_up<'a>(&'a self, name: &'a ServerName) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            let answer = match &*self.0.lock() {
+                Ok(lasts) => Ok(lasts.iter().map(|&last| SocketAddr::from(([127, 0, 0, last], name.port))).collect()),
+                Err(error) => Err(io::Error::from(error.kind())),
+            };
+            Box::pin(async move { answer })
+        }
+
+        fn time_to_live<'a>(&'a self, _: &'a ServerName, _: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>> {
+            Box::pin(async { None })
+        }
+    }
+
+    /// Answers for all names but one, whose records it knows to live for that long, and notes when it is asked.
+    struct Timed(Option<Duration>, Arc<Mutex<Vec<(String, Duration)>>>, Instant);
+
+    impl Resolver for Timed {
+        fn look_up<'a>(&'a self, name: &'a ServerName) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            self.1.lock().push((name.host.clone(), self.2.elapsed()));
+            if name.host == "silent.internal" {
+                return Box::pin(std::future::pending());
+            }
+            Box::pin(async { Ok(vec![([127, 0, 0, 1], name.port).into()]) })
+        }
+
+        fn time_to_live<'a>(&'a self, _: &'a ServerName, _: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>> {
+            Box::pin(async { self.0 })
+        }
+    }
+
+    /// When each of these names was asked for within two minutes, in seconds.
+    async fn asked(names: &[&str], time_to_live: Option<Duration>) -> Vec<(String, u64)> {
+        let servers = names.iter().map(|&name| ServerAddress::plain(Place::Name(name.into(), 1))).collect();
+        let group = Group::of(servers, Duration::from_secs(10));
+        let asked: Arc<Mutex<Vec<(String, Duration)>>> = Arc::default();
+        let timed = Timed(time_to_live, asked.clone(), Instant::now());
+        tokio::spawn(follow(group.backend.clone(), group.health.clone(), timed));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        asked.lock().iter().map(|(name, at)| (name.clone(), at.as_secs())).collect()
+    }
+
     struct Group {
         backend: Arc<Backend>,
         health: Arc<Health>,
@@ -153,21 +220,15 @@ mod tests {
 
     impl Group {
         async fn start(zone: &[u8]) -> Self {
-            let group = Self::of(vec![ServerAddress::plain(Place::Name("app.internal".into(), three_servers().await))]);
+            let servers = vec![ServerAddress::plain(Place::Name("app.internal".into(), three_servers().await))];
+            let group = Self::of(servers, Duration::from_millis(1));
             *group.zone.lock() = Ok(zone.to_vec());
             let zone = group.zone.clone();
-            let look_up: LookUp = Arc::new(move |name| {
-                let answer = match &*zone.lock() {
-                    Ok(lasts) => Ok(lasts.iter().map(|&last| SocketAddr::from(([127, 0, 0, last], name.port))).collect()),
-                    Err(error) => Err(io::Error::from(error.kind())),
-                };
-                Box::pin(async move { answer })
-            });
-            tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
+            tokio::spawn(follow(group.backend.clone(), group.health.clone(), Zone(zone)));
             group
         }
 
-        fn of(servers: Vec<ServerAddress>) -> Self {
+        fn of(servers: Vec<ServerAddress>, resolve_interval: Duration) -> Self {
             let settings = Settings {
                 servers,
                 protocol: Protocol::Auto,
@@ -176,7 +237,7 @@ mod tests {
                 response_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(5),
                 tunnel_timeout: Duration::from_secs(5),
-                resolve_interval: Duration::from_millis(1),
+                resolve_interval,
             };
             let health_settings = health::Settings { concurrency: health::Concurrency::Fixed(9), wait: Duration::ZERO, check: None };
             let health = Health::with_room("app".into(), health_settings, settings.servers.len(), settings.room());
@@ -227,21 +288,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_nobody_answers_for_is_given_up_and_keeps_no_other_waiting() {
-        let place = |name: &str| ServerAddress::plain(Place::Name(name.into(), 1));
-        let group = Group::of(vec![place("silent.internal"), place("app.internal")]);
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = asked.clone();
-        let look_up: LookUp = Arc::new(move |name| {
-            heard.lock().push(name.host.clone());
-            Box::pin(async move {
-                if name.host == "app.internal" { Ok(vec![([127, 0, 0, 1], name.port).into()]) } else { std::future::pending().await }
-            })
-        });
-        tokio::spawn(follow(group.backend.clone(), group.health.clone(), look_up));
-        sleep(LONGEST * 2).await;
-        let times = |name: &str| asked.lock().iter().filter(|asked| *asked == name).count();
-        assert_eq!(times("silent.internal"), 2);
-        assert!(times("app.internal") > 1_000 && group.backend.server(0).or(group.backend.server(1)).is_some());
+        let asked = asked(&["silent.internal", "app.internal"], None).await;
+        let times = |name: &str| -> Vec<u64> { asked.iter().filter(|(asked, _)| asked == name).map(|(_, at)| *at).collect() };
+        assert_eq!(times("silent.internal"), [0, 30]);
+        assert_eq!(times("app.internal"), [0, 10, 20, 30, 40, 50]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_when_its_records_expire_and_at_the_interval_if_that_is_sooner() {
+        for (time_to_live, second) in [(Some(4), 4), (Some(0), 1), (Some(300), 10), (None, 10)] {
+            let asked = asked(&["app.internal"], time_to_live.map(Duration::from_secs)).await;
+            assert_eq!((asked[1].1, asked[2].1), (second, 2 * second), "{time_to_live:?}");
+        }
     }
 
     #[tokio::test]

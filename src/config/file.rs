@@ -222,7 +222,7 @@ impl Section for Clients {
                 30 * SECOND,
             ),
             max_header_bytes: table.or(
-                key("max_header_bytes", "Bytes of a request's first line and headers together; past it 431.")
+                key("max_header_bytes", "Bytes of a request's first line and headers together; past it 431, or 414 where the first line alone is past it.")
                     .range(Size(8 * KIB), Size(MIB)),
                 Size(32 * KIB),
             ),

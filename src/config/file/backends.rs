@@ -56,8 +56,8 @@ impl Section for Backend {
             resolve_interval: table.or(
                 key(
                     "resolve_interval",
-                    "Time between two look-ups of a server's name. Each of its addresses is a server; one that comes is eased in, one that goes gets nothing more, and a \
-                     look-up that fails changes nothing.",
+                    "The longest time between two look-ups of a server's name; when its records in the DNS expire sooner, it is looked up then. Each of its addresses is a \
+                     server; one that comes is eased in, one that goes gets nothing more, and a look-up that fails changes nothing.",
                 )
                 .range(SECOND, DAY),
                 10 * SECOND,
