@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{
     backend::{self, Backend, Step, Trigger},
     client::{self, Client},
     program::Program,
+    read_head,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,6 +55,32 @@ async fn an_answer_waits_for_its_trigger_and_the_backend_counts_what_it_has_at_o
     assert_eq!(backend.busiest(), 2);
     trigger.release();
     assert_eq!((one.response().await.text(), two.response().await.text()), ("/one", "/two"));
+}
+
+#[tokio::test]
+async fn who_is_cut_off_before_an_answer_has_begun_asks_again_and_who_is_reset_has_not_been_given_up_in_peace() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asking = tokio::spawn(client::answered(address, client::get("/")));
+    drop(listener.accept().await.unwrap());
+    let (mut ended, _) = listener.accept().await.unwrap();
+    read_head(&mut ended).await;
+    drop(ended);
+    let (mut answered, _) = listener.accept().await.unwrap();
+    read_head(&mut answered).await;
+    answered.write_all(&backend::response(200, &[], "third")).await.unwrap();
+    assert_eq!(asking.await.unwrap().1.text(), "third");
+
+    let asking = tokio::spawn(client::given_up(address, "GET"));
+    let (mut reset, _) = listener.accept().await.unwrap();
+    reset.read_exact(&mut [0; 3]).await.unwrap();
+    socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(reset);
+    let (mut ended, _) = listener.accept().await.unwrap();
+    ended.read_exact(&mut [0; 3]).await.unwrap();
+    assert!(!asking.is_finished());
+    drop(ended);
+    asking.await.unwrap();
 }
 
 #[tokio::test]

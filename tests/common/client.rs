@@ -121,9 +121,11 @@ impl Client {
         self.response().await
     }
 
-    /// Says that nothing more will be sent, and can still read.
+    /// Says that nothing more will be sent, and can still read. Nobody has to be told who has gone already.
     pub async fn half_close(&mut self) {
-        self.wire.stream.shutdown().await.unwrap();
+        if let Err(error) = self.wire.stream.shutdown().await {
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
+        }
     }
 
     /// Goes away without a farewell: the peer gets a reset.
@@ -174,6 +176,46 @@ impl Client {
 /// One request on a connection of its own, which is closed afterwards.
 pub async fn fetch(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
     Client::connect(address).await.exchange(request).await
+}
+
+/// A new connection on which an answer to this request has begun, be it an interim one. For clients that have little time to send their head: one that was late has
+/// its connection ended before anybody has heard of it, and another is made.
+pub async fn heard(address: SocketAddr, request: impl AsRef<[u8]>) -> Client {
+    let asked = async {
+        loop {
+            if let Ok(mut client) = Client::try_connect(address).await
+                && client.try_send(request.as_ref()).await.is_ok()
+                && client.wire.has_more().await.unwrap_or(false)
+            {
+                return client;
+            }
+        }
+    };
+    within("a connection on which an answer begins", asked).await
+}
+
+/// The same, and the answer.
+pub async fn answered(address: SocketAddr, request: impl AsRef<[u8]>) -> (Client, Response) {
+    let mut client = heard(address, request).await;
+    let response = client.response().await;
+    (client, response)
+}
+
+/// Sends on a new connection what is only a beginning, and waits until the peer has closed it in peace. Bytes that come in the very moment in which their time is
+/// up are not read, which the system answers with a reset: another connection is made.
+pub async fn given_up(address: SocketAddr, beginning: impl AsRef<[u8]>) {
+    let ended = async {
+        loop {
+            if let Ok(mut client) = Client::try_connect(address).await
+                && client.try_send(beginning.as_ref()).await.is_ok()
+                && let Ok(more) = client.wire.has_more().await
+            {
+                assert!(!more, "more came in place of an end");
+                return;
+            }
+        }
+    };
+    within("an end in peace", ended).await;
 }
 
 /// The bytes of a GET.

@@ -37,23 +37,33 @@ impl Answer {
 impl Http2 {
     /// Begins with the preface.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        let (sender, connection) = within("the beginning of HTTP/2", h2::client::handshake(stream)).await.unwrap();
-        Self { sender, connection: tokio::spawn(connection) }
+        Self::try_over(stream).await.unwrap()
+    }
+
+    /// The same, or why it cannot begin.
+    pub async fn try_over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, h2::Error> {
+        let (sender, connection) = within("the beginning of HTTP/2", h2::client::handshake(stream)).await?;
+        Ok(Self { sender, connection: tokio::spawn(connection) })
     }
 
     /// Sends a request with this body and leaves its answer to come.
     pub async fn send(&mut self, request: http::request::Builder, body: &'static str) -> ResponseFuture {
-        let mut sender = within("room for a stream", self.sender.clone().ready()).await.unwrap();
-        let (response, mut stream) = sender.send_request(request.body(()).unwrap(), body.is_empty()).unwrap();
+        self.try_send(request, body).await.unwrap()
+    }
+
+    /// The same, or why the connection takes no request.
+    pub async fn try_send(&mut self, request: http::request::Builder, body: &'static str) -> Result<ResponseFuture, h2::Error> {
+        let mut sender = within("room for a stream", self.sender.clone().ready()).await?;
+        let (response, mut stream) = sender.send_request(request.body(()).unwrap(), body.is_empty())?;
         if !body.is_empty() {
-            stream.send_data(Bytes::from_static(body.as_bytes()), true).unwrap();
+            stream.send_data(Bytes::from_static(body.as_bytes()), true)?;
         }
-        response
+        Ok(response)
     }
 
     /// A request and its answer.
     pub async fn exchange(&mut self, request: http::request::Builder, body: &'static str) -> Result<Answer, h2::Error> {
-        let response = self.send(request, body).await;
+        let response = self.try_send(request, body).await?;
         whole(within("an answer", response).await?).await
     }
 }

@@ -152,7 +152,7 @@ impl Program {
 
     /// What a client sees of its queued request: `GET /.forebay/requests/ID`.
     pub async fn outcome(&self, id: &str) -> Value {
-        client::fetch(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.json()
+        client::answered(self.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.1.json()
     }
 
     /// The same as soon as the request is in this state. Panics when it has ended in another one.
@@ -264,6 +264,30 @@ impl Program {
             Some((line, _)) => line,
             None => panic!("the program ended without {what}; it wrote:\n{}", self.stderr()),
         }
+    }
+
+    /// Resolves when so many log lines of this run have been such that `matches` accepts them.
+    pub async fn logged_times(&self, what: &str, times: usize, matches: impl Fn(&Value) -> bool) {
+        let mut seen = 0;
+        for _ in 0..times {
+            let found = within(what, self.log.find(seen, &matches)).await;
+            seen = found.unwrap_or_else(|| panic!("the program ended without {what}; it wrote:\n{}", self.stderr())).1;
+        }
+    }
+
+    /// The JSON line of this run on stdout with this number (from 0), past or to come.
+    pub async fn printed(&self, number: usize, what: &str) -> Value {
+        within(what, self.output.find(number, |_| true)).await.unwrap_or_else(|| panic!("the program ended without {what}")).0
+    }
+
+    /// Holds the replay to the backend `app`, as its operator.
+    pub async fn pause(&self) {
+        assert_eq!(self.tell("POST", "/api/v1/backends/app/pause", "").await.status, 200);
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) {
+        assert_eq!(self.tell("POST", "/api/v1/backends/app/resume", "").await.status, 200);
     }
 
     /// The status as soon as `holds`. It is asked for again whenever the program logs something, so its log level has to be `debug`.
