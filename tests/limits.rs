@@ -23,15 +23,12 @@ async fn start(site: Site) -> Program {
 async fn a_head_that_does_not_come_ends_its_connection() {
     let backend = Backend::start().await;
     let program = start(Site::passing(backend.url()).clients("header_timeout = \"100ms\"\nidle_timeout = \"1h\"")).await;
-    let mut silent = Client::connect(program.proxy()).await;
-    silent.closed().await;
-    let mut slow = Client::connect(program.proxy()).await;
-    slow.send("GET / HTTP/1.1\r\nHost: te").await;
-    slow.closed().await;
-    let mut second = Client::connect(program.proxy()).await;
-    assert_eq!(second.exchange(client::get("/")).await.status, 200);
+    Client::connect(program.proxy()).await.ended().await;
+    client::given_up(program.proxy(), "GET / HTTP/1.1\r\nHost: te").await;
+    let (mut second, answer) = client::answered(program.proxy(), client::get("/")).await;
+    assert_eq!(answer.status, 200);
     second.send("GET /half").await;
-    second.closed().await;
+    second.ended().await;
     assert_eq!(backend.requests().len(), 1);
 }
 
@@ -39,17 +36,16 @@ async fn a_head_that_does_not_come_ends_its_connection() {
 async fn an_idle_connection_ends_and_one_that_waits_for_its_answer_does_not() {
     let backend = Backend::start().await;
     let program = start(Site::passing(backend.url()).clients("idle_timeout = \"500ms\"\nheader_timeout = \"500ms\"")).await;
-    let mut idle = Client::connect(program.proxy()).await;
-    assert_eq!(idle.exchange(client::get("/")).await.status, 200);
     let trigger = Trigger::default();
-    backend.next(vec![Step::Read, Step::Wait(trigger.clone()), Step::Write(common::backend::response(200, &[], "late"))]);
-    let mut waiting = Client::connect(program.proxy()).await;
-    waiting.send(client::get("/slow")).await;
-    backend.received(2).await;
-    idle.closed().await;
-    // By now more than the timeout has passed for one that began to wait before it; a second one makes sure.
-    let mut another = Client::connect(program.proxy()).await;
-    another.closed().await;
+    let hint = Step::Write(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
+    backend.next(vec![Step::Read, hint, Step::Wait(trigger.clone()), Step::Write(backend::response(200, &[], "late"))]);
+    let mut waiting = client::heard(program.proxy(), client::get("/slow")).await;
+    // More than the timeout has passed for who waits when two have been idle for as long, one after the other.
+    for _ in 0..2 {
+        let (mut idle, answer) = client::answered(program.proxy(), client::get("/")).await;
+        assert_eq!(answer.status, 200);
+        idle.ended().await;
+    }
     trigger.release();
     assert_eq!(waiting.response().await.text(), "late");
 }
@@ -66,7 +62,7 @@ async fn an_upload_that_stops_coming_is_given_up() {
         client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf").await;
         let response = client.response().await;
         assert_eq!((response.status, response.field("connection")), (408, Some("close")));
-        client.closed().await;
+        client.ended().await;
         assert!(backend.requests().iter().all(|request| !request.body.complete));
         assert_eq!(program.status().await["totals"]["accepted"], 0);
     }
@@ -75,7 +71,8 @@ async fn an_upload_that_stops_coming_is_given_up() {
 #[tokio::test]
 async fn a_client_that_pauses_within_its_upload_is_no_slow_backend() {
     let backend = Backend::start().await;
-    let program = start(Site::passing(backend.url()).backend("response_timeout = \"100ms\"")).await;
+    // The good answer has to come in this time, too.
+    let program = start(Site::passing(backend.url()).backend("response_timeout = \"2s\"")).await;
     let mut client = Client::connect(program.proxy()).await;
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\nhalf").await;
     // More than the backend's time has passed when another request is out of it.
@@ -102,22 +99,27 @@ async fn a_backend_that_does_not_take_an_upload_is_not_waited_for() {
 async fn a_backend_that_does_not_answer_in_time_is_not_waited_for() {
     let backend = Backend::start().await;
     let program = start(Site::passing(backend.url()).backend("response_timeout = \"100ms\"")).await;
-    backend.next(vec![Step::Read, Step::Wait(Trigger::default())]);
-    let response = client::fetch(program.proxy(), client::get("/")).await;
-    assert_eq!((response.status, response.field("proxy-status")), (504, Some("forebay; error=http_response_timeout")));
-    // The timeout is for the head of the answer; a body may take its time.
     let trigger = Trigger::default();
-    backend.next(vec![
-        Step::Read,
-        Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na".to_vec()),
-        Step::Wait(trigger.clone()),
-        Step::Write(b"b".to_vec()),
-    ]);
-    let mut slow = Client::connect(program.proxy()).await;
-    slow.send(client::get("/")).await;
-    assert_eq!(slow.head().await.status, 200);
-    backend.next(vec![Step::Read, Step::Wait(Trigger::default())]);
-    assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 504, "a whole timeout later");
+    let begun = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na".to_vec());
+    let rest = [Step::Wait(trigger.clone()), Step::Write(b"b".to_vec())];
+    backend.otherwise(move |request| match request.target.as_str() {
+        "/slow" => [&[Step::Read, begun.clone()], &rest[..]].concat(),
+        _ => vec![Step::Read, Step::Wait(Trigger::default())],
+    });
+    let response = client::fetch(program.proxy(), client::get("/silent")).await;
+    assert_eq!((response.status, response.field("proxy-status")), (504, Some("forebay; error=http_response_timeout")));
+    // The timeout is for the head of the answer, which is tried again where it was late; a body may take its time.
+    let begins = async {
+        loop {
+            let mut client = Client::connect(program.proxy()).await;
+            client.send(client::get("/slow")).await;
+            if client.head().await.status == 200 {
+                return client;
+            }
+        }
+    };
+    let mut slow = within("the head of an answer", begins).await;
+    assert_eq!(client::fetch(program.proxy(), client::get("/silent")).await.status, 504, "a whole timeout later");
     trigger.release();
     assert_eq!(slow.bytes(2).await, b"ab");
 }

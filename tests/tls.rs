@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     backend::Backend,
-    client::Client,
+    client::{self, Client},
     h2::{Http2, get},
     program::Program,
     secure::Certificate,
@@ -82,7 +82,7 @@ async fn plain_http_where_tls_is_spoken_is_told_so() {
     let backend = Backend::start().await;
     let program = start(&backend, "", &[("a", &Certificate::of(&["a.test"]))]).await;
     let mut client = Client::connect(program.proxy()).await;
-    let told = client.exchange(common::client::get("/")).await;
+    let told = client.exchange(client::get("/")).await;
     assert_eq!(told.status, 400);
     assert!(told.text().contains("https://"), "{}", told.text());
     client.ended().await;
@@ -92,10 +92,8 @@ async fn plain_http_where_tls_is_spoken_is_told_so() {
 async fn a_handshake_that_does_not_come_ends_its_connection() {
     let backend = Backend::start().await;
     let program = start(&backend, "header_timeout = \"100ms\"", &[("a", &Certificate::of(&["a.test"]))]).await;
-    Client::connect(program.proxy()).await.closed().await;
-    let mut half = Client::connect(program.proxy()).await;
-    half.send([22, 3, 1]).await;
-    half.closed().await;
+    Client::connect(program.proxy()).await.ended().await;
+    client::given_up(program.proxy(), [22, 3, 1]).await;
 }
 
 #[tokio::test]

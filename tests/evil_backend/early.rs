@@ -7,6 +7,7 @@ use super::{
         client::{self, Client},
         program::Program,
         site::Site,
+        within,
     },
 };
 
@@ -33,9 +34,9 @@ async fn an_upload_goes_on_after_its_answer_for_as_long_as_it_takes() {
     let backend = Backend::start().await;
     let program = Program::start(&Site::passing(backend.url()).clients("header_timeout = \"100ms\"").to_string()).await;
     backend.next(vec![Step::ReadHead, Step::Write(response(200, &[], "begun")), Step::Read]);
-    let mut client = Client::connect(program.proxy()).await;
-    client.send("POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nx").await;
-    assert_eq!(client.response().await.text(), "begun");
+    let beginning = "POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nx";
+    let (mut client, answer) = client::answered(program.proxy(), beginning).await;
+    assert_eq!(answer.text(), "begun");
     for _ in 0..2 {
         client.send("x").await;
         // More than the time of a head has passed when who says nothing has been sent away.
@@ -50,11 +51,20 @@ async fn an_upload_goes_on_after_its_answer_for_as_long_as_it_takes() {
 async fn an_upload_that_stops_after_its_answer_is_given_up() {
     let backend = Backend::start().await;
     let program = Program::start(&Site::passing(backend.url()).clients("idle_timeout = \"200ms\"").to_string()).await;
-    backend.next(vec![Step::ReadHead, Step::Write(response(200, &[], "begun")), Step::Read]);
-    let mut client = Client::connect(program.proxy()).await;
-    client.send(HEAD).await;
-    assert_eq!(client.response().await.text(), "begun");
-    client.closed().await;
+    // An upload that is given up before its answer has come is another matter, and tried again.
+    let begins = async {
+        loop {
+            backend.next(vec![Step::ReadHead, Step::Write(response(200, &[], "begun")), Step::Read]);
+            let mut client = Client::connect(program.proxy()).await;
+            client.send(HEAD).await;
+            let answer = client.response().await;
+            if answer.status != 408 {
+                assert_eq!(answer.text(), "begun");
+                return client;
+            }
+        }
+    };
+    within("an answer to an upload that has begun", begins).await.closed().await;
     backend.disconnected().await;
 }
 
