@@ -88,7 +88,7 @@ fn site(backend: &Backend, odd: bool) -> String {
         let site = site.clients("idle_timeout = \"50s\"\nrate = \"1000000/s\"").backend("response_timeout = \"20s\"\nconcurrency = 500");
         site.route("all", "/", "").route("more", "/a", "concurrency = 400").listener("127.0.0.2:0").to_string()
     } else {
-        site.route("all", "/", "").to_string()
+        site.backend("concurrency = 100").route("all", "/", "").to_string()
     }
 }
 
@@ -153,7 +153,7 @@ async fn what_is_being_delivered_is_finished_over_a_reload_however_long_it_takes
     let program = Program::start(&site("30s")).await;
     let trigger = Trigger::default();
     backend.next(answer_when(&trigger, 200, &[], "done"));
-    let id = client::fetch(program.proxy(), client::request("POST", "/", &[], "order")).await.id();
+    let id = client::answered(program.proxy(), client::request("POST", "/", &[], "order")).await.1.id();
     backend.received(1).await;
     program.reload(&site("20s")).await;
     // More than `drain_timeout` has passed when who says nothing has been sent away.

@@ -25,7 +25,9 @@ fn configuration(backend: &Backend, top: &str, more: &str) -> String {
         site::route("least", "/least/", "[routes.spill]\norder_by = \"none\""),
         site::route("most", "/most/", "[routes.spill]\norder_by = \"none\"\ndelivery = \"at-most-once\""),
     ];
-    [site::legacy(&backend.url(), top, ""), routes.concat(), more.to_owned()].concat()
+    // Nobody is turned away because answers are slow to come, and two may be delivered at once.
+    let limits = "concurrency = 100\nreplay = { profile = \"fixed\", concurrency = 2 }\n".to_owned();
+    [site::legacy(&backend.url(), top, ""), limits, routes.concat(), more.to_owned()].concat()
 }
 
 fn post(target: &str, fields: &[&str]) -> Vec<u8> {
@@ -39,11 +41,6 @@ const LATER: &[&str] = &["Prefer: respond-async"];
 async fn delivering(top: &str, targets: &[&str]) -> (Backend, Trigger, Program) {
     let backend = Backend::start().await;
     let program = Program::start(&configuration(&backend, top, "")).await;
-    // Deliveries that go well open the window to three.
-    for _ in 0..3 {
-        assert_eq!(client::fetch(program.proxy(), post("/least/first", LATER)).await.status, 202);
-    }
-    drained(&program).await;
     let trigger = Trigger::default();
     let held = trigger.clone();
     backend.otherwise(move |_| answer_when(&held, 200, &[], "done"));
@@ -72,7 +69,7 @@ async fn term_finishes_what_is_in_flight_and_leaves_nothing_half_done() {
         let mut idle = Client::connect(program.proxy()).await;
         let mut live = Client::connect(program.proxy()).await;
         live.send(client::get("/live")).await;
-        backend.received(6).await;
+        backend.received(3).await;
         stop_begins(&program, signal).await;
         idle.closed().await;
         let ready = client::fetch(program.admin(), client::get("/readyz")).await;
@@ -86,7 +83,7 @@ async fn term_finishes_what_is_in_flight_and_leaves_nothing_half_done() {
 
         program.run().await;
         let totals = &program.status().await["totals"];
-        assert_eq!((&totals["delivered"], &totals["accepted"]), (&5.into(), &5.into()), "{totals}");
+        assert_eq!((&totals["delivered"], &totals["accepted"]), (&2.into(), &2.into()), "{totals}");
         assert_eq!(backend.requests().iter().filter(|request| request.target.ends_with("/queued")).count(), 2, "each was sent once");
     }
 }
@@ -114,7 +111,7 @@ async fn a_second_signal_ends_it_at_once_and_the_next_start_knows_what_may_have_
     let (backend, trigger, mut program) = delivering("drain_timeout = \"1h\"", &["/least/queued", "/most/queued"]).await;
     let mut live = Client::connect(program.proxy()).await;
     live.send(client::get("/live")).await;
-    backend.received(6).await;
+    backend.received(3).await;
     stop_begins(&program, Signal::TERM).await;
     program.signal(Signal::INT);
     assert_eq!(program.ended().await.code(), Some(0));
@@ -127,7 +124,7 @@ async fn the_deadline_ends_it_with_requests_in_flight() {
     let (backend, trigger, mut program) = delivering("drain_timeout = \"100ms\"", &["/least/queued", "/most/queued"]).await;
     let mut live = Client::connect(program.proxy()).await;
     live.send(client::get("/live")).await;
-    backend.received(6).await;
+    backend.received(3).await;
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await.code(), Some(0));
     assert!(!program.stderr().contains("ERROR"), "what was cut off is written down: {}", program.stderr());
@@ -140,7 +137,7 @@ async fn settled_after_a_cut(backend: &Backend, program: &mut Program) {
     backend.disconnected().await;
     program.run().await;
     let totals = drained(program).await;
-    assert_eq!((&totals["delivered"], &totals["dead"], &totals["accepted"]), (&4.into(), &1.into(), &5.into()), "{totals}");
+    assert_eq!((&totals["delivered"], &totals["dead"], &totals["accepted"]), (&1.into(), &1.into(), &2.into()), "{totals}");
     let dead = client::ask(program.admin(), "/api/v1/requests?state=dead").await;
     assert_eq!((&dead["requests"][0]["route"], &dead["requests"][0]["dead_reason"]), (&"most".into(), &"outcome-unknown".into()));
     let sent = |target: &str| backend.requests().iter().filter(|request| request.target == target).count();
@@ -168,13 +165,10 @@ async fn a_reload_takes_over_routes_and_backends_without_a_failed_request() {
     }
     old.received(50).await;
     let added = "[backends.other]\nservers = [\"URL\"]\n[[routes]]\nname = \"added\"\npath = \"/added/\"\nbackend = \"other\"\n";
-    let reloaded = |line: &Value| line["message"] == "the configuration has been reloaded";
 
     // A route is added, to a backend of its own.
     assert_eq!(client::fetch(program.proxy(), client::get("/added/1")).await.text(), "old");
-    program.configure(&configuration(&old, "", &added.replace("URL", &new.url())));
-    program.signal(Signal::HUP);
-    program.logged("the reload", reloaded).await;
+    program.reload(&configuration(&old, "", &added.replace("URL", &new.url()))).await;
     assert_eq!(client::fetch(program.proxy(), client::get("/added/1")).await.text(), "new");
     assert_eq!(client::fetch(program.proxy(), client::get("/other")).await.text(), "old");
 
@@ -188,8 +182,7 @@ async fn a_reload_takes_over_routes_and_backends_without_a_failed_request() {
     gauge(&program, "0").await;
 
     // The servers of a backend are changed.
-    program.configure(&configuration(&new, "", ""));
-    program.signal(Signal::HUP);
+    program.reload(&configuration(&new, "", "")).await;
     let before = new.requests().len();
     new.received(before + 50).await;
     assert_eq!(client::fetch(program.proxy(), client::get("/other")).await.text(), "new");
@@ -226,8 +219,7 @@ async fn what_is_queued_for_a_backend_whose_servers_change_goes_to_the_new_ones(
     for number in 0..5 {
         assert_eq!(client::fetch(program.proxy(), post(&format!("/least/{number}"), LATER)).await.status, 202);
     }
-    program.configure(&configuration(&new, "", ""));
-    program.signal(Signal::HUP);
+    program.reload(&configuration(&new, "", "")).await;
     assert_eq!(drained(&program).await["delivered"], 5);
     let mut targets: Vec<_> = new.requests().into_iter().map(|request| request.target).filter(|target| target != "/").collect();
     targets.sort();
