@@ -11,6 +11,7 @@ use common::{
     client,
     program::Program,
     site::Site,
+    within,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -24,17 +25,29 @@ fn site(backend: &Backend, format: &str) -> Site {
         .top(&format!("workers = 1\nlog = {{ access = \"./access.log\", access_format = \"{format}\" }}"))
 }
 
-/// All lines that the log has once the program has ended, which writes them all.
-async fn lines(program: &mut Program, file: &str) -> Vec<String> {
-    program.terminate().await;
-    fs::read_to_string(program.path(file)).unwrap().lines().map(str::to_owned).collect()
+/// The lines of each of these files, as soon as there are so many of all together.
+async fn lines<const FILES: usize>(program: &Program, files: [&str; FILES], count: usize) -> [Vec<String>; FILES] {
+    let whole = |file| {
+        let text = fs::read_to_string(program.path(file)).unwrap();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let written = async {
+        loop {
+            let lines = files.map(whole);
+            if lines.iter().map(Vec::len).sum::<usize>() >= count {
+                return lines;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the lines of the access log", written).await
 }
 
 #[tokio::test]
 async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_answered() {
     let mut backend = Backend::start().await;
     let url = backend.url();
-    let mut program = Program::start(&site(&backend, "json").to_string()).await;
+    let program = Program::start(&site(&backend, "json").to_string()).await;
     backend.next(backend::answer(201, &[], "made"));
     assert_eq!(client::fetch(program.proxy(), REQUEST).await.status, 201);
     backend.stop().await;
@@ -43,7 +56,8 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
     assert_eq!(client::fetch(program.proxy(), client::get(&format!("/.forebay/requests/{id}"))).await.status, 200);
     assert_eq!(client::fetch(program.proxy(), client::get("/.forebay/requests/1")).await.status, 404);
     assert_eq!(client::fetch(program.proxy(), "GET /\x01 HTTP/1.1\r\n\r\n").await.status, 400);
-    let lines: Vec<Value> = lines(&mut program, "access.log").await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [lines] = lines(&program, ["access.log"], 6).await;
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [passed, spilled, refused, asked, unknown, unread] = lines.as_slice() else { panic!("{lines:?}") };
     for (field, expected) in [
         ("client", json!("203.0.113.9")),
@@ -73,7 +87,7 @@ async fn a_line_of_json_names_the_client_behind_the_proxy_and_the_server_that_an
 #[tokio::test]
 async fn a_combined_line_is_that_of_nginx_and_a_rotated_file_is_left_alone() {
     let backend = Backend::start().await;
-    let mut program = Program::start(&site(&backend, "combined").to_string()).await;
+    let program = Program::start(&site(&backend, "combined").to_string()).await;
     client::fetch(program.proxy(), REQUEST).await;
     fs::rename(program.path("access.log"), program.path("access.log.1")).unwrap();
     program.signal(Signal::USR1);
@@ -81,17 +95,12 @@ async fn a_combined_line_is_that_of_nginx_and_a_rotated_file_is_left_alone() {
     client::fetch(program.proxy(), "no request\r\n\r\n").await;
     client::fetch(program.proxy(), "GET http://a.example/x?y HTTP/1.1\r\nHost: a.example\r\nReferer:\r\n\r\n").await;
     client::fetch(program.proxy(), client::get("/second")).await;
-    let rotated_file = program.path("access.log.1");
-    let new = lines(&mut program, "access.log").await;
-    let rotated = fs::read_to_string(rotated_file).unwrap();
-    assert!(
-        new.last().unwrap().contains("\"GET /second HTTP/1.1\" 200 2 \"-\" \"-\"") && !rotated.contains("/second"),
-        "{new:?} {rotated}"
-    );
+    let [rotated, new] = lines(&program, ["access.log.1", "access.log"], 4).await;
+    assert!(new.last().unwrap().contains("\"GET /second HTTP/1.1\" 200 2 \"-\" \"-\"") && rotated.len() < 2, "{new:?} {rotated:?}");
     assert!(new.iter().any(|line| line.ends_with("] \"-\" 400 0 \"-\" \"-\"")), "{new:?}");
     assert!(new.iter().any(|line| line.contains("\"GET http://a.example/x?y HTTP/1.1\" 200 2 \"\" \"-\"")), "{new:?}");
     // The first line may have been under way when the file was opened anew.
-    let first = rotated.lines().chain(new.iter().map(String::as_str)).next().unwrap();
+    let first = rotated.iter().chain(&new).next().unwrap();
     let [before, _, after] = first.split(['[', ']']).collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(before, "203.0.113.9 - joe ");
     assert_eq!(after, " \"POST /a%20b\\x22c?d HTTP/1.1\" 200 2 \"http://r/\" \"a\\x5Cb \\xC3\\xA9\"");

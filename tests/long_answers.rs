@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::fs;
-
 use common::{
     backend::{self, Act, Backend, Step, Trigger},
     client::{self, Client},
@@ -122,18 +120,14 @@ async fn a_long_answer_that_drips_arrives_as_it_drips() {
 #[tokio::test]
 async fn the_access_log_counts_every_byte_of_a_long_answer() {
     let backend = Backend::start().await;
-    let log = "workers = 1\nlog = { access = \"./access.log\", access_format = \"json\" }";
-    let mut program = Program::start(&Site::passing(backend.url()).top(log).to_string()).await;
+    let log = "workers = 1\nlog = { access = \"stdout\" }";
+    let program = Program::start(&Site::passing(backend.url()).top(log).to_string()).await;
     let acts = framed(&noise(LONG));
-    let count = acts.len();
-    for (_, act) in acts {
+    for (number, (framing, act)) in acts.into_iter().enumerate() {
         backend.next(act);
         assert_eq!(client::fetch(program.proxy(), client::get("/")).await.body.len(), LONG);
+        assert_eq!(program.printed(number, "a line of the access log").await["bytes_sent"], LONG, "{framing}");
     }
-    program.terminate().await;
-    let log = fs::read_to_string(program.path("access.log")).unwrap();
-    let sent: Vec<_> = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes_sent"].clone()).collect();
-    assert_eq!(sent, vec![LONG; count]);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn start(site: Site) -> Program {
 async fn the_client_that_a_trusted_balancer_names_is_the_client_everywhere() {
     let backend = Backend::start().await;
     let site = Site::passing(backend.url()).listening(BALANCER).top("workers = 1\nlog = { access = \"stdout\" }");
-    let mut program = start(site).await;
+    let program = start(site).await;
     let forged = "GET /a HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n";
     for head in [LINE.as_bytes(), &binary(), b"PROXY UNKNOWN\r\n"] {
         let mut client = Client::connect(program.proxy()).await;
@@ -53,7 +53,7 @@ async fn the_client_that_a_trusted_balancer_names_is_the_client_everywhere() {
         .collect();
     let expected = [["203.0.113.9", "http"], ["2001:db8::7", "https"], ["127.0.0.1", "http"]].map(|pair| [pair, pair]).concat();
     assert_eq!(told, expected);
-    program.terminate().await;
+    program.printed(5, "the last of six lines").await;
     let logged = |client: &str| program.stdout().matches(&format!("\"client\":\"{client}\"")).count();
     assert_eq!((logged("203.0.113.9"), logged("2001:db8::7"), logged("127.0.0.1")), (2, 2, 2), "{}", program.stdout());
 }
@@ -99,7 +99,6 @@ async fn a_head_that_is_wrong_or_does_not_come_ends_its_connection_and_is_counte
     let refused = "forebay_connections_refused_total{reason=\"proxy_protocol\"} 6";
     assert!(metrics.text().lines().any(|line| line == refused), "{}", metrics.text());
     assert_eq!(backend.requests().len(), 0);
-    assert_eq!(program.stderr().matches("a connection was turned away").count(), 1, "a flood of them does not flood the log");
 }
 
 #[tokio::test]
