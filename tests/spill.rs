@@ -30,6 +30,8 @@ async fn shed(program: &Program) {
 async fn a_202_says_what_will_become_of_the_write() {
     let mut backend = Backend::start().await;
     let program = Program::start(&Site::spilling(backend.url(), "max_age = \"1h\"").to_string()).await;
+    // What is being delivered is ahead of nobody: nothing is.
+    program.pause().await;
     backend.stop().await;
     let rescued = post(&program, &[], b"x").await;
     assert_eq!(rescued.field("proxy-status"), Some("forebay; error=connection_refused; details=\"rescued\""));

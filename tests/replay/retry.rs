@@ -6,6 +6,7 @@ use crate::{
         backend::{Backend, answer, reset_after_reading},
         client,
         program::Program,
+        site,
     },
     configuration, died, drained, kept_answer, outcome, post_later, queue, take_down, targets, writes,
 };
@@ -96,7 +97,9 @@ async fn retry_after_pauses_the_replay_of_the_whole_backend_and_nothing_else() {
 #[tokio::test]
 async fn a_request_past_its_age_is_given_up_unsent() {
     let mut backend = Backend::start().await;
-    let program = Program::start(&configuration(&backend, CHECKED, &writes("max_age = \"1s\"\norder_by = \"none\""))).await;
+    let patient = site::route("patient", "/w/2", "[routes.spill]\norder_by = \"none\"");
+    let routes = writes("max_age = \"1s\"\norder_by = \"none\"") + &patient;
+    let program = Program::start(&configuration(&backend, CHECKED, &routes)).await;
     take_down(&mut backend, &program).await;
     let id = queue(&program, client::request("POST", "/w/1", &[], "x")).await;
     died(&program, 1).await;
