@@ -2,8 +2,6 @@
 
 mod common;
 
-use rustix::process::Signal;
-
 use common::{
     backend::{self, Backend, Recorded},
     client::{self, Response},
@@ -55,9 +53,7 @@ async fn a_backend_sees_the_changed_request_live_and_replayed() {
     added(&response);
     has_the_changes(&backend.received(1).await[0]);
 
-    program.configure(&site("when = \"always\"").to_string());
-    program.signal(Signal::HUP);
-    program.logged("the reload", |line| line["message"] == "the configuration has been reloaded").await;
+    program.reload(&site("when = \"always\"").to_string()).await;
     backend.next(answer());
     let queued = post(&program, "/shop/order%20s/7?a=%2F").await;
     assert_eq!(queued.status, 202);

@@ -2,8 +2,6 @@
 
 use std::{collections::HashSet, sync::Arc, sync::Mutex};
 
-use rustix::process::Signal;
-
 use crate::{
     at,
     common::{
@@ -25,7 +23,7 @@ async fn never_more_than_the_configured_number_is_replayed_at_once() {
         queue(&program, post_later(&format!("/w/{number}"), "X: 1")).await;
     }
     for done in 0..30 {
-        // It opens by one with each success.
+        // It begins with one, and opens by and by while all of it is in use.
         backend.received(30.min(done + 3.min(done + 1))).await;
         trigger.pull(1);
     }
@@ -69,8 +67,7 @@ async fn the_ceiling_on_the_rate_holds_until_it_is_raised() {
     assert_eq!(client::fetch(program.proxy(), client::request("POST", "/w/live", &[], "")).await.status, 200, "live traffic is not held");
     assert_eq!(at(&backend).len(), 2);
     assert_eq!(program.status().await["totals"]["queued"], 4);
-    program.configure(&configure("1000/s"));
-    program.signal(Signal::HUP);
+    program.reload(&configure("1000/s")).await;
     assert_eq!(drained(&program).await["delivered"], 5);
 }
 
