@@ -70,13 +70,13 @@ async fn a_websocket_passes_both_ways_and_ends_with_its_server() {
     );
     assert_eq!(request.field("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
     assert!(request.has_letters("Sec-WebSocket-Key"));
-    assert!(program.stdout().is_empty(), "its line is written when it has ended");
+    // Its line is written when it has ended: that of a request that began later comes first.
+    assert_eq!(client::fetch(program.proxy(), client::get("/other")).await.status, 200);
+    assert_eq!(program.printed(0, "a line of the access log").await["target"], "/other");
     end.pull(1);
     client.ended().await;
     drop(client);
-    let mut program = program;
-    program.terminate().await;
-    let line: serde_json::Value = serde_json::from_str(program.stdout().lines().next().unwrap()).unwrap();
+    let line = program.printed(1, "the next line").await;
     assert_eq!((&line["status"], &line["bytes_sent"]), (&101.into(), &FROM_SERVER.len().into()));
 }
 
@@ -186,15 +186,28 @@ async fn events_arrive_as_they_are_sent() {
     }
 }
 
-#[tokio::test]
-async fn a_stop_leaves_a_websocket_alone_until_the_deadline() {
-    let (backend, mut program) = started(|site| site.top("workers = 1\ndrain_timeout = \"1s\"")).await;
+/// The program with an open websocket, told to stop.
+async fn stopping(drain_timeout: &str) -> (Backend, Program, Client) {
+    let (backend, program) = started(|site| site.top(&format!("workers = 1\ndrain_timeout = \"{drain_timeout}\""))).await;
     backend.next(chat(&Trigger::default()));
-    let (mut client, _) = open(&program).await;
+    let (client, _) = open(&program).await;
     program.signal(Signal::TERM);
     program.logged("the stop to begin", |line| line["message"].as_str().is_some_and(|message| message.starts_with("stopping"))).await;
+    (backend, program, client)
+}
+
+#[tokio::test]
+async fn a_stop_leaves_a_websocket_alone() {
+    let (_backend, mut program, mut client) = stopping("1h").await;
     client.send(FROM_CLIENT).await;
     assert_eq!(client.bytes(FROM_SERVER.len()).await, FROM_SERVER);
+    program.terminate().await;
     client.closed().await;
-    program.ended().await;
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_stop_ends_a_websocket() {
+    let (_backend, mut program, mut client) = stopping("100ms").await;
+    client.closed().await;
+    assert!(program.ended().await.success());
 }
