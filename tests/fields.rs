@@ -62,6 +62,8 @@ async fn fields_of_the_backends_connection_do_not_reach_the_client() {
     }
     assert_eq!(response.field("x-public"), Some("2"));
     assert_eq!(client.exchange(client::get("/")).await.status, 200, "that the backend closes is no reason for us to");
+    let requests = backend.received(2).await;
+    assert_ne!(requests[0].connection, requests[1].connection, "where it says that it closes, nothing more is sent");
 }
 
 #[tokio::test]
