@@ -5,6 +5,7 @@ mod common;
 use common::{
     backend::{self, Backend, Step, Trigger},
     client::{self, Client},
+    noise,
     program::Program,
     site::Site,
 };
@@ -13,16 +14,6 @@ async fn passing() -> (Backend, Program) {
     let backend = Backend::start().await;
     let program = Program::start(&Site::passing(backend.url()).to_string()).await;
     (backend, program)
-}
-
-/// Bytes in which no two neighbourhoods look alike.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
-    let next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
 }
 
 #[tokio::test]
