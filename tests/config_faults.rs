@@ -60,80 +60,81 @@ backend = "admin"
     insta::assert_snapshot!(report.render(false));
 }
 
-/// What operators get wrong, each alone in an otherwise right file: the lines of the report.
+/// What operators get wrong, each alone in an otherwise right file, and the lines of the report.
+const IMPOSSIBLE: &[(&str, &str)] = &[
+    (
+        "[[listeners]]\naddress = \"127.0.0.1:80\"\n[[listeners]]\naddress = \"0.0.0.0:80\"",
+        "config.toml:4:11: two listeners take the address 0.0.0.0:80: taken already",
+    ),
+    (
+        "[[listeners]]\naddress = \"unix:a\"\n[[listeners]]\naddress = \"unix:a\"",
+        "config.toml:4:11: two listeners take the address unix:a: taken already",
+    ),
+    (
+        "[admin]\naddress = \"127.0.0.1:8080\"",
+        "config.toml:2:11: `admin.address` 127.0.0.1:8080 is the address of a listener too: admin and clients need an address each",
+    ),
+    (
+        "[admin]\naddress = \"[::]:9\"",
+        "config.toml:2:11: `admin.address` is not loopback, and there is no `admin.token_file`: anybody who reaches it could steer forebay",
+    ),
+    (
+        "[[listeners]]\naddress = \"0.0.0.0:9002\"",
+        "config.toml:4:12: the server http://127.0.0.1:9002 is forebay itself: requests would go round and round",
+    ),
+    (
+        "[admin]\naddress = \"127.0.0.1:9002\"",
+        "config.toml:4:12: the server http://127.0.0.1:9002 is forebay's own admin listener: `admin.address` is here",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\", \"http://A:80\"]",
+        "config.toml:2:24: `backends.x.servers` has http://a:80 twice: it is one server all the same",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\"]\nconcurrency = \"adaptiv\"",
+        "config.toml:3:15: `backends.x.concurrency` is not a number of requests: did you mean \"adaptive\"?",
+    ),
+    (
+        "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = 1.5",
+        "config.toml:5:13: `routes.max_share` is too large: the most is 1.0",
+    ),
+    (
+        "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = \"50%\"",
+        "config.toml:5:13: `routes.max_share` is not a part of a whole: this is a string",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\nreplay = { concurrency = 3 }",
+        "config.toml:4:26: `backends.x.replay.concurrency` is more than the backend's own concurrency: at most 2 requests are at this backend at once",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\"]\nhealth = { path = \"/\", timeout = \"3s\" }",
+        "config.toml:3:34: `backends.x.health.timeout` is longer than its interval: a check would still be under way when the next is due",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\"]\nhealth = { path = \"http://a/\" }",
+        "config.toml:3:19: `backends.x.health.path` is not a path: it begins with `/` and is written as in a request",
+    ),
+    (
+        "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\n[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"x\"\nconcurrency = 3",
+        "config.toml:8:15: the route's concurrency is more than that of its backend `x`: at most 2 requests are at this backend at once",
+    ),
+    (
+        "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"apps\"",
+        "config.toml:4:11: no backend has the name `apps`: did you mean `app`?",
+    ),
+    (
+        "[[routes]]\nname = \"all\"\npath = \"/b\"\nbackend = \"app\"",
+        "config.toml:8:8: two routes have the name `all`: counts and logs could not tell them apart",
+    ),
+    (
+        "[[routes]]\nname = \"b\"\npath = \"/\"\nbackend = \"app\"",
+        "config.toml:9:8: two routes take the same requests: no request would come here",
+    ),
+];
+
 #[test]
 fn each_impossible_combination_is_named() {
-    let cases: &[(&str, &str)] = &[
-        (
-            "[[listeners]]\naddress = \"127.0.0.1:80\"\n[[listeners]]\naddress = \"0.0.0.0:80\"",
-            "config.toml:4:11: two listeners take the address 0.0.0.0:80: taken already",
-        ),
-        (
-            "[[listeners]]\naddress = \"unix:a\"\n[[listeners]]\naddress = \"unix:a\"",
-            "config.toml:4:11: two listeners take the address unix:a: taken already",
-        ),
-        (
-            "[admin]\naddress = \"127.0.0.1:8080\"",
-            "config.toml:2:11: `admin.address` 127.0.0.1:8080 is the address of a listener too: admin and clients need an address each",
-        ),
-        (
-            "[admin]\naddress = \"[::]:9\"",
-            "config.toml:2:11: `admin.address` is not loopback, and there is no `admin.token_file`: anybody who reaches it could steer forebay",
-        ),
-        (
-            "[[listeners]]\naddress = \"0.0.0.0:9002\"",
-            "config.toml:4:12: the server http://127.0.0.1:9002 is forebay itself: requests would go round and round",
-        ),
-        (
-            "[admin]\naddress = \"127.0.0.1:9002\"",
-            "config.toml:4:12: the server http://127.0.0.1:9002 is forebay's own admin listener: `admin.address` is here",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\", \"http://A:80\"]",
-            "config.toml:2:24: `backends.x.servers` has http://a:80 twice: it is one server all the same",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\"]\nconcurrency = \"adaptiv\"",
-            "config.toml:3:15: `backends.x.concurrency` is not a number of requests: did you mean \"adaptive\"?",
-        ),
-        (
-            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = 1.5",
-            "config.toml:5:13: `routes.max_share` is too large: the most is 1.0",
-        ),
-        (
-            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"app\"\nmax_share = \"50%\"",
-            "config.toml:5:13: `routes.max_share` is not a part of a whole: this is a string",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\nreplay = { concurrency = 3 }",
-            "config.toml:4:26: `backends.x.replay.concurrency` is more than the backend's own concurrency: at most 2 requests are at this backend at once",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\"]\nhealth = { path = \"/\", timeout = \"3s\" }",
-            "config.toml:3:34: `backends.x.health.timeout` is longer than its interval: a check would still be under way when the next is due",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\"]\nhealth = { path = \"http://a/\" }",
-            "config.toml:3:19: `backends.x.health.path` is not a path: it begins with `/` and is written as in a request",
-        ),
-        (
-            "[backends.x]\nservers = [\"http://a\"]\nconcurrency = 2\n[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"x\"\nconcurrency = 3",
-            "config.toml:8:15: the route's concurrency is more than that of its backend `x`: at most 2 requests are at this backend at once",
-        ),
-        (
-            "[[routes]]\nname = \"b\"\npath = \"/b\"\nbackend = \"apps\"",
-            "config.toml:4:11: no backend has the name `apps`: did you mean `app`?",
-        ),
-        (
-            "[[routes]]\nname = \"all\"\npath = \"/b\"\nbackend = \"app\"",
-            "config.toml:8:8: two routes have the name `all`: counts and logs could not tell them apart",
-        ),
-        (
-            "[[routes]]\nname = \"b\"\npath = \"/\"\nbackend = \"app\"",
-            "config.toml:9:8: two routes take the same requests: no request would come here",
-        ),
-    ];
-    for (extra, line) in cases {
+    for (extra, line) in IMPOSSIBLE {
         let text = format!("{extra}{BASE}");
         assert_eq!(lines(&text), [*line], "{text}");
     }

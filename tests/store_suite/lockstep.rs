@@ -134,6 +134,17 @@ impl Pair {
         Envelope { backend: name(backend), route: name(route), order_key: key.map(OrderKey::from_u64), ..rig::envelope(self.now()) }
     }
 
+    async fn claim(&mut self, claim: Claim<'_>) {
+        let (model, real) = (self.model.claim(claim).await.unwrap(), self.real().claim(claim).await.unwrap());
+        assert_eq!(model.len(), real.len());
+        for (model, real) in model.iter().zip(&real) {
+            let told = |claimed: &forebay::store::Claimed| (claimed.envelope.clone(), claimed.attempt, claimed.failures, claimed.trips);
+            assert_eq!(told(model), told(real));
+            assert_eq!(read(&model.payload).await.unwrap(), read(&real.payload).await.unwrap());
+            self.flights.push((model.envelope.id, model.attempt));
+        }
+    }
+
     async fn settle(&mut self, which: usize, outcome: impl Fn(Payload) -> Outcome, len: usize) {
         if self.flights.is_empty() {
             return;
@@ -172,16 +183,7 @@ impl Pair {
             }
             Step::Claim { backend, max, full } => {
                 let full_routes = if full { vec![name("marks")] } else { Vec::new() };
-                let claim = Claim { backend: BACKENDS[backend], full_routes: &full_routes, max, now };
-                let (model, real) = (self.model.claim(claim).await.unwrap(), self.real().claim(claim).await.unwrap());
-                assert_eq!(model.len(), real.len());
-                for (model, real) in model.iter().zip(&real) {
-                    let told =
-                        |claimed: &forebay::store::Claimed| (claimed.envelope.clone(), claimed.attempt, claimed.failures, claimed.trips);
-                    assert_eq!(told(model), told(real));
-                    assert_eq!(read(&model.payload).await.unwrap(), read(&real.payload).await.unwrap());
-                    self.flights.push((model.envelope.id, model.attempt));
-                }
+                self.claim(Claim { backend: BACKENDS[backend], full_routes: &full_routes, max, now }).await;
             }
             Step::Deliver { which, len } => {
                 self.settle(which, |payload| Outcome::Delivered(forebay::store::Answer { payload, ..rig::answer(b"") }), len).await;
