@@ -355,7 +355,8 @@ impl Log {
         loop {
             // Read before the lines: an end that is seen here has no line after it.
             let (count, ended) = *state.borrow_and_update();
-            let lines: Vec<String> = self.lines.lock().unwrap()[from..count].to_vec();
+            // There may be fewer yet.
+            let lines: Vec<String> = self.lines.lock().unwrap()[from.min(count)..count].to_vec();
             for line in lines {
                 from += 1;
                 if let Some(line) = serde_json::from_str(&line).ok().filter(&matches) {

@@ -14,21 +14,24 @@ use crate::{
 
 #[tokio::test]
 async fn never_more_than_the_configured_number_is_replayed_at_once() {
-    let backend = Backend::start().await;
-    let trigger = Trigger::default();
-    let held = trigger.clone();
-    backend.otherwise(move |_| answer_when(&held, 200, &[], ""));
-    let program = Program::start(&configuration(&backend, "replay = { concurrency = 3 }", &writes("order_by = \"none\""))).await;
-    for number in 0..30 {
-        queue(&program, post_later(&format!("/w/{number}"), "X: 1")).await;
+    // The window is open from the beginning, or begins with one and opens by and by while all of it is in use.
+    for (profile, first) in [("fixed", 3), ("gentle", 1)] {
+        let backend = Backend::start().await;
+        let trigger = Trigger::default();
+        let held = trigger.clone();
+        backend.otherwise(move |_| answer_when(&held, 200, &[], ""));
+        let replay = format!("replay = {{ concurrency = 3, profile = \"{profile}\" }}");
+        let program = Program::start(&configuration(&backend, &replay, &writes("order_by = \"none\""))).await;
+        for number in 0..30 {
+            queue(&program, post_later(&format!("/w/{number}"), "X: 1")).await;
+        }
+        for done in 0..30 {
+            backend.received(30.min(done + 3.min(done + first))).await;
+            trigger.pull(1);
+        }
+        assert_eq!(drained(&program).await["delivered"], 30);
+        assert_eq!(backend.busiest(), 3, "{profile}");
     }
-    for done in 0..30 {
-        // It begins with one, and opens by and by while all of it is in use.
-        backend.received(30.min(done + 3.min(done + 1))).await;
-        trigger.pull(1);
-    }
-    assert_eq!(drained(&program).await["delivered"], 30);
-    assert_eq!(backend.busiest(), 3);
 }
 
 #[tokio::test]
