@@ -17,11 +17,15 @@ use std::{
 use common::{
     backend::{Backend, Trigger, answer_when},
     client::{self, Client},
+    h2::{self, Http2},
     program::Program,
     site, within,
 };
 use rustix::process::Signal;
-use tokio::{net::UnixDatagram, task::JoinSet};
+use tokio::{
+    net::{TcpStream, UnixDatagram},
+    task::JoinSet,
+};
 
 fn configuration(backend: &Backend, listen: &str) -> String {
     // The address of the listener is the first.
@@ -41,10 +45,11 @@ fn socket() -> (TcpListener, SocketAddr) {
 async fn under_way(backend: &Backend, program: &Program) -> (Trigger, Client) {
     let held = Trigger::default();
     let trigger = held.clone();
+    let before = backend.requests().len();
     backend.otherwise(move |_| answer_when(&trigger, 200, &[], "done"));
     let mut busy = Client::connect(program.proxy()).await;
     busy.send(client::get("/busy")).await;
-    backend.received(1).await;
+    backend.received(before + 1).await;
     (held, busy)
 }
 
@@ -101,19 +106,19 @@ async fn a_connection_that_has_not_spoken_yet_is_heard_after_the_order_to_stop()
 /// Tells a program to stop and then asks it on a connection that it has already: whether that was in time.
 async fn is_heard_late() -> bool {
     let backend = Backend::start().await;
-    let mut program = Program::start(&configuration(&backend, "127.0.0.1:0")).await;
-    let (held, mut busy) = under_way(&backend, &program).await;
+    let mut program = Program::start(&format!("workers = 1\n{}", configuration(&backend, "127.0.0.1:0"))).await;
     let mut late = Client::connect(program.proxy()).await;
+    let mut idle = Http2::over(TcpStream::connect(program.proxy()).await.unwrap()).await;
+    assert_eq!(idle.exchange(h2::get("/idle"), "").await.unwrap().status, 200);
+    let (held, mut busy) = under_way(&backend, &program).await;
     order_to_stop(&mut program).await;
-    // Were it ended at once, it would be by now.
-    for _ in 0..5 {
-        assert_eq!(client::fetch(program.admin(), client::get("/readyz")).await.status, 503);
-    }
+    // Were it ended at once, it would be by now: this one is, after some words to and fro with the only worker.
+    within("the end of an idle connection", idle.connection).await.unwrap().unwrap();
     let sent = late.try_send(client::request("POST", "/late", &[], "body")).await;
     held.release();
     let answer = late.try_response().await;
     let is_heard = sent.is_ok() && answer.is_ok();
-    assert_eq!(backend.requests().len(), 1 + usize::from(is_heard));
+    assert_eq!(backend.requests().len(), 2 + usize::from(is_heard));
     for answer in [busy.response().await].into_iter().chain(answer) {
         assert_eq!((answer.status, answer.field("Connection")), (200, Some("close")));
     }
