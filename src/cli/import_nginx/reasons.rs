@@ -109,7 +109,7 @@ const REASONS: &[(&[&str], &str)] = &[
         &["ssl_client_certificate", "ssl_trusted_certificate", "ssl_verify_*", "ssl_crl", "ssl_ocsp*"],
         "CAUTION: clients' certificates are not asked for",
     ),
-    (&["ssl_reject_handshake"], "CAUTION: a handshake for an unknown name gets the first certificate"),
+    (&["ssl_reject_handshake"], "the handshake gets the first certificate, and each request on it 400"),
     (&["ssl_*"], "TLS 1.2 and 1.3 with sound ciphers, always"),
     (
         &["auth_basic*", "auth_request*", "auth_jwt*", "allow", "deny", "satisfy", "valid_referers", "secure_link*", "auth_delay"],

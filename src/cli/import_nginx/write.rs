@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::notes::plain;
+
 /// The file in the making, by its parts.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -18,8 +20,9 @@ impl Draft {
     /// The whole text; `from` is the name of the file that it was made of.
     pub(super) fn text(&self, from: &str) -> String {
         let mut text = format!(
-            "# Made of {from} by `forebay import-nginx`. What did not carry over stands in comments, with its file and line.\n\
-             # No write is queued until a route has a `[routes.spill]` table: add one to each route whose writes must not be lost.\n"
+            "# Made of {} by `forebay import-nginx`. What did not carry over stands in comments, with its file and line.\n\
+             # No write is queued until a route has a `[routes.spill]` table: add one to each route whose writes must not be lost.\n",
+            plain(from)
         );
         let parts = [&self.top, &self.listeners, &self.clients, &self.admin, &self.log, &self.backends, &self.routes];
         for part in parts.into_iter().filter(|part| !part.is_empty()) {

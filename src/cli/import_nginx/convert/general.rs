@@ -153,8 +153,8 @@ impl Importer {
         }
         // With `real_ip_header proxy_protocol` nobody's X-Forwarded-For is believed.
         let by_head = first("real_ip_header").is_some_and(|header| header.arg(0) == "proxy_protocol");
-        let believed = !by_head || !self.able.proxy_protocol;
-        if believed && !networks.is_empty() {
+        self.believed = (!by_head || !self.able.proxy_protocol) && !networks.is_empty();
+        if self.believed {
             lines.push(listen::trusted(&networks));
         }
         self.trusted = networks;

@@ -21,15 +21,21 @@ pub(super) struct Listen {
     pub(super) proxy_protocol: bool,
 }
 
-/// The addresses of a server block; its port 80 when it says nothing.
-pub(super) fn of(importer: &mut Importer, server: &Directive, has_certificate: bool, comments: &mut Vec<String>) -> Vec<Listen> {
+/// The addresses of a server block; its port 80 when it says nothing. Of those that did not carry over, whether there was TLS.
+pub(super) fn of(
+    importer: &mut Importer,
+    server: &Directive,
+    has_certificate: bool,
+    comments: &mut Vec<String>,
+) -> (Vec<Listen>, Vec<bool>) {
     let given: Vec<_> = server.children().iter().filter(|directive| directive.name == "listen").collect();
     // Before nginx 1.25 a directive of its own switched TLS on.
     let all_tls = server.children().iter().any(|directive| directive.name == "ssl" && directive.arg(0) == "on");
-    let mut listens = Vec::new();
+    let (mut listens, mut dropped) = (Vec::new(), Vec::new());
     for directive in &given {
         let has = |word: &str| directive.args.iter().skip(1).any(|arg| arg == word);
-        let tls = has("ssl") || all_tls;
+        let tls = has("ssl") || has("quic") || all_tls;
+        let carried = listens.len();
         match address(directive.arg(0)) {
             _ if has("quic") => comments.push(importer.notes.dropped(directive, "HTTP/3 is not spoken")),
             None => comments.push(importer.notes.dropped(directive, "write the IP address of the listener")),
@@ -59,11 +65,29 @@ pub(super) fn of(importer: &mut Importer, server: &Directive, has_certificate: b
                 listens.extend([Some(address), four].into_iter().flatten().map(|address| Listen { address, tls, default, proxy_protocol }));
             }
         }
+        if listens.len() == carried {
+            dropped.push(tls);
+        }
     }
     if given.is_empty() {
         listens.push(Listen { address: "0.0.0.0:80".into(), tls: false, default: false, proxy_protocol: false });
     }
-    listens
+    (listens, dropped)
+}
+
+/// Takes TLS from servers that have no certificate of their own, since they end handshakes, and find none of another at their address.
+pub(super) fn need_certificates(servers: &mut [Server<'_>]) {
+    let some: Vec<String> = servers
+        .iter()
+        .filter(|server| server.certificate.is_some())
+        .flat_map(|server| server.listens.iter().filter(|listen| listen.tls).map(|listen| listen.address.clone()))
+        .collect();
+    for server in servers {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut server.listens).into_iter().partition(|listen| !listen.tls || some.contains(&listen.address));
+        server.listens = kept;
+        server.dropped.extend(gone.iter().map(|_| true));
+    }
 }
 
 fn address(text: &str) -> Option<String> {
@@ -90,10 +114,12 @@ fn address(text: &str) -> Option<String> {
 }
 
 impl Importer {
-    /// One listener for each address; its certificates are those of all servers there.
+    /// One listener for each address that leads to a server; its certificates are those of all servers there. At one that only servers without a host of their own have
+    /// another one would answer, which nginx has there for nobody.
     pub(super) fn write_listeners(&mut self, servers: &[Server<'_>]) {
         let mut written: Vec<String> = Vec::new();
-        for listen in servers.iter().flat_map(|server| &server.listens) {
+        let led_to = servers.iter().filter(|server| server.is_default || !server.hosts.is_empty());
+        for listen in led_to.flat_map(|server| &server.listens) {
             if written.contains(&listen.address) {
                 continue;
             }

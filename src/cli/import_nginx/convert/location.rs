@@ -5,7 +5,8 @@ use super::{
     access::is_internal,
     fields::Lines,
     general,
-    server::{Route, Server},
+    routes::Route,
+    server::Server,
     values::{self, Known, Url, exchange_of, template},
 };
 use crate::{

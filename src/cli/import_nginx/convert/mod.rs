@@ -5,11 +5,13 @@
 
 mod access;
 mod backends;
+mod conditions;
 mod fields;
 mod general;
 mod limits;
 mod listen;
 mod location;
+mod routes;
 mod server;
 mod values;
 
@@ -22,7 +24,8 @@ use super::{
 };
 
 use backends::Backends;
-use server::{Route, Server};
+use routes::Route;
+use server::Server;
 
 /// The result.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ struct Importer {
     zones: Vec<limits::Zone>,
     /// Networks whose word about the client counts.
     trusted: Vec<String>,
+    /// Their X-Forwarded-For and its like count.
+    believed: bool,
     /// Comments about backends that there are none of.
     orphans: Vec<String>,
     /// `clients.max_body`.
@@ -122,6 +127,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
         upstream_ports: ports(&http),
         zones: Vec::new(),
         trusted: Vec::new(),
+        believed: false,
         orphans: Vec::new(),
         max_body: general::MAX_BODY,
         slashes: Vec::new(),

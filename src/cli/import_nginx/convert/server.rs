@@ -3,21 +3,23 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Importer, Scope, access, fault_of, general,
+    Importer, Scope, fault_of, general,
     listen::{self, Listen},
     location::{self, Answer},
+    routes::Route,
 };
-use crate::{
-    cli::import_nginx::{
-        parse::Directive,
-        write::{list, name, quoted},
-    },
-    config::units::show_size,
+use crate::cli::import_nginx::{
+    notes::plain,
+    parse::Directive,
+    write::{list, quoted},
 };
 
 /// Said of a server that other addresses lead to than its own.
 const WIDER: &str =
     "CAUTION: routes do not look at the address and port: what this server has is reached at those of all others, by its host";
+
+/// Said of a server that nothing leads to.
+const NAMELESS: &str = "no request comes here: it has no host of its own, and another server answers for those that nobody names";
 
 /// Directives that stand in a server alone, and are carried over.
 const OF_SERVER: [&str; 4] = ["if", "allow", "deny", "try_files"];
@@ -27,27 +29,19 @@ const OF_SERVER: [&str; 4] = ["if", "allow", "deny", "try_files"];
 pub(super) struct Server<'a> {
     pub(super) directive: &'a Directive,
     pub(super) listens: Vec<Listen>,
+    /// Whether there was TLS on the addresses that did not carry over.
+    pub(super) dropped: Vec<bool>,
+    /// It ends the handshakes of its hosts.
+    pub(super) rejects: bool,
     pub(super) certificate: Option<(String, String)>,
     /// Its names as forebay has them; none where it answers for all hosts that nobody names.
     pub(super) hosts: Vec<String>,
     pub(super) is_default: bool,
     /// Of which kinds of connections: those with TLS, or those without.
-    default_of: Vec<bool>,
+    pub(super) default_of: Vec<bool>,
     pub(super) scheme: Option<&'static str>,
     /// Notes about what was looked at first.
-    comments: Vec<String>,
-}
-
-/// A route that has been written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) hosts: Vec<String>,
-    pub(super) scheme: Option<&'static str>,
-    /// `= /x` or `/x`.
-    pub(super) path: String,
-    pub(super) methods: Vec<String>,
-    /// Lines after those of the match.
-    pub(super) lines: Vec<String>,
+    pub(super) comments: Vec<String>,
 }
 
 impl Server<'_> {
@@ -58,9 +52,11 @@ impl Server<'_> {
 }
 
 impl Importer {
-    /// All servers: which of them answer for unnamed hosts, and which for http or https alone.
+    /// All servers, each name in one of them for each kind of connections: which of them answer for unnamed hosts, and which for http or https alone.
     pub(super) fn servers<'a>(&mut self, blocks: &[&'a Directive], http: &'a [Directive]) -> Vec<Server<'a>> {
         let mut servers: Vec<Server<'a>> = blocks.iter().map(|block| self.read(block, http)).collect();
+        listen::need_certificates(&mut servers);
+        self.once_named(&mut servers);
         let nobody = servers.iter().all(|server| server.listens.is_empty());
         for tls in [false, true] {
             let of_kind =
@@ -78,11 +74,12 @@ impl Importer {
             first.is_default = true;
         }
         self.caution_of_ports(&mut servers);
-        let some = |tls: bool| servers.iter().flat_map(|server| &server.listens).any(|listen| listen.tls == tls);
-        let mixed = some(true) && some(false);
-        for server in servers.iter_mut().filter(|_| mixed) {
-            let has = |tls: bool| server.listens.iter().any(|listen| listen.tls == tls);
-            server.scheme = match (has(false), has(true)) {
+        let some = |tls: bool| servers.iter().any(|server| server.speaks(tls));
+        // The checker wants somebody who can say that a request came by https.
+        let says_so = self.believed || servers.iter().flat_map(|server| &server.listens).any(|listen| listen.tls);
+        let mixed = some(true) && some(false) && says_so;
+        for server in servers.iter_mut().filter(|server| mixed && server.scheme.is_none()) {
+            server.scheme = match (server.speaks(false), server.speaks(true)) {
                 (true, false) => Some("http"),
                 (false, true) => Some("https"),
                 _ => None,
@@ -100,14 +97,47 @@ impl Importer {
             of_kind.map(|listen| any(&listen.address)).collect::<BTreeSet<_>>()
         };
         for tls in [false, true] {
-            let all: BTreeSet<_> = servers.iter().flat_map(|server| places(server, tls)).collect();
-            for server in servers.iter_mut() {
+            let leads = |server: &Server<'_>| server.is_default || !server.hosts.is_empty();
+            let all: BTreeSet<_> = servers.iter().filter(|server| leads(server)).flat_map(|server| places(server, tls)).collect();
+            for server in servers.iter_mut().filter(|server| leads(server)) {
                 let own = places(server, tls);
-                if !own.is_empty() && own != all && !server.comments.iter().any(|comment| comment.contains(WIDER)) {
+                // One that has no address left is reached by its hosts all the same.
+                let is_elsewhere =
+                    if server.listens.is_empty() { !server.dropped.is_empty() && !all.is_empty() } else { !own.is_empty() && own != all };
+                if is_elsewhere && !server.comments.iter().any(|comment| comment.contains(WIDER)) {
                     let listen = server.directive.children().iter().find(|one| one.name == "listen").unwrap_or(server.directive);
                     server.comments.push(self.notes.changed(listen, WIDER));
                 }
             }
+        }
+    }
+
+    /// Of servers with one name the first has it, as in nginx. There it is the first at each address; routes do not look at that.
+    fn once_named(&mut self, servers: &mut [Server<'_>]) {
+        for at in 1..servers.len() {
+            let (before, rest) = servers.split_at_mut(at);
+            let Some(server) = rest.first_mut() else { return };
+            let has = |host: &String, tls: bool| before.iter().any(|other| other.speaks(tls) && other.hosts.contains(host));
+            let own: Vec<bool> = [false, true].into_iter().filter(|tls| server.speaks(*tls)).collect();
+            let left = |host: &String| own.iter().copied().filter(|tls| !has(host, *tls)).collect::<Vec<_>>();
+            if server.hosts.iter().all(|host| left(host) == own) {
+                continue;
+            }
+            // All of its names are left to it for https alone, or for http.
+            let is_default = server.listens.iter().any(|listen| listen.default);
+            if let [tls] = left(&server.hosts[0])[..]
+                && !is_default
+                && server.hosts.iter().all(|host| left(host) == [tls])
+            {
+                server.scheme = Some(if tls { "https" } else { "http" });
+                continue;
+            }
+            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut server.hosts).into_iter().partition(|host| left(host) == own);
+            server.hosts = kept;
+            let first = before.iter().find(|other| other.hosts.contains(&gone[0])).map_or(0, |other| other.directive.place.line);
+            let names = server.directive.children().iter().find(|one| one.name == "server_name").unwrap_or(server.directive);
+            let why = format!("CAUTION: the server of line {first} has the requests for {}, whatever the address", gone.join(", "));
+            server.comments.push(self.notes.dropped(names, why));
         }
     }
 
@@ -116,8 +146,9 @@ impl Importer {
         let scope = Scope(vec![http, directive.children()]);
         let file =
             |name: &str| scope.last(name).map(|one| one.arg(0).to_owned()).filter(|file| !file.contains('$') && !file.starts_with("data:"));
-        let certificate = file("ssl_certificate").zip(file("ssl_certificate_key"));
-        let listens = listen::of(self, directive, certificate.is_some(), &mut comments);
+        let rejects = scope.last("ssl_reject_handshake").is_some_and(|one| one.arg(0) == "on");
+        let certificate = file("ssl_certificate").zip(file("ssl_certificate_key")).filter(|_| !rejects);
+        let (listens, dropped) = listen::of(self, directive, certificate.is_some() || rejects, &mut comments);
         let mut hosts: Vec<String> = Vec::new();
         for names in directive.children().iter().filter(|one| one.name == "server_name") {
             for text in &names.args {
@@ -140,7 +171,8 @@ impl Importer {
                 }
             }
         }
-        Server { directive, listens, certificate, hosts, is_default: false, default_of: Vec::new(), scheme: None, comments }
+        let (is_default, default_of, scheme) = (false, Vec::new(), None);
+        Server { directive, listens, dropped, rejects, certificate, hosts, is_default, default_of, scheme, comments }
     }
 
     /// The routes of a server: those for its own hosts where another one would get these else, or where it answers for unnamed ones by http or by https alone; and
@@ -170,21 +202,34 @@ impl Importer {
         }
     }
 
+    /// A server that ends handshakes: by https its hosts get an answer that says nothing. What is left of it for http.
+    fn rejected<'a>(&mut self, server: &Server<'a>) -> Option<Server<'a>> {
+        let by_tls = server.rejects && server.listens.iter().any(|listen| listen.tls) && server.scheme != Some("http");
+        if !by_tls {
+            return Some(server.clone());
+        }
+        let lines = vec!["respond = { status = 400 }              # nginx ends the handshake".to_owned()];
+        self.answer_if_free(&Server { scheme: Some("https"), ..server.clone() }, "/", Answer { lines, ..Answer::default() });
+        let has_more = server.scheme.is_none() && server.listens.iter().any(|listen| !listen.tls);
+        has_more.then(|| Server { scheme: Some("http"), ..server.clone() })
+    }
+
     /// The routes of a server.
     fn server(&mut self, server: &Server<'_>, http: &Scope<'_>) {
         let block = server.directive.children();
         let scope = http.within(block);
-        let mut comments = vec![format!("# --- server of {}:{}", server.directive.place.file, server.directive.place.line)];
+        let mut comments = vec![format!("# --- server of {}:{}", plain(&server.directive.place.file), server.directive.place.line)];
         comments.extend(server.comments.iter().cloned());
         comments.extend(self.notes.rest(block, &[&general::ANYWHERE[..], &OF_SERVER].concat()));
         self.draft.routes.extend([String::new()].into_iter().filter(|_| !self.routes.is_empty()).chain(comments));
         if !server.is_default && server.hosts.is_empty() {
-            let comment =
-                self.notes.dropped(server.directive, "no request comes here: it names no host, and another server answers for those");
+            let is_open = server.listens.iter().all(|listen| self.listening.contains(&listen.address));
+            let why = if is_open { NAMELESS.to_owned() } else { format!("CAUTION: {NAMELESS}: nor is its address listened on") };
+            let comment = self.notes.dropped(server.directive, why);
             return self.draft.routes.push(comment);
         }
-        let secure = self.conditions(server, &scope);
-        let server = &secure.unwrap_or_else(|| server.clone());
+        let Some(server) = self.rejected(server).and_then(|left| self.conditions(&left, &scope)) else { return };
+        let server = &server;
         if let Some(answer) = block.iter().find(|one| one.name == "return") {
             let answered = location::returned(self, server, &scope, answer);
             self.answer(server, "/", &[], answered, answer);
@@ -222,140 +267,16 @@ impl Importer {
             self.answer_if_free(server, "/", Answer { lines, ..Answer::default() });
         }
     }
-
-    /// As [`answer`](Self::answer), but nothing where another route takes its requests.
-    pub(super) fn answer_if_free(&mut self, server: &Server<'_>, path: &str, answer: Answer) {
-        let route =
-            Route { hosts: server.route_hosts(), scheme: server.scheme, path: path.into(), methods: Vec::new(), lines: answer.lines };
-        if !self.is_taken(&route) {
-            self.push(server, route, server.directive);
-        }
-    }
-
-    /// `if` with a host or scheme and a `return` in it, as certbot and many others write it. The others did not carry over.
-    /// Where all of http is answered so, the server that is left for https.
-    fn conditions<'a>(&mut self, server: &Server<'a>, scope: &Scope<'_>) -> Option<Server<'a>> {
-        let mut left = None;
-        for condition in server.directive.children().iter().filter(|one| one.name == "if") {
-            let words: Vec<_> = condition.args.iter().map(|arg| arg.trim_matches(['(', ')'])).filter(|arg| !arg.is_empty()).collect();
-            let [answer] = condition.children() else {
-                let comment = self.notes.dropped(condition, access::why_not(condition));
-                self.draft.routes.push(comment);
-                continue;
-            };
-            let of = |hosts: Vec<String>, scheme: Option<&'static str>| (hosts, scheme);
-            let (hosts, scheme) = match words.as_slice() {
-                ["$host" | "$http_host", "=", host] if answer.name == "return" && is_host(host) => {
-                    of(vec![host.to_ascii_lowercase()], server.scheme)
-                }
-                ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if answer.name == "return" => {
-                    if server.listens.iter().any(|listen| listen.tls) {
-                        left = Some(Server { scheme: Some("https"), ..server.clone() });
-                    }
-                    of(server.route_hosts(), Some("http"))
-                }
-                _ => {
-                    let comment = self.notes.dropped(condition, access::why_not(condition));
-                    self.draft.routes.push(comment);
-                    continue;
-                }
-            };
-            let part = Server {
-                directive: server.directive,
-                listens: Vec::new(),
-                certificate: None,
-                is_default: hosts.is_empty(),
-                default_of: Vec::new(),
-                hosts,
-                scheme,
-                comments: Vec::new(),
-            };
-            let answered = location::returned(self, &part, scope, answer);
-            if !answered.is_everything && left.is_none() {
-                let comment = self.notes.changed(condition, "only requests that no longer path of another route takes");
-                self.draft.routes.push(comment);
-            }
-            self.answer(&part, "/", &[], answered, condition);
-        }
-        left
-    }
-
-    /// Writes a route without a backend.
-    pub(super) fn answer(&mut self, server: &Server<'_>, path: &str, methods: &[String], answer: Answer, directive: &Directive) {
-        self.draft.routes.extend(answer.comments);
-        let scheme = answer.scheme.or(server.scheme);
-        let route = Route { hosts: server.route_hosts(), scheme, path: path.into(), methods: methods.to_vec(), lines: answer.lines };
-        if !self.push(server, route, directive) {
-            // Nothing else may get what it was for.
-            self.answer_if_free(server, path, Answer::status(404));
-        }
-    }
-
-    fn is_taken(&self, route: &Route) -> bool {
-        let mut same = self.routes.iter().filter(|known| known.meets(route));
-        if route.hosts.is_empty() {
-            same.any(|known| known.hosts.is_empty())
-        } else {
-            let taken: Vec<_> = same.flat_map(|known| &known.hosts).collect();
-            route.hosts.iter().all(|host| taken.contains(&host))
-        }
-    }
-
-    /// Writes a route, unless another one takes its requests, or the checker refuses it: then there is a note, and `false`.
-    pub(super) fn push(&mut self, server: &Server<'_>, mut route: Route, directive: &Directive) -> bool {
-        if self.is_taken(&route) {
-            let comment =
-                self.notes.dropped(directive, "an earlier route takes the same requests; forebay's routes do not look at the port");
-            self.draft.routes.push(comment);
-            return true;
-        }
-        let taken: Vec<String> = self.routes.iter().filter(|known| known.meets(&route)).flat_map(|known| known.hosts.clone()).collect();
-        route.hosts.retain(|host| !taken.contains(host));
-        let wish = format!("{}{}", if server.is_default { "" } else { server.name() }, route.path.trim_start_matches("= "));
-        let mut lines = vec![format!("path = {}", quoted(&route.path))];
-        match route.hosts.as_slice() {
-            [] => {}
-            [one] => lines.push(format!("host = {}", quoted(one))),
-            several => lines.push(format!("host = {}", list(several))),
-        }
-        if !route.methods.is_empty() {
-            lines.push(format!("methods = {}", list(&route.methods)));
-        }
-        if let Some(scheme) = route.scheme {
-            lines.push(format!("scheme = \"{scheme}\""));
-        }
-        lines.extend(route.lines.iter().cloned());
-        let shown: Vec<_> = lines.iter().map(|line| if line.starts_with("backend = ") { "backend = \"a\"" } else { line }).collect();
-        // With a trusted proxy, since it is not known here whether there will be a listener with TLS.
-        let clients = format!("[clients]\nmax_body = {}\ntrusted_proxies = [\"192.0.2.1\"]\n", quoted(&show_size(self.max_body)));
-        let stub = "[backends.a]\nservers = [\"http://192.0.2.1\"]\n[[routes]]\nname = \"x\"\n";
-        if let Some(why) = fault_of(&format!("{clients}{stub}{}\n", shown.join("\n"))) {
-            let comment = self.notes.dropped(directive, why);
-            self.draft.routes.push(comment);
-            return false;
-        }
-        let name = name(&wish, &mut self.route_names);
-        self.draft.routes.extend([format!("[[routes]]\nname = {}", quoted(&name))].into_iter().chain(lines));
-        self.draft.routes.push(String::new());
-        self.routes.push(route);
-        true
-    }
-}
-
-impl Route {
-    /// Whether both take the same requests of a host that both have.
-    fn meets(&self, other: &Self) -> bool {
-        self.path == other.path && self.scheme == other.scheme && self.methods.is_empty() == other.methods.is_empty()
-    }
 }
 
 impl Server<'_> {
+    /// Whether it is there for connections with TLS, or for those without, in nginx.
+    pub(super) fn speaks(&self, tls: bool) -> bool {
+        self.listens.iter().any(|listen| listen.tls == tls) || self.dropped.contains(&tls)
+    }
+
     /// The hosts of its routes; none where it answers for every host that nobody else names.
     pub(super) fn route_hosts(&self) -> Vec<String> {
         if self.is_default { Vec::new() } else { self.hosts.clone() }
     }
-}
-
-fn is_host(text: &str) -> bool {
-    fault_of(&format!("[[routes]]\nname = \"x\"\npath = \"/\"\nhost = {}\nrespond = {{}}", quoted(text))).is_none()
 }

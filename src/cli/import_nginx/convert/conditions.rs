@@ -1,0 +1,63 @@
+//! `if` of a server, with nothing but a `return` in it.
+
+use super::{Importer, Scope, access, fault_of, location, server::Server};
+use crate::cli::import_nginx::{parse::Directive, write::quoted};
+
+/// Whom an `if` answers.
+enum Whom {
+    Host(String),
+    Http,
+}
+
+impl Importer {
+    /// `if` with a host or scheme and a `return` in it, as certbot and many others write it. The others did not carry over.
+    /// What is left of the server: others than the hosts and the scheme that have been answered.
+    pub(super) fn conditions<'a>(&mut self, server: &Server<'a>, scope: &Scope<'_>) -> Option<Server<'a>> {
+        let mut left = server.clone();
+        for condition in server.directive.children().iter().filter(|one| one.name == "if") {
+            let (Some(whom), [answer]) = (whom(condition), condition.children()) else {
+                let comment = self.notes.dropped(condition, access::why_not(condition));
+                self.draft.routes.push(comment);
+                continue;
+            };
+            let part = match &whom {
+                Whom::Host(host) => Server { hosts: vec![host.clone()], is_default: false, ..left.clone() },
+                Whom::Http => Server { scheme: Some("http"), ..left.clone() },
+            };
+            if server.scheme == Some("https") && matches!(whom, Whom::Http) {
+                self.notes.built_in += 1;
+                continue;
+            }
+            let answered = location::returned(self, &part, scope, answer);
+            // One that is for http alone leaves its host to https.
+            let is_all = answered.scheme.is_none() || answered.scheme == left.scheme || !server.speaks(true);
+            match &whom {
+                Whom::Host(host) if is_all => left.hosts.retain(|known| known != host),
+                Whom::Http if server.listens.iter().any(|listen| listen.tls) => left.scheme = Some("https"),
+                Whom::Http if !server.speaks(true) && !server.is_default => left.hosts.clear(),
+                _ if answered.is_everything => {}
+                _ => {
+                    let comment = self.notes.changed(condition, "only requests that no longer path of another route takes");
+                    self.draft.routes.push(comment);
+                }
+            }
+            self.answer(&part, "/", &[], answered, condition);
+        }
+        (left.is_default || !left.hosts.is_empty()).then_some(left)
+    }
+}
+
+/// Whom an `if` is for, where that can be said without variables.
+fn whom(condition: &Directive) -> Option<Whom> {
+    let words: Vec<_> = condition.args.iter().map(|arg| arg.trim_matches(['(', ')'])).filter(|arg| !arg.is_empty()).collect();
+    let is_answer = condition.children().first().is_some_and(|answer| answer.name == "return");
+    match words.as_slice() {
+        ["$host" | "$http_host", "=", host] if is_answer && is_host(host) => Some(Whom::Host(host.to_ascii_lowercase())),
+        ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if is_answer => Some(Whom::Http),
+        _ => None,
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    fault_of(&format!("[[routes]]\nname = \"x\"\npath = \"/\"\nhost = {}\nrespond = {{}}", quoted(text))).is_none()
+}
