@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod any;
+mod cautions;
 mod servers;
 
 use std::{

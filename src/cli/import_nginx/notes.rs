@@ -57,7 +57,7 @@ impl Notes {
             } else if directive.name == "include" {
                 comments.push(self.dropped(directive, directive.arg(1)));
             } else {
-                comments.push(self.dropped(directive, reasons::why(&directive.name)));
+                comments.push(self.dropped(directive, reasons::why_of(directive)));
             }
         }
         comments

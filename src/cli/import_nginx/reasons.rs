@@ -44,10 +44,8 @@ const REASONS: &[(&[&str], &str)] = &[
             "alias",
             "try_files",
             "autoindex*",
-            "charset*",
             "open_file_cache*",
             "etag",
-            "expires",
             "if_modified_since",
             "disable_symlinks",
             "log_not_found",
@@ -70,6 +68,8 @@ const REASONS: &[(&[&str], &str)] = &[
             "add_after_body",
             "image_filter*",
             "xslt_*",
+            "charset*",
+            "override_charset",
             "postpone_output",
             "chunked_transfer_encoding",
         ],
@@ -100,7 +100,11 @@ const REASONS: &[(&[&str], &str)] = &[
         "the backend's own error pages are passed on, and forebay writes its own as JSON or HTML by `Accept`",
     ),
     (&["proxy_ignore_client_abort"], "a write that has arrived whole is always seen to its end, and a read ends with its client"),
-    (&["proxy_send_timeout", "proxy_socket_keepalive", "proxy_bind", "proxy_send_lowat"], "`response_timeout` holds for the whole of it"),
+    (&["expires"], "what the backend says of caching is passed on: write `Cache-Control` in `response_headers` of the route"),
+    (&["proxy_send_timeout"], "`response_timeout` holds for the whole of it"),
+    (&["proxy_socket_keepalive", "proxy_send_lowat"], "options of the socket are left to the system"),
+    (&["proxy_bind"], "the system chooses the address that a backend is asked from"),
+    (&["proxy_cookie_flags"], "CAUTION: cookies are passed on as they are, without these flags: let the backend set them"),
     (&["proxy_cookie_*"], "cookies are passed on as they are"),
     (&["proxy_pass_header"], "fields of the backend's answer are passed on by themselves"),
     (&["proxy_method", "proxy_set_body"], "method and body are passed on as they are"),
@@ -110,16 +114,35 @@ const REASONS: &[(&[&str], &str)] = &[
         "CAUTION: clients' certificates are not asked for",
     ),
     (&["ssl_reject_handshake"], "the handshake gets the first certificate, and each request on it 400"),
+    (&["ssl_early_data"], "no data is taken before a handshake is done, so that none is replayed"),
     (&["ssl_*"], "TLS 1.2 and 1.3 with sound ciphers, always"),
     (
-        &["auth_basic*", "auth_request*", "auth_jwt*", "allow", "deny", "satisfy", "valid_referers", "secure_link*", "auth_delay"],
+        &["auth_*", "allow", "deny", "satisfy*", "valid_referers", "secure_link*", "userid_*_access", "session_log*"],
         "CAUTION: forebay does not control access: let the backend do it",
     ),
-    (&["limit_conn*"], "connections of a client are counted over all routes: see `clients.max_connections_per_client`"),
-    (&["limit_rate*"], "the speed of an answer is not limited"),
-    (&["limit_req_status", "limit_req_log_level", "limit_req_dry_run", "limit_conn_status"], "past the rate a client gets 429"),
     (
-        &["map", "geo", "split_clients", "set", "if", "rewrite_log", "break", "uninitialized_variable_warn"],
+        &["access_by_lua*", "rewrite_by_lua*", "server_rewrite_by_lua*", "ssl_certificate_by_lua*", "js_access", "perl_access"],
+        "CAUTION: forebay runs no code, and whom this keeps out comes in: let the backend do it",
+    ),
+    (
+        &["modsecurity*", "SecRules*", "LearningMode", "DeniedUrl", "CheckRule", "BasicRule", "MainRule", "naxsi*", "app_protect*", "waf*"],
+        "CAUTION: forebay filters no requests: what this keeps out comes in",
+    ),
+    (&["limit_conn*"], "CAUTION: connections of a client are counted over all routes: see `clients.max_connections_per_client`"),
+    (&["limit_rate*"], "the speed of an answer is not limited"),
+    (
+        &[
+            "limit_req_status",
+            "limit_req_log_level",
+            "limit_req_dry_run",
+            "limit_conn_status",
+            "limit_conn_log_level",
+            "limit_conn_dry_run",
+        ],
+        "past the rate a client gets 429",
+    ),
+    (
+        &["map", "geo", "geoip*", "split_clients", "set", "if", "rewrite_log", "break", "uninitialized_variable_warn"],
         "forebay evaluates no variables of its own and no regular expressions",
     ),
     (&["rewrite"], "CAUTION: the backend gets the path without it; see `strip_prefix` and `add_prefix`"),
@@ -191,11 +214,10 @@ const REASONS: &[(&[&str], &str)] = &[
         "forebay has nothing of the kind",
     ),
     (&["debug_*", "worker_shutdown_timeout"], "see `drain_timeout` and `log.level`"),
-    (&["quic_*", "http3*", "ssl_early_data"], "HTTP/3 is not spoken"),
-    (
-        &["more_set_headers", "more_clear_headers", "more_set_input_headers", "headers_more_*"],
-        "write it as `response_headers` or `request_headers` of the routes",
-    ),
+    (&["quic_*", "http3*"], "HTTP/3 is not spoken"),
+    (&["http2_*"], "HTTP/2 is bounded by itself, and nothing is pushed"),
+    (&["vhost_traffic_status*", "opentracing*", "opentelemetry*", "otel_*"], "see /metrics and the access log"),
+    (&["more_*"], "write it as `response_headers` or `request_headers` of the routes"),
 ];
 
 /// Those of which it does so only where they are on.
@@ -207,7 +229,19 @@ pub(super) fn is_built_in(directive: &Directive) -> bool {
     BUILT_IN.contains(&name) && !(ONLY_ON.contains(&name) && directive.arg(0) == "off")
 }
 
-/// Why a directive did not carry over.
+/// Why a directive did not carry over, where what it says counts too.
+pub(super) fn why_of(directive: &Directive) -> &'static str {
+    let says = |word: &str| directive.args.iter().any(|arg| arg.to_ascii_lowercase().contains(word));
+    match directive.name.as_str() {
+        "proxy_cookie_path" if ["secure", "httponly", "samesite"].iter().any(|flag| says(flag)) => why("proxy_cookie_flags"),
+        "rewrite" if ["permanent", "redirect"].contains(&directive.arg(2)) => {
+            "CAUTION: nobody is sent elsewhere by it: write a route with `redirect`"
+        }
+        name => why(name),
+    }
+}
+
+/// Why a directive of this name did not carry over. Of one that nobody knows it cannot be told whether it keeps somebody out.
 pub(super) fn why(name: &str) -> &'static str {
     let fits = |pattern: &&str| match pattern.strip_prefix('*') {
         Some(within) => name.contains(within.trim_end_matches('*')),
@@ -215,7 +249,7 @@ pub(super) fn why(name: &str) -> &'static str {
     };
     let known =
         REASONS.iter().find(|(names, _)| names.contains(&name)).or_else(|| REASONS.iter().find(|(names, _)| names.iter().any(fits)));
-    known.map_or("not known to forebay", |(_, why)| why)
+    known.map_or("CAUTION: not known to forebay: if it keeps somebody out, that holds no more", |(_, why)| why)
 }
 
 #[cfg(test)]
@@ -229,9 +263,16 @@ mod tests {
             ("gzip_types", "as they are"),
             ("ssl_ciphers", "sound ciphers"),
             ("ssl_verify_client", "CAUTION"),
-            ("access_by_lua_block", "runs no code"),
+            ("access_by_lua_block", "CAUTION"),
+            ("content_by_lua_block", "speaks HTTP to its backends and runs no code"),
+            ("auth_pam", "CAUTION"),
+            ("SecRulesEnabled", "CAUTION"),
+            ("limit_conn", "CAUTION"),
+            ("limit_conn_log_level", "past the rate"),
+            ("proxy_cookie_flags", "CAUTION"),
+            ("proxy_cookie_domain", "as they are"),
             ("proxy_cache_valid", "no cache"),
-            ("no_such_thing", "not known"),
+            ("no_such_thing", "CAUTION: not known"),
         ] {
             assert!(why(name).contains(part), "{name}: {}", why(name));
         }

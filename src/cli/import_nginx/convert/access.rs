@@ -10,6 +10,10 @@ impl Importer {
             scope.0.iter().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
         let Some((depth, rules)) = levels.enumerate().rfind(|(_, rules)| !rules.is_empty()) else { return false };
         if rules[0].name == "deny" && rules[0].arg(0) == "all" {
+            let satisfy = scope.last("satisfy").filter(|satisfy| satisfy.arg(0) == "any");
+            if let Some(any) = satisfy.filter(|_| scope.0.iter().copied().flatten().any(|one| one.name.starts_with("auth_"))) {
+                self.caution(any, "CAUTION: whom a password or another word lets in is kept out too: everybody gets 403");
+            }
             return true;
         }
         // Those of `http` have been told of.
@@ -64,9 +68,13 @@ pub(super) fn is_internal(scope: &Scope<'_>) -> bool {
     scope.0.iter().skip(2).any(|level| level.iter().any(|one| one.name == "internal"))
 }
 
-/// Why an `if` did not carry over: with caution where it keeps somebody out.
+/// Why an `if` did not carry over: with caution where it keeps somebody out, be it by sending them to where they log in.
 pub(super) fn why_not(condition: &Directive) -> String {
-    let keeps_out = condition.children().iter().any(|one| one.name == "return" && one.arg(0).starts_with('4') && one.arg(0).len() == 3);
-    let caution = if keeps_out { "CAUTION: whom it keeps out comes in: " } else { "" };
+    let keeps_out = condition.children().iter().any(|one| match one.name.as_str() {
+        "return" => one.arg(0).len() != 3 || !one.arg(0).starts_with('2'),
+        "rewrite" | "allow" | "deny" => true,
+        _ => false,
+    });
+    let caution = if keeps_out { "CAUTION: whom it keeps out, or sends elsewhere, comes in: " } else { "" };
     format!("{caution}{}", reasons::why("if"))
 }

@@ -126,7 +126,14 @@ impl Importer {
             one.set.push((name.to_owned(), value));
         }
         match refused(&one, "request_headers") {
-            Some(why) => comments.push(self.notes.dropped(directive, why)),
+            Some(why) => {
+                // The client's own must not pass for it, where forebay lets it be taken away at all.
+                let away = Changes { remove: vec![name.to_owned()], ..Changes::default() };
+                let is_away = refused(&away, "request_headers").is_none();
+                let why = if is_away { format!("CAUTION: {why}: the backend gets no such field") } else { why };
+                comments.push(self.notes.dropped(directive, why));
+                changes.remove.extend(away.remove.into_iter().filter(|_| is_away));
+            }
             None => {
                 changes.set.extend(one.set);
                 changes.remove.extend(one.remove);
@@ -151,15 +158,19 @@ impl Importer {
                 Ok(value) if value.is_empty() => continue,
                 Ok(value) => value,
                 Err(variable) => {
-                    lines.comments.push(self.notes.dropped(directive, format!("there is no variable ${variable}")));
+                    let why = format!("{}there is no variable ${variable}", caution_of(directive.arg(0)));
+                    lines.comments.push(self.notes.dropped(directive, why));
                     continue;
                 }
             };
             let one = Changes { add: vec![(directive.arg(0).to_owned(), value)], ..Changes::default() };
             let is_there = changes.add.iter().any(|(name, _)| name.eq_ignore_ascii_case(directive.arg(0)));
             match refused(&one, "response_headers") {
-                _ if is_there => lines.comments.push(self.notes.dropped(directive, "a field is added once")),
-                Some(why) => lines.comments.push(self.notes.dropped(directive, why)),
+                _ if is_there => lines.comments.push(self.notes.dropped(directive, "CAUTION: a field is added once, with its first value")),
+                Some(why) => {
+                    let why = format!("{}{why}", caution_of(directive.arg(0)));
+                    lines.comments.push(self.notes.dropped(directive, why));
+                }
                 None => {
                     if directive.arg(2) != "always" && !self.said_always {
                         self.said_always = true;
@@ -172,6 +183,15 @@ impl Importer {
         lines.lines.extend(changes.line("response_headers"));
         lines
     }
+}
+
+/// With a word of caution where browsers keep somebody out by a field.
+fn caution_of(name: &str) -> &'static str {
+    let name = name.to_ascii_lowercase();
+    let guards = ["content-security-policy", "cross-origin-", "x-frame-options", "x-content-type-options", "x-xss-protection"];
+    let others = ["strict-transport-security", "referrer-policy", "permissions-policy", "feature-policy", "access-control-", "set-cookie"];
+    let keeps_out = guards.iter().chain(&others).any(|guard| name.starts_with(guard));
+    if keeps_out { "CAUTION: answers go without it: " } else { "" }
 }
 
 /// Why the checker does not take these changes.

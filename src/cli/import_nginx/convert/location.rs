@@ -218,7 +218,9 @@ impl Importer {
             return Handler::Proxy(directive, scope);
         }
         let speaks_another = block.iter().any(|one| one.name.ends_with("_pass") || one.name.ends_with("_by_lua_block"));
-        if speaks_another {
+        if one("stub_status").is_some() {
+            Handler::Fixed(404, "see /metrics and `forebay status`")
+        } else if speaks_another {
             Handler::Fixed(502, "forebay speaks HTTP to its backends and runs no code")
         } else {
             Handler::Fixed(404, "forebay serves no files: let a backend do it")
@@ -285,7 +287,7 @@ impl Importer {
                     exchange = Some((matched.to_owned(), to.trim_end_matches('/').to_owned()));
                 }
                 _ => {
-                    let comment = self.notes.dropped(rewrite, reasons::why("rewrite"));
+                    let comment = self.notes.dropped(rewrite, reasons::why_of(rewrite));
                     self.draft.routes.push(comment);
                 }
             }

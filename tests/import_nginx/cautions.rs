@@ -1,0 +1,81 @@
+//! Whatever keeps somebody out in nginx, or makes an answer safer, and does not here is printed with CAUTION.
+
+use super::{route, told};
+
+/// A location with this in it and a `proxy_pass`, as it was told of and written.
+fn location(text: &str) -> (String, String) {
+    told(&format!("server {{ listen 8080; server_name a.test; location / {{ {text} proxy_pass http://10.0.0.1; }} }}"))
+}
+
+#[test]
+fn whatever_may_keep_somebody_out_is_told_with_caution() {
+    for text in [
+        "access_by_lua_block { ngx.exit(403) }",
+        "access_by_lua_file x.lua;",
+        "rewrite_by_lua_block { ngx.exit(403) }",
+        "server_rewrite_by_lua_file x.lua;",
+        "auth_pam x;",
+        "auth_ldap x;",
+        "auth_digest x;",
+        "auth_gss on;",
+        "auth_oidc x;",
+        "modsecurity on;",
+        "SecRulesEnabled;",
+        "DeniedUrl /x;",
+        "CheckRule x;",
+        "no_such_module on;",
+        "if ($http_cookie !~ \"s=1\") { return 302 /login; }",
+        "if ($http_x_key != k) { return 503; }",
+        "if ($http_x_key != k) { return $code; }",
+        "if ($http_x_key != k) { return https://login.test; }",
+        "if ($http_x_key != k) { rewrite ^ /denied last; }",
+        "rewrite ^/a/(.*)$ https://b.test/$1 permanent;",
+        "limit_conn x 1;",
+        "proxy_cookie_flags ~ secure httponly;",
+        "proxy_cookie_path / \"/; Secure\";",
+        "add_header Content-Security-Policy \"script-src $request_id_of_mine\";",
+        "add_header Set-Cookie a=1; add_header Set-Cookie b=2;",
+    ] {
+        let (printed, _) = location(text);
+        assert_eq!(printed.matches("CAUTION").count(), 1, "{text}\n{printed}");
+    }
+    for text in [
+        "if ($request_method = PUT) { return 204; }",
+        "if ($http_x_key) { set $x 1; }",
+        "proxy_cookie_path / /x/;",
+        "add_header X-Debug $no_such_variable;",
+        "gzip on;",
+        "http2_push_preload on;",
+    ] {
+        let (printed, _) = location(text);
+        assert_eq!(printed.matches("CAUTION").count(), 0, "{text}\n{printed}");
+    }
+}
+
+#[test]
+fn a_field_that_cannot_be_set_is_taken_from_the_client_all_the_same() {
+    let (printed, config) = location("proxy_set_header X-Role \"B\u{fc}ro\";");
+    assert!(route(&config, "/").contains("remove = [\"X-Role\"]"), "{config}");
+    assert!(printed.contains("CAUTION") && printed.contains("the backend gets no such field"), "{printed}");
+}
+
+#[test]
+fn who_would_be_let_in_by_a_password_alone_is_told_to_be_kept_out() {
+    let (printed, config) = location("satisfy any; deny all; auth_basic x;");
+    assert!(route(&config, "/").contains("status = 403") && printed.contains("everybody gets 403"), "{printed}\n{config}");
+}
+
+#[test]
+fn reasons_are_true_where_they_stand() {
+    for (text, part) in [
+        ("proxy_bind 10.0.0.9;", "the address that a backend is asked from"),
+        ("expires 30d;", "`Cache-Control`"),
+        ("charset utf-8;", "as they are"),
+    ] {
+        let (_, config) = location(text);
+        assert!(config.lines().any(|line| line.starts_with('#') && line.contains(part)), "{text}\n{config}");
+    }
+    let (_, config) = told("server { ssl_early_data on; location = /status { stub_status; } location /.forebay/x { return 204; } }");
+    assert!(config.contains("see /metrics and `forebay status`") && !config.contains("HTTP/3"), "{config}");
+    assert!(!config.contains("`server { … }` not carried over") && config.contains("/.forebay"), "{config}");
+}
