@@ -5,6 +5,7 @@
 
 mod any;
 mod cautions;
+mod locations;
 mod servers;
 
 use std::{

@@ -8,6 +8,8 @@ use crate::cli::import_nginx::{parse::Directive, units, write::quoted};
 pub(super) struct Zone {
     name: String,
     rate: String,
+    /// Requests of a client in a minute.
+    per_minute: u64,
 }
 
 fn option(directive: &Directive, name: &str) -> Option<String> {
@@ -22,15 +24,24 @@ fn zone_name(zone: &Directive) -> String {
     option(zone, "zone=").and_then(|zone| zone.split(':').next().map(str::to_owned)).unwrap_or_default()
 }
 
+/// Said of a limit by what forebay does not count by.
+const UNLIMITED: &str = "CAUTION: its zone is not carried over: nothing is limited by it";
+
 impl Importer {
     /// The limits of `http`. What is limited in a server or location is a limit of its routes.
     pub(super) fn limits(&mut self, http: &[Directive], lines: &mut Vec<String>) {
         for zone in http.iter().filter(|directive| directive.name == "limit_req_zone") {
             match option(zone, "rate=").and_then(|rate| units::rate(&rate)) {
                 _ if !self.able.rate => lines.push(self.notes.dropped(zone, "this version limits no rates")),
-                Some(rate) if is_by_client(zone) => self.zones.push(Zone { name: zone_name(zone), rate }),
-                _ => lines
-                    .push(self.notes.dropped(zone, "a rate is that of one client, by its address or by what `rate_by` finds in a request")),
+                Some(rate) if is_by_client(zone) => {
+                    let (number, unit) = rate.split_once('/').unwrap_or((&rate, ""));
+                    let per_minute = number.parse::<u64>().unwrap_or(0) * if unit == "s" { 60 } else { 1 };
+                    self.zones.push(Zone { name: zone_name(zone), rate, per_minute });
+                }
+                _ => lines.push(
+                    self.notes
+                        .dropped(zone, "CAUTION: a rate is that of one client, by its address or by what `rate_by` finds in a request"),
+                ),
             }
         }
         lines.extend(self.rate(&http.iter().filter(|one| one.name == "limit_req").collect::<Vec<_>>()));
@@ -43,24 +54,25 @@ impl Importer {
         self.rate(&inner.all("limit_req"))
     }
 
-    /// The lines of the first of these that can be carried over, and notes about the others.
+    /// The lines of the slowest of these that can be carried over, and notes about the others.
     fn rate(&mut self, limits: &[&Directive]) -> Vec<String> {
-        let (mut lines, mut found) = (Vec::new(), false);
-        for limit in limits {
-            let name = option(limit, "zone=").unwrap_or_default();
-            let Some(rate) = self.zones.iter().find(|zone| zone.name == name).map(|zone| zone.rate.clone()) else {
-                lines.push(self.notes.dropped(limit, "its zone is not carried over"));
-                continue;
-            };
-            if std::mem::replace(&mut found, true) {
-                lines.push(self.notes.dropped(limit, "there is one rate for a client"));
-                continue;
-            }
-            // nginx lets one through, and so many more.
-            let burst = option(limit, "burst=").and_then(|burst| burst.parse::<u32>().ok()).unwrap_or(0).saturating_add(1);
-            lines.push(format!("rate = {}", quoted(&rate)));
-            lines.push(format!("burst = {}", burst.min(10_000_000)));
+        let zone_of = |limit: &Directive| self.zones.iter().find(|zone| option(limit, "zone=").is_some_and(|name| name == zone.name));
+        let Some((slowest, zone)) =
+            limits.iter().filter_map(|limit| Some((*limit, zone_of(limit)?))).min_by_key(|(_, zone)| zone.per_minute)
+        else {
+            return limits.iter().map(|limit| self.notes.dropped(limit, UNLIMITED)).collect();
+        };
+        // nginx lets one through, and so many more.
+        let burst = option(slowest, "burst=").and_then(|burst| burst.parse::<u32>().ok()).unwrap_or(0).saturating_add(1);
+        let written = [format!("rate = {}", quoted(&zone.rate)), format!("burst = {}", burst.min(10_000_000))];
+        let others: Vec<_> =
+            limits.iter().filter(|limit| !std::ptr::eq(**limit, slowest)).map(|limit| (*limit, zone_of(limit).is_some())).collect();
+        let mut lines = Vec::new();
+        for (limit, is_known) in others {
+            let why = if is_known { "there is one rate for a client, and the slowest of these is taken" } else { UNLIMITED };
+            lines.push(self.notes.dropped(limit, why));
         }
+        lines.extend(written);
         lines
     }
 
@@ -78,7 +90,7 @@ impl Importer {
                     );
                     lines.push(format!("max_connections_per_client = {most}"));
                 }
-                _ => lines.push(self.notes.dropped(limit, "there is one number of connections, that of each client address")),
+                _ => lines.push(self.notes.dropped(limit, "CAUTION: there is one number of connections, that of each client address")),
             }
         }
         if !found {

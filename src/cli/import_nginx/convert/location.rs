@@ -168,23 +168,33 @@ impl Importer {
                     self.answer(server, &path, &[], Answer::status(403), limit);
                 }
             }
-            Handler::Proxy(directive, scope) => {
+            Handler::Proxy(directive, target) => {
                 self.leftovers(block);
-                // Of a named location that `try_files` leads to, its own.
-                let own = scope.0.last().copied().unwrap_or_default();
+                let (mut methods, mut denied) = self.limited_methods(block);
+                // Of a named location that `try_files` leads to: what it limits is limited too.
+                let own = target.0.last().copied().unwrap_or_default();
                 if !std::ptr::eq(own, block) {
                     self.leftovers(own);
+                    let (of_target, limit) = self.limited_methods(own);
+                    if denied.is_some() && limit.is_some() {
+                        methods.retain(|method| of_target.contains(method));
+                    } else if limit.is_some() {
+                        methods = of_target;
+                    }
+                    denied = denied.or(limit);
                 }
-                let (methods, denied) = self.limited_methods(own);
-                self.proxied(server, &path, methods, &scope, directive);
+                if denied.is_none() || !methods.is_empty() {
+                    self.proxied(server, &path, methods, [&scope, &target], directive);
+                }
                 if let Some(limit) = denied {
                     self.answer(server, &path, &[], Answer::status(403), limit);
                 }
-                let matched = path.trim_start_matches("= ");
-                if matched.ends_with('/') && matched.len() > 1 {
-                    self.slashes.push(matched.trim_end_matches('/').to_owned());
-                }
             }
+        }
+        // Whatever answers at the path with the slash, closed or not; but not where another location has the `…_pass`.
+        let matched = path.trim_start_matches("= ");
+        if matched.ends_with('/') && matched.len() > 1 && block.iter().any(|one| one.name.ends_with("_pass")) {
+            self.slashes.push(matched.trim_end_matches('/').to_owned());
         }
     }
 
@@ -227,7 +237,9 @@ impl Importer {
         }
     }
 
-    fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scope: &Scope<'_>, directive: &Directive) {
+    /// The route to a backend. `scopes` are that of the location and that of the `proxy_pass`, which a `try_files` may lead to.
+    fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scopes: [&Scope<'_>; 2], directive: &Directive) {
+        let [outer, scope] = scopes;
         let connect = scope.last("proxy_connect_timeout").and_then(|one| units::time(one.arg(0)));
         let (Some(url), Some(http)) = (Url::of(directive.arg(0)), scope.0.first().copied()) else {
             let comment = self.notes.dropped(directive, "a backend is named, and not made of variables");
@@ -263,8 +275,10 @@ impl Importer {
             let time = time.clamp(std::time::Duration::from_millis(1), std::time::Duration::from_secs(86_400));
             lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));
         }
-        lines.extend(self.rate_of(scope));
-        let max_body = general::max_body(scope);
+        // nginx counts a request once, where it comes first, and refuses a body that is too large for either.
+        let of_outer = self.rate_of(outer);
+        lines.extend(if of_outer.is_empty() { self.rate_of(scope) } else { of_outer });
+        let max_body = general::max_body(outer).min(general::max_body(scope));
         if max_body != self.max_body {
             lines.push(format!("max_body = {}", quoted(&show_size(max_body))));
         }

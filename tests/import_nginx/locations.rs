@@ -1,0 +1,57 @@
+//! Locations: what limits one in nginx limits its route, and what is closed there has no second way in.
+
+use super::{imported, route, told};
+
+const PROXY: &str = "proxy_pass http://10.0.0.1;";
+
+/// The routes with a path.
+fn routes_at<'a>(config: &'a str, path: &str) -> Vec<&'a str> {
+    config.split("[[routes]]").filter(|route| route.contains(&format!("path = \"{path}\"\n"))).collect()
+}
+
+#[test]
+fn a_location_that_tries_files_limits_what_it_leads_to() {
+    let config = imported(&format!(
+        "limit_req_zone $binary_remote_addr zone=x:1m rate=1r/s; limit_req_zone $binary_remote_addr zone=y:1m rate=9r/s;
+         server {{ location /admin {{ limit_except GET {{ deny all; }} limit_req zone=x; client_max_body_size 1k; try_files $uri @app; }}
+           location /both {{ limit_except GET PUT {{ deny all; }} try_files $uri @less; }}
+           location / {{ try_files $uri @app; }}
+           location @less {{ limit_except PUT POST {{ deny all; }} client_max_body_size 2k; {PROXY} }}
+           location @app {{ limit_req zone=y; {PROXY} }} }}"
+    ));
+    let admin = routes_at(&config, "/admin");
+    assert!(admin.len() == 2 && admin[1].contains("status = 403"), "{config}");
+    for line in ["methods = [\"GET\"]", "rate = \"1/s\"", "max_body = \"1KiB\""] {
+        assert!(admin[0].contains(line), "{line}: {config}");
+    }
+    let both = routes_at(&config, "/both");
+    assert!(both.len() == 2 && both[0].contains("methods = [\"PUT\"]") && both[0].contains("max_body = \"2KiB\""), "{config}");
+    assert!(route(&config, "/").contains("rate = \"9/s\"") && !route(&config, "/").contains("methods"), "{config}");
+}
+
+#[test]
+fn a_closed_location_is_not_open_without_its_last_slash() {
+    let config = imported(&format!(
+        "server {{ location /admin/ {{ deny all; {PROXY} }} location /int/ {{ internal; {PROXY} }} location /php/ {{ fastcgi_pass 10.0.0.1:9000; }}
+           location /try/ {{ try_files $uri @app; }} location @app {{ {PROXY} }} location / {{ {PROXY} }} }}"
+    ));
+    for path in ["/admin", "/int", "/php"] {
+        let moved = format!("redirect = {{ status = 301, to = \"{path}/$is_args$args\" }}");
+        assert!(route(&config, &format!("= {path}")).contains(&moved), "{path}: {config}");
+    }
+    assert!(!config.contains("path = \"= /try\""), "nginx asks the location without the slash for a file: {config}");
+}
+
+#[test]
+fn of_two_rates_in_one_place_the_slower_one_holds() {
+    let (printed, config) = told(&format!(
+        "limit_req_zone $binary_remote_addr zone=fast:1m rate=100r/s; limit_req_zone $binary_remote_addr zone=slow:1m rate=60r/m;
+         limit_req_zone $server_name zone=all:1m rate=5r/s;
+         server {{ location / {{ limit_req zone=fast burst=50; limit_req zone=slow burst=2; {PROXY} }}
+           location /all {{ limit_req zone=all; limit_conn addr 1; {PROXY} }} }}"
+    ));
+    assert!(route(&config, "/").contains("rate = \"60/min\"\nburst = 3"), "{config}");
+    for limit in ["limit_req_zone $server_name", "limit_req zone=all", "limit_conn addr 1"] {
+        assert!(printed.lines().any(|line| line.contains(limit) && line.contains("CAUTION")), "{limit}: {printed}");
+    }
+}
