@@ -79,3 +79,35 @@ fn reasons_are_true_where_they_stand() {
     assert!(config.contains("see /metrics and `forebay status`") && !config.contains("HTTP/3"), "{config}");
     assert!(!config.contains("`server { … }` not carried over") && config.contains("/.forebay"), "{config}");
 }
+
+#[test]
+fn who_is_believed_about_more_than_in_nginx_is_told_with_caution() {
+    let app = "location / { proxy_pass http://10.0.0.1; }";
+    let from = "set_real_ip_from 10.0.0.0/8;";
+    let by = "real_ip_header X-Forwarded-For;";
+    for (text, part) in [
+        (format!("{from} server {{ listen 8080; {app} }}"), "nginx takes X-Real-IP"),
+        (format!("{by} server {{ listen 8080; {from} {app} }}"), "it holds for all servers"),
+        (format!("{by} set_real_ip_from 0.0.0.0/0; server {{ listen 8080; {app} }}"), "whoever comes is believed"),
+        (
+            format!("{by} {from} server {{ listen 8080; if ($scheme = http) {{ return 301 https://$host$request_uri; }} {app} }}"),
+            "about the scheme too",
+        ),
+        (format!("{by} {from} server {{ listen 8080; {app} }}"), ""),
+    ] {
+        let (printed, config) = told(&text);
+        assert_eq!(printed.matches("CAUTION").count(), usize::from(!part.is_empty()), "{text}\n{printed}");
+        assert!(printed.contains(part) && config.contains("trusted_proxies = ["), "{text}\n{printed}\n{config}");
+    }
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_about_the_address_alone_where_nginx_says_the_rest_itself() {
+    let fields = "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme;";
+    let app = format!("server {{ listen 8080; location / {{ {fields} proxy_pass http://10.0.0.1; }} }}");
+    let (_, config) = told(&format!("set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For; {app}"));
+    let set = "set = { X-Forwarded-For = \"$remote_addr\", X-Forwarded-Host = \"$host\" }";
+    assert!(route(&config, "/").contains(set), "{config}");
+    let (_, config) = told(&app);
+    assert!(!config.contains("X-Forwarded"), "{config}");
+}

@@ -95,12 +95,12 @@ impl Importer {
         lines
     }
 
-    /// What forebay tells backends, and does with connections, without being told.
+    /// What forebay tells backends, and does with connections, without being told. A trusted proxy is believed of more than the address, where nginx has its own word.
     fn is_done_anyway(&self, name: &str, value: &str) -> bool {
         match name {
-            "x-forwarded-for" => matches!(value, "$proxy_add_x_forwarded_for" | "$remote_addr"),
+            "x-forwarded-for" => value == "$proxy_add_x_forwarded_for" || (value == "$remote_addr" && !self.believed),
             "x-forwarded-proto" => value == "$scheme",
-            "x-forwarded-host" => matches!(value, "$host" | "$http_host"),
+            "x-forwarded-host" => matches!(value, "$host" | "$http_host") && !self.believed,
             "connection" => {
                 matches!(value, "" | "close" | "keep-alive")
                     || (self.able.upgrades && value.eq_ignore_ascii_case("upgrade"))

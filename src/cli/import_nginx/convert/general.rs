@@ -1,8 +1,8 @@
-//! What holds for the whole program: workers, limits on clients, whom to believe, logs.
+//! What holds for the whole program: workers, limits on clients, logs.
 
 use std::time::Duration;
 
-use super::{Importer, Scope, fault_of, listen};
+use super::{Importer, Scope, fault_of};
 use crate::{
     cli::import_nginx::{parse::Directive, units, write::quoted},
     config::units::{show_duration, show_size},
@@ -128,36 +128,7 @@ impl Importer {
             http.iter().chain(http.iter().filter(|one| one.name == "server").flat_map(Directive::children)).collect();
         let first = |name: &str| everywhere.iter().find(|directive| directive.name == name).copied();
         let mut lines = Vec::new();
-        let mut networks = Vec::new();
-        for directive in everywhere.iter().filter(|directive| directive.name == "set_real_ip_from") {
-            let network = directive.arg(0).to_owned();
-            let fault = fault_of(&format!("[clients]\n{}", listen::trusted(std::slice::from_ref(&network))));
-            match fault {
-                _ if networks.contains(&network) => {}
-                Some(_) => lines.push(self.notes.dropped(directive, "it is no address or network: names are not looked up")),
-                None => networks.push(network),
-            }
-        }
-        if let Some(header) = first("real_ip_header")
-            .filter(|header| !["x-forwarded-for", "forwarded"].contains(&header.arg(0).to_ascii_lowercase().as_str()))
-        {
-            let why = match header.arg(0) {
-                "proxy_protocol" if self.able.proxy_protocol => None,
-                "proxy_protocol" => Some("CAUTION: this version does not read the PROXY protocol"),
-                _ => Some("CAUTION: a client's address is taken from X-Forwarded-For or Forwarded of trusted proxies"),
-            };
-            match why {
-                Some(why) => lines.push(self.notes.dropped(header, why)),
-                None => self.notes.built_in += 1,
-            }
-        }
-        // With `real_ip_header proxy_protocol` nobody's X-Forwarded-For is believed.
-        let by_head = first("real_ip_header").is_some_and(|header| header.arg(0) == "proxy_protocol");
-        self.believed = (!by_head || !self.able.proxy_protocol) && !networks.is_empty();
-        if self.believed {
-            lines.push(listen::trusted(&networks));
-        }
-        self.trusted = networks;
+        self.believe(http, &everywhere, &mut lines);
         self.durations(&first, &mut lines);
         self.max_body = http.iter().rev().find(|one| one.name == "client_max_body_size").and_then(body_limit).unwrap_or(MAX_BODY);
         let said = if http.iter().any(|one| one.name == "client_max_body_size") { "" } else { "                     # nginx's default" };

@@ -5,6 +5,7 @@
 
 mod access;
 mod backends;
+mod believed;
 mod conditions;
 mod fields;
 mod general;
@@ -146,6 +147,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
     for server in &servers {
         importer.parts(server, &servers, &scope);
     }
+    importer.caution_of_scheme(&http);
     importer.write_backends(&http);
     if importer.routes.is_empty() {
         importer.draft.routes.push(
