@@ -4,6 +4,7 @@
 
 mod convert;
 mod load;
+mod lua;
 mod notes;
 mod parse;
 mod reasons;

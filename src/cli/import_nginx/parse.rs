@@ -2,6 +2,8 @@
 
 use std::{fmt, rc::Rc};
 
+use super::lua;
+
 /// Blocks within blocks at most: nginx has five kinds of them.
 const DEEPEST: usize = 64;
 
@@ -232,14 +234,10 @@ impl Lexer<'_> {
 
     /// Skips a block of another language up to its closing brace.
     fn skip_code(&mut self, opened: &Place) -> Result<(), SyntaxError> {
-        let mut depth = 1;
-        while depth > 0 {
-            match self.take() {
-                Some('{') => depth += 1,
-                Some('}') => depth -= 1,
-                Some(_) => {}
-                None => return Err(error(opened.clone(), "the block that begins here is not closed")),
-            }
+        let length = lua::length(self.rest).ok_or_else(|| error(opened.clone(), "the block that begins here is not closed"))?;
+        let end = self.rest.len() - length;
+        while self.rest.len() > end {
+            self.take();
         }
         Ok(())
     }
@@ -324,6 +322,7 @@ mod tests {
             (" {", "x.conf:1:2: unexpected `{`: there is no directive before it"),
             ("a 'b\nc;", "x.conf:1:3: the quote ' is not closed"),
             ("a \"b\"c;", "x.conf:1:6: unexpected `c` after a closing quote: a space or `;` is missing"),
+            ("x_by_lua_block { --[[\n ]] } y z", "x.conf:2:10: the file ends within `y` of line 2: `;` is missing"),
             ("x_by_lua_block {\n{", "x.conf:1:16: the block that begins here is not closed"),
         ] {
             assert_eq!(parsed(text).unwrap_err(), expected, "{text}");
