@@ -7,6 +7,7 @@ mod any;
 mod cautions;
 mod locations;
 mod servers;
+mod values;
 
 use std::{
     fs,

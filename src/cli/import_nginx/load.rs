@@ -16,6 +16,10 @@ const DEEPEST: usize = 16;
 /// Files that say nothing to a proxy: types of files, and parameters of other protocols.
 const SKIPPED: [&str; 5] = ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"];
 
+/// Directives that name a file of certificates or keys.
+const FILES: [&str; 5] =
+    ["ssl_certificate", "ssl_certificate_key", "proxy_ssl_trusted_certificate", "proxy_ssl_certificate", "proxy_ssl_certificate_key"];
+
 /// A pattern does not fit files that begin with a dot, such as those that an editor has open.
 const AS_NGINX: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
@@ -38,7 +42,20 @@ pub(super) fn load(path: &Path) -> Result<Vec<Directive>, LoadError> {
     let text = read(path).map_err(|source| LoadError::Unreadable { path: path.into(), source })?;
     let root = path.parent().unwrap_or(Path::new(""));
     let directives = parse(&name_of(path), &text)?;
-    included(directives, root, 0)
+    let mut whole = included(directives, root, 0)?;
+    place_certificates(&mut whole, root);
+    Ok(whole)
+}
+
+/// Certificates by a relative name are looked for where includes are.
+fn place_certificates(directives: &mut [Directive], root: &Path) {
+    for directive in directives {
+        let is_file = FILES.contains(&directive.name.as_str());
+        if let Some(file) = directive.args.first_mut().filter(|file| is_file && !file.contains(['$', ':'])) {
+            *file = root.join(&*file).to_string_lossy().into_owned();
+        }
+        place_certificates(directive.block.as_deref_mut().unwrap_or_default(), root);
+    }
 }
 
 fn included(directives: Vec<Directive>, root: &Path, depth: usize) -> Result<Vec<Directive>, LoadError> {

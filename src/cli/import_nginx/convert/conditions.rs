@@ -1,6 +1,6 @@
 //! `if` of a server, with nothing but a `return` in it.
 
-use super::{Importer, Scope, access, fault_of, location, server::Server};
+use super::{Importer, Scope, access, answer, fault_of, server::Server};
 use crate::cli::import_nginx::{parse::Directive, write::quoted};
 
 /// Whom an `if` answers.
@@ -15,7 +15,7 @@ impl Importer {
     pub(super) fn conditions<'a>(&mut self, server: &Server<'a>, scope: &Scope<'_>) -> Option<Server<'a>> {
         let mut left = server.clone();
         for condition in server.directive.children().iter().filter(|one| one.name == "if") {
-            let (Some(whom), [answer]) = (whom(condition), condition.children()) else {
+            let (Some(whom), [directive]) = (whom(condition), condition.children()) else {
                 let comment = self.notes.dropped(condition, access::why_not(condition));
                 self.draft.routes.push(comment);
                 continue;
@@ -28,7 +28,7 @@ impl Importer {
                 self.notes.built_in += 1;
                 continue;
             }
-            let answered = location::returned(self, &part, scope, answer);
+            let answered = answer::returned(self, &part, scope, "/", directive);
             // One that is for http alone leaves its host to https.
             let is_all = answered.scheme.is_none() || answered.scheme == left.scheme || !server.speaks(true);
             match &whom {

@@ -141,8 +141,8 @@ impl Importer {
         }
     }
 
-    /// The changes of answers that hold in a location.
-    pub(super) fn response_fields(&mut self, scope: &Scope<'_>, known: Known<'_>) -> Lines {
+    /// The changes of answers that hold in a location, but for a field that is written elsewhere.
+    pub(super) fn response_fields(&mut self, scope: &Scope<'_>, known: Known<'_>, elsewhere: &str) -> Lines {
         let mut lines = Lines::default();
         let mut changes = Changes::default();
         for directive in scope.all("proxy_hide_header") {
@@ -153,7 +153,7 @@ impl Importer {
                 None => changes.remove.extend(one.remove),
             }
         }
-        for directive in scope.all("add_header") {
+        for directive in scope.all("add_header").into_iter().filter(|field| !field.arg(0).eq_ignore_ascii_case(elsewhere)) {
             let value = match template(directive.arg(1), known) {
                 Ok(value) if value.is_empty() => continue,
                 Ok(value) => value,

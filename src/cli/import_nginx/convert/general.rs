@@ -149,30 +149,29 @@ impl Importer {
     }
 
     fn durations<'a>(&mut self, first: &impl Fn(&str) -> Option<&'a Directive>, lines: &mut Vec<String>) {
-        let mut idle = None;
-        for (name, key) in
-            [("client_header_timeout", "header_timeout"), ("keepalive_timeout", "idle_timeout"), ("client_body_timeout", "idle_timeout")]
-        {
-            let Some(directive) = first(name) else { continue };
-            let Some(time) = units::time(directive.arg(0)).filter(|time| *time >= Duration::from_millis(100)) else {
+        let mut time_of = |name: &str, most: u64| {
+            let directive = first(name)?;
+            let time = units::time(directive.arg(0)).filter(|time| *time >= Duration::from_millis(100));
+            if time.is_none() {
                 lines.push(self.notes.dropped(directive, "forebay needs a time here"));
-                continue;
-            };
-            let time = time.min(Duration::from_secs(if key == "header_timeout" { 3_600 } else { 86_400 }));
-            match (key, idle) {
-                ("idle_timeout", Some(already)) if already != time => {
-                    lines.push(self.notes.dropped(
-                        directive,
-                        "`clients.idle_timeout` is both: for connections without a request, and for bodies that stop coming",
-                    ));
-                }
-                ("idle_timeout", Some(_)) => {}
-                _ => lines.push(format!("{key} = {}", quoted(&show_duration(time)))),
             }
-            if key == "idle_timeout" {
-                idle.get_or_insert(time);
-            }
+            time.map(|time| (directive, time.min(Duration::from_secs(most))))
+        };
+        let head = time_of("client_header_timeout", 3_600);
+        let idle = [time_of("keepalive_timeout", 86_400), time_of("client_body_timeout", 86_400)];
+        lines.extend(head.map(|(_, time)| format!("header_timeout = {}", quoted(&show_duration(time)))));
+        if idle.iter().all(Option::is_none) {
+            return;
         }
+        // One time is for both here: the shorter one would cut off bodies, or connections, that nginx waits for.
+        let or_default = |set: &Option<(&Directive, Duration)>, seconds: u64| set.map_or(Duration::from_secs(seconds), |(_, time)| time);
+        let (kept, body) = (or_default(&idle[0], 0), or_default(&idle[1], 60));
+        let longer = kept.max(body);
+        for (directive, _) in idle.into_iter().flatten().filter(|(_, time)| *time != longer) {
+            let why = "`clients.idle_timeout` is for connections without a request and for bodies that stop coming: the longer of both times of nginx is taken";
+            lines.push(self.notes.changed(directive, why));
+        }
+        lines.push(format!("idle_timeout = {}", quoted(&show_duration(longer))));
     }
 
     fn logs(&mut self, http: &[Directive]) {

@@ -1,13 +1,16 @@
 //! `location` blocks: routes.
 
+use std::time::Duration;
+
 use super::{
     Importer, Scope,
     access::is_internal,
+    answer::{Answer, returned},
     fields::Lines,
     general,
     routes::Route,
     server::Server,
-    values::{self, Known, Url, exchange_of, template},
+    values::{self, Known, Url, exchange_of},
 };
 use crate::{
     cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
@@ -43,23 +46,6 @@ pub(super) const OF_LOCATION: [&str; 25] = [
     "if",
 ];
 
-/// An answer without a backend, or what stands for one.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) comments: Vec<String>,
-    pub(super) lines: Vec<String>,
-    /// It must hold for http alone.
-    pub(super) scheme: Option<&'static str>,
-    /// It is for every path, and no location was there.
-    pub(super) is_everything: bool,
-}
-
-impl Answer {
-    pub(super) fn status(status: u16) -> Self {
-        Self { lines: vec![format!("respond = {{ status = {status} }}")], ..Self::default() }
-    }
-}
-
 /// Where a location leads.
 enum Handler<'a> {
     Return(&'a Directive),
@@ -67,58 +53,6 @@ enum Handler<'a> {
     Proxy(&'a Directive, Scope<'a>),
     /// A fixed status, and why.
     Fixed(u16, &'static str),
-}
-
-/// The route of a `return`.
-pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Scope<'_>, directive: &Directive) -> Answer {
-    let known = Known { server_name: server.name(), proxy_host: "" };
-    let (code, text) = match directive.arg(0).parse::<u16>() {
-        Ok(code) => (code, directive.arg(1)),
-        Err(_) => (302, directive.arg(0)),
-    };
-    let locations = server.directive.children().iter().filter(|one| one.name == "location").count();
-    let mut answer = Answer { is_everything: locations == 0, ..Answer::default() };
-    match code {
-        301 | 302 | 303 | 307 | 308 => match template(text, known) {
-            Ok(to) if !to.is_empty() => {
-                // Its own place by https would be itself.
-                let itself = ["https://$host$request_uri", "https://$http_host$request_uri", "https://$host$uri"]
-                    .iter()
-                    .any(|place| to.starts_with(place));
-                answer.scheme = itself.then_some("http");
-                answer.lines.push(format!("redirect = {{ status = {code}, to = {} }}", quoted(&to)));
-            }
-            Ok(_) => answer.lines.push(format!("respond = {{ status = {code} }}")),
-            Err(variable) => {
-                answer.comments.push(importer.notes.dropped(directive, format!("there is no variable ${variable}")));
-                answer.lines.push("respond = { status = 404 }".into());
-            }
-        },
-        444 => {
-            answer.comments.push(importer.notes.changed(directive, "a client gets 400 in place of a closed connection"));
-            answer.lines.push("respond = { status = 400 }".into());
-        }
-        200..=599 => {
-            if text.contains('$') {
-                answer.comments.push(importer.notes.changed(directive, "a fixed answer has no variables: it is sent as it stands"));
-            }
-            let kind = scope.last("default_type").map_or("text/plain", |kind| kind.arg(0));
-            let body = if text.is_empty() || matches!(code, 204 | 205 | 304) {
-                String::new()
-            } else {
-                format!(", content_type = {}, body = {}", quoted(kind), quoted(text))
-            };
-            answer.lines.push(format!("respond = {{ status = {code}{body} }}"));
-        }
-        _ => {
-            answer.comments.push(importer.notes.dropped(directive, "not a status"));
-            answer.lines.push("respond = { status = 404 }".into());
-        }
-    }
-    let fields = importer.response_fields(scope, known);
-    answer.comments.extend(fields.comments);
-    answer.lines.extend(fields.lines.into_iter().filter(|line| line.contains("set = ") || line.contains("add = ")));
-    answer
 }
 
 impl Importer {
@@ -161,7 +95,7 @@ impl Importer {
             }
             Handler::Return(directive) => {
                 self.leftovers(block);
-                let answered = returned(self, server, &scope, directive);
+                let answered = returned(self, server, &scope, &path, directive);
                 let (methods, denied) = self.limited_methods(block);
                 self.answer(server, &path, &methods, answered, directive);
                 if let Some(limit) = denied {
@@ -169,20 +103,7 @@ impl Importer {
                 }
             }
             Handler::Proxy(directive, target) => {
-                self.leftovers(block);
-                let (mut methods, mut denied) = self.limited_methods(block);
-                // Of a named location that `try_files` leads to: what it limits is limited too.
-                let own = target.0.last().copied().unwrap_or_default();
-                if !std::ptr::eq(own, block) {
-                    self.leftovers(own);
-                    let (of_target, limit) = self.limited_methods(own);
-                    if denied.is_some() && limit.is_some() {
-                        methods.retain(|method| of_target.contains(method));
-                    } else if limit.is_some() {
-                        methods = of_target;
-                    }
-                    denied = denied.or(limit);
-                }
+                let (methods, denied) = self.limited_with(block, target.0.last().copied().unwrap_or_default());
                 if denied.is_none() || !methods.is_empty() {
                     self.proxied(server, &path, methods, [&scope, &target], directive);
                 }
@@ -194,8 +115,25 @@ impl Importer {
         // Whatever answers at the path with the slash, closed or not; but not where another location has the `…_pass`.
         let matched = path.trim_start_matches("= ");
         if matched.ends_with('/') && matched.len() > 1 && block.iter().any(|one| one.name.ends_with("_pass")) {
-            self.slashes.push(matched.trim_end_matches('/').to_owned());
+            self.slashes.push((matched.trim_end_matches('/').to_owned(), is_internal(&scope)));
         }
+    }
+
+    /// Notes and `limit_except` of a location, and of the named one that its `try_files` leads to: what either refuses is refused.
+    fn limited_with<'a>(&mut self, block: &'a [Directive], own: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
+        self.leftovers(block);
+        let (mut methods, denied) = self.limited_methods(block);
+        if std::ptr::eq(own, block) {
+            return (methods, denied);
+        }
+        self.leftovers(own);
+        let (of_target, limit) = self.limited_methods(own);
+        if denied.is_some() && limit.is_some() {
+            methods.retain(|method| of_target.contains(method));
+        } else if limit.is_some() {
+            methods = of_target;
+        }
+        (methods, denied.or(limit))
     }
 
     fn handler<'a>(&mut self, server: &Server<'a>, location: &'a Directive, scope: &Scope<'a>) -> Handler<'a> {
@@ -240,7 +178,11 @@ impl Importer {
     /// The route to a backend. `scopes` are that of the location and that of the `proxy_pass`, which a `try_files` may lead to.
     fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scopes: [&Scope<'_>; 2], directive: &Directive) {
         let [outer, scope] = scopes;
-        let connect = scope.last("proxy_connect_timeout").and_then(|one| units::time(one.arg(0)));
+        let connecting = scope.last("proxy_connect_timeout");
+        let connect = connecting.and_then(|one| units::time(one.arg(0)));
+        if let Some(one) = connecting {
+            self.shortened(one, connect > Some(Duration::from_secs(60)), "`connect_timeout` is a minute at most");
+        }
         let (Some(url), Some(http)) = (Url::of(directive.arg(0)), scope.0.first().copied()) else {
             let comment = self.notes.dropped(directive, "a backend is named, and not made of variables");
             self.draft.routes.push(comment);
@@ -267,12 +209,13 @@ impl Importer {
         let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, known);
         self.draft.routes.extend(comments);
         lines.extend(of_request);
-        let of_response = self.response_fields(scope, known);
+        let of_response = self.response_fields(scope, known, "");
         self.draft.routes.extend(of_response.comments);
         lines.extend(of_response.lines);
         self.redirects(scope, changes_host || !exchanged.is_empty(), &mut lines);
-        if let Some(time) = scope.last("proxy_read_timeout").and_then(|one| units::time(one.arg(0))) {
-            let time = time.clamp(std::time::Duration::from_millis(1), std::time::Duration::from_secs(86_400));
+        if let Some((one, asked)) = scope.last("proxy_read_timeout").and_then(|one| Some((one, units::time(one.arg(0))?))) {
+            let time = asked.clamp(Duration::from_millis(1), Duration::from_secs(86_400));
+            self.shortened(one, asked > time, "`response_timeout` is a day at most");
             lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));
         }
         // nginx counts a request once, where it comes first, and refuses a body that is too large for either.
@@ -296,7 +239,9 @@ impl Importer {
             match exchange_of(rewrite).filter(|_| exchange.is_none()) {
                 Some(found) if matched.starts_with(found.0.as_str()) => exchange = Some(found),
                 Some((from, to)) if from == format!("{matched}/") && to.ends_with('/') => {
-                    let comment = self.notes.changed(rewrite, "it holds for the path without the last slash too");
+                    let to_root = if to == "/" { "/" } else { to.trim_end_matches('/') };
+                    let why = format!("it holds for the path without the last slash too: `{matched}` itself goes out as `{to_root}`");
+                    let comment = self.notes.changed(rewrite, why);
                     self.draft.routes.push(comment);
                     exchange = Some((matched.to_owned(), to.trim_end_matches('/').to_owned()));
                 }
@@ -313,6 +258,15 @@ impl Importer {
                 std::iter::once(format!("strip_prefix = {}", quoted(&from))).chain(add).collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Says once that a time is shorter than nginx has it.
+    fn shortened(&mut self, directive: &Directive, is_shorter: bool, why: &str) {
+        if is_shorter && !self.cautioned.contains(&directive.place) {
+            self.cautioned.push(directive.place.clone());
+            let comment = self.notes.changed(directive, why);
+            self.draft.routes.push(comment);
         }
     }
 

@@ -4,6 +4,7 @@
 //! checker first, piece by piece: what that refuses is left out with its reason, so that the whole passes.
 
 mod access;
+mod answer;
 mod backends;
 mod believed;
 mod conditions;
@@ -105,8 +106,8 @@ struct Importer {
     orphans: Vec<String>,
     /// `clients.max_body`.
     max_body: u64,
-    /// Paths of proxied locations without the slash that they end in.
-    slashes: Vec<String>,
+    /// Paths of proxied locations without the slash that they end in, and whether they are for nginx itself.
+    slashes: Vec<(String, bool)>,
     /// Directives of which it was said that they keep nobody out any more.
     cautioned: Vec<Place>,
     /// It was said that `always` is not looked at.

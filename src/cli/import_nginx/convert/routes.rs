@@ -1,6 +1,6 @@
 //! Routes: which requests one takes, and whether another one has them already.
 
-use super::{Importer, fault_of, location::Answer, server::Server};
+use super::{Importer, answer::Answer, fault_of, server::Server};
 use crate::{
     cli::import_nginx::{
         parse::Directive,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Importer, Scope, fault_of, general,
+    Importer, Scope,
+    answer::{Answer, returned},
+    fault_of, general,
     listen::{self, Listen},
-    location::{self, Answer},
     routes::Route,
 };
 use crate::cli::import_nginx::{
@@ -231,7 +232,7 @@ impl Importer {
         let Some(server) = self.rejected(server).and_then(|left| self.conditions(&left, &scope)) else { return };
         let server = &server;
         if let Some(answer) = block.iter().find(|one| one.name == "return") {
-            let answered = location::returned(self, server, &scope, answer);
+            let answered = returned(self, server, &scope, "/", answer);
             self.answer(server, "/", &[], answered, answer);
             for location in block.iter().filter(|one| one.name == "location") {
                 let comment = self.notes.dropped(location, "`return` of its server answers first");
@@ -251,7 +252,7 @@ impl Importer {
                 Directive { name: "location".into(), args: vec!["/".into()], block: Some(vec![files.clone()]), place: files.place.clone() };
             self.location(server, &scope, &root);
         }
-        for path in std::mem::take(&mut self.slashes) {
+        for (path, is_internal) in std::mem::take(&mut self.slashes) {
             let known =
                 Route { hosts: server.route_hosts(), scheme: server.scheme, path: path.clone(), methods: Vec::new(), lines: Vec::new() };
             if self.is_taken(&known) {
@@ -259,8 +260,9 @@ impl Importer {
             }
             // nginx sends clients to the path with the slash, unless there is a location for the one without.
             let to = quoted(&format!("{}/$is_args$args", path.replace('$', "$$")));
-            let lines = vec![format!("redirect = {{ status = 301, to = {to} }}    # as nginx does by itself")];
-            self.answer_if_free(server, &format!("= {path}"), Answer { lines, ..Answer::default() });
+            let moved = vec![format!("redirect = {{ status = 301, to = {to} }}    # as nginx does by itself")];
+            let answer = if is_internal { Answer::status(404) } else { Answer { lines: moved, ..Answer::default() } };
+            self.answer_if_free(server, &format!("= {path}"), answer);
         }
         if !has_root {
             let lines = vec!["respond = { status = 404 }              # nginx would look for a file, and forebay has none".into()];
