@@ -40,7 +40,7 @@ fn whatever_may_keep_somebody_out_is_told_with_caution() {
         assert_eq!(printed.matches("CAUTION").count(), 1, "{text}\n{printed}");
     }
     for text in [
-        "if ($request_method = PUT) { return 204; }",
+        "if ($request_method != PUT) { return 204; }",
         "if ($http_x_key) { set $x 1; }",
         "proxy_cookie_path / /x/;",
         "add_header X-Debug $no_such_variable;",

@@ -56,3 +56,14 @@ fn of_two_rates_in_one_place_the_slower_one_holds() {
         assert!(printed.lines().any(|line| line.contains(limit) && line.contains("CAUTION")), "{limit}: {printed}");
     }
 }
+
+#[test]
+fn an_if_that_answers_a_method_is_a_route_of_that_method() {
+    let config = imported(&format!(
+        "server {{ location / {{ if ($request_method = OPTIONS) {{ add_header X-A b; return 204; }} limit_except GET {{ deny all; }} {PROXY} }} }}"
+    ));
+    let routes = routes_at(&config, "/");
+    assert!(routes.len() == 3 && routes[0].contains("methods = [\"OPTIONS\"]\nrespond = { status = 204 }"), "{config}");
+    assert!(routes[0].contains("add = { X-A = \"b\" }") && routes[1].contains("methods = [\"GET\"]"), "{config}");
+    assert!(routes[2].contains("status = 403") && !config.contains("`if "), "{config}");
+}

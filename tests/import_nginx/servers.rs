@@ -69,6 +69,16 @@ fn a_host_that_an_if_answers_has_no_other_path() {
 }
 
 #[test]
+fn an_if_that_answers_all_of_http_leaves_no_path_open() {
+    let config = imported(&format!(
+        "server {{ listen 8080; if ($scheme = http) {{ return 403; }} location /admin {{ {PROXY} }} }}
+         server {{ listen 8080; server_name a.test; if ($scheme != https) {{ return 403; }} location /admin {{ {PROXY} }} }}"
+    ));
+    assert_eq!(config.matches("status = 403").count(), 2, "{config}");
+    assert!(!config.contains("/admin"), "{config}");
+}
+
+#[test]
 fn a_server_whose_address_did_not_carry_over_is_told_with_caution_and_keeps_to_https() {
     let config = with_certificate(&format!(
         "server {{ listen 8080; server_name a.test; location / {{ return 200 a; }} }}
@@ -130,4 +140,14 @@ fn a_file_whose_name_has_a_line_end_writes_no_line_of_its_own() {
     let config = forebay(folder.path(), &["import-nginx", "nginx.conf"]).out;
     assert!(!config.lines().any(|line| line.starts_with("name = \"evil\"")), "{config}");
     assert!(route(&config, "/").contains("204"), "{config}");
+}
+
+#[test]
+fn an_if_for_a_host_of_another_server_takes_nothing_from_that() {
+    let config = imported(&format!(
+        "server {{ listen 8080; if ($host = b.test) {{ return 403; }} if ($host = nobody.test) {{ return 410; }} location / {{ {PROXY} }} }}
+         server {{ listen 8080; server_name b.test; if ($host = other.test) {{ return 403; }} location / {{ {PROXY} }} }}"
+    ));
+    assert!(routes_of(&config, "b.test").len() == 1 && routes_of(&config, "b.test")[0].contains("backend"), "{config}");
+    assert!(routes_of(&config, "nobody.test")[0].contains("410") && routes_of(&config, "other.test").is_empty(), "{config}");
 }

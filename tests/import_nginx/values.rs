@@ -65,3 +65,34 @@ fn what_a_rewrite_makes_of_the_path_without_its_last_slash_is_told() {
     let (_, config) = told(&format!("server {{ location /api {{ rewrite ^/api/(.*)$ /$1 break; {PROXY} }} }}"));
     assert!(config.contains("`/api` itself goes out as `/`"), "{config}");
 }
+
+#[test]
+fn a_variable_that_is_a_fixed_text_names_a_backend() {
+    let config = imported(
+        "server { set $one app; location /a { set $up http://10.0.0.1:8080; proxy_pass $up; } location / { proxy_pass http://$one:3000; }
+         location /own { set $one other; proxy_pass http://${one}:3000$request_uri; }
+         location /if { set $up http://10.0.0.1; if ($arg_x) { set $up http://10.0.0.2; } proxy_pass $up; }
+         location /longer { set $up http://10.0.0.1; proxy_pass $upper; }
+         location /path { set $up http://10.0.0.1/x; proxy_pass $up; } }",
+    );
+    for (path, line) in [
+        ("/a", "backend = \"10-0-0-1-8080\""),
+        ("/", "backend = \"app-3000\""),
+        ("/own", "backend = \"other-3000\""),
+        ("/if", "status = 502"),
+        ("/longer", "status = 502"),
+        ("/path", "status = 502"),
+    ] {
+        assert!(route(&config, path).contains(line), "{path}: {config}");
+    }
+}
+
+#[test]
+fn the_port_of_a_server_is_known_where_it_has_one() {
+    let config = imported(&format!(
+        "server {{ listen 8080; listen [::]:8080; location / {{ proxy_set_header X-Forwarded-Port $server_port; {PROXY} }} }}
+         server {{ listen 8081; listen 8080; server_name a.test; location /two {{ proxy_set_header X-Forwarded-Port $server_port; {PROXY} }} }}"
+    ));
+    assert!(route(&config, "/").contains("set = { X-Forwarded-Port = \"8080\" }"), "{config}");
+    assert!(route(&config, "/two").contains("remove = [\"X-Forwarded-Port\"]"), "{config}");
+}

@@ -34,8 +34,13 @@ impl Importer {
 
     /// Notes about what is not carried over of a block.
     pub(super) fn leftovers(&mut self, block: &[Directive]) {
+        self.leftovers_but(block, |_| false);
+    }
+
+    /// The same, but for what is carried over.
+    pub(super) fn leftovers_but(&mut self, block: &[Directive], is_carried: impl Fn(&Directive) -> bool) {
         let mut comments = self.notes.rest(block, &OF_LOCATION);
-        for directive in block {
+        for directive in block.iter().filter(|one| !is_carried(one)) {
             match directive.name.as_str() {
                 "if" => comments.push(self.notes.dropped(directive, why_not(directive))),
                 "access_log" => comments.push(self.notes.dropped(directive, "there is one access log for all routes; its JSON names them")),

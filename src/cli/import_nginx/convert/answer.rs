@@ -26,7 +26,7 @@ impl Answer {
 
 /// The route of a `return`.
 pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Scope<'_>, path: &str, directive: &Directive) -> Answer {
-    let known = Known { server_name: server.name(), proxy_host: "" };
+    let known = Known { server_name: server.name(), proxy_host: "", server_port: server.port() };
     let (code, text) = match directive.arg(0).parse::<u16>() {
         Ok(code) => (code, directive.arg(1)),
         Err(_) => (302, directive.arg(0)),

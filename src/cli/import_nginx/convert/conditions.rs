@@ -1,4 +1,4 @@
-//! `if` of a server, with nothing but a `return` in it.
+//! `if` of a server, or for a method of a location, with nothing but a `return` in it.
 
 use super::{Importer, Scope, access, answer, fault_of, server::Server};
 use crate::cli::import_nginx::{parse::Directive, write::quoted};
@@ -10,16 +10,32 @@ enum Whom {
 }
 
 impl Importer {
+    /// The route of an `if` for a method.
+    pub(super) fn answer_method(&mut self, server: &Server<'_>, scope: &Scope<'_>, path: &str, condition: &Directive) {
+        let answer = condition.children().iter().find(|one| one.name == "return");
+        let (Some(answer), Some(method)) = (answer, method_of(condition)) else { return };
+        let answered = answer::returned(self, server, &scope.within(condition.children()), path, answer);
+        self.answer(server, path, &[method], answered, condition);
+    }
+
     /// `if` with a host or scheme and a `return` in it, as certbot and many others write it. The others did not carry over.
     /// What is left of the server: others than the hosts and the scheme that have been answered.
     pub(super) fn conditions<'a>(&mut self, server: &Server<'a>, scope: &Scope<'_>) -> Option<Server<'a>> {
-        let mut left = server.clone();
+        let (mut left, mut is_left) = (server.clone(), true);
         for condition in server.directive.children().iter().filter(|one| one.name == "if") {
             let (Some(whom), [directive]) = (whom(condition), condition.children()) else {
                 let comment = self.notes.dropped(condition, access::why_not(condition));
                 self.draft.routes.push(comment);
                 continue;
             };
+            if let Whom::Host(host) = &whom
+                && !left.hosts.contains(host)
+                && (self.named.contains(host) || !left.answers(host))
+            {
+                let comment = self.notes.dropped(condition, "no request for this host comes here");
+                self.draft.routes.push(comment);
+                continue;
+            }
             let part = match &whom {
                 Whom::Host(host) => Server { hosts: vec![host.clone()], is_default: false, ..left.clone() },
                 Whom::Http => Server { scheme: Some("http"), ..left.clone() },
@@ -34,7 +50,7 @@ impl Importer {
             match &whom {
                 Whom::Host(host) if is_all => left.hosts.retain(|known| known != host),
                 Whom::Http if server.listens.iter().any(|listen| listen.tls) => left.scheme = Some("https"),
-                Whom::Http if !server.speaks(true) && !server.is_default => left.hosts.clear(),
+                Whom::Http if !server.speaks(true) => is_left = false,
                 _ if answered.is_everything => {}
                 _ => {
                     let comment = self.notes.changed(condition, "only requests that no longer path of another route takes");
@@ -43,7 +59,18 @@ impl Importer {
             }
             self.answer(&part, "/", &[], answered, condition);
         }
-        (left.is_default || !left.hosts.is_empty()).then_some(left)
+        (is_left && (left.is_default || !left.hosts.is_empty())).then_some(left)
+    }
+}
+
+/// The method of an `if` in a location that answers its requests by itself, such as those that ask before a request from another origin.
+pub(super) fn method_of(condition: &Directive) -> Option<String> {
+    let words: Vec<_> = condition.args.iter().map(|arg| arg.trim_matches(['(', ')'])).filter(|arg| !arg.is_empty()).collect();
+    let is_answer = condition.children().iter().all(|one| ["return", "add_header"].contains(&one.name.as_str()))
+        && condition.children().iter().filter(|one| one.name == "return").count() == 1;
+    match words.as_slice() {
+        ["$request_method", "=", method] if condition.name == "if" && is_answer => Some((*method).to_owned()),
+        _ => None,
     }
 }
 

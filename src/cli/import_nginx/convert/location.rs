@@ -6,11 +6,12 @@ use super::{
     Importer, Scope,
     access::is_internal,
     answer::{Answer, returned},
+    conditions,
     fields::Lines,
     general,
     routes::Route,
     server::Server,
-    values::{self, Known, Url, exchange_of},
+    values::{self, Known, Url, exchange_of, target_of},
 };
 use crate::{
     cli::import_nginx::{parse::Directive, reasons, units, write::quoted},
@@ -103,6 +104,9 @@ impl Importer {
                 }
             }
             Handler::Proxy(directive, target) => {
+                for condition in block.iter().filter(|one| conditions::method_of(one).is_some()) {
+                    self.answer_method(server, &scope, &path, condition);
+                }
                 let (methods, denied) = self.limited_with(block, target.0.last().copied().unwrap_or_default());
                 if denied.is_none() || !methods.is_empty() {
                     self.proxied(server, &path, methods, [&scope, &target], directive);
@@ -121,7 +125,7 @@ impl Importer {
 
     /// Notes and `limit_except` of a location, and of the named one that its `try_files` leads to: what either refuses is refused.
     fn limited_with<'a>(&mut self, block: &'a [Directive], own: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
-        self.leftovers(block);
+        self.leftovers_but(block, |one| conditions::method_of(one).is_some());
         let (mut methods, denied) = self.limited_methods(block);
         if std::ptr::eq(own, block) {
             return (methods, denied);
@@ -183,7 +187,7 @@ impl Importer {
         if let Some(one) = connecting {
             self.shortened(one, connect > Some(Duration::from_secs(60)), "`connect_timeout` is a minute at most");
         }
-        let (Some(url), Some(http)) = (Url::of(directive.arg(0)), scope.0.first().copied()) else {
+        let (Some(url), Some(http)) = (target_of(directive, scope), scope.0.first().copied()) else {
             let comment = self.notes.dropped(directive, "a backend is named, and not made of variables");
             self.draft.routes.push(comment);
             return self.answer(server, path, &[], Answer::status(502), directive);
@@ -205,7 +209,7 @@ impl Importer {
         let mut lines = vec![format!("backend = {}", quoted(&backend))];
         let exchanged = self.prefixes(path, &url, scope.0.last().copied().unwrap_or_default());
         lines.extend(exchanged.iter().cloned());
-        let known = Known { server_name: server.name(), proxy_host: url.host() };
+        let known = Known { server_name: server.name(), proxy_host: url.host(), server_port: server.port() };
         let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, known);
         self.draft.routes.extend(comments);
         lines.extend(of_request);

@@ -92,6 +92,8 @@ struct Importer {
     backends: Backends,
     route_names: Vec<String>,
     routes: Vec<Route>,
+    /// Hosts that any server names.
+    named: Vec<String>,
     /// Addresses that are listened on.
     listening: Vec<String>,
     /// Ports of servers on this machine.
@@ -125,6 +127,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
         backends: Backends::default(),
         route_names: Vec::new(),
         routes: Vec::new(),
+        named: Vec::new(),
         listening: Vec::new(),
         upstream_ports: ports(&http),
         zones: Vec::new(),

@@ -38,9 +38,13 @@ impl Route {
         lines
     }
 
+    fn shares_a_method(&self, other: &Self) -> bool {
+        self.methods.is_empty() && other.methods.is_empty() || self.methods.iter().any(|method| other.methods.contains(method))
+    }
+
     /// Whether both take the same requests of a host that both have.
     fn meets(&self, other: &Self) -> bool {
-        self.path == other.path && self.scheme == other.scheme && self.methods.is_empty() == other.methods.is_empty()
+        self.path == other.path && self.scheme == other.scheme && self.shares_a_method(other)
     }
 }
 

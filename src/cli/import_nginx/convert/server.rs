@@ -46,6 +46,13 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
+    /// `$server_port`, where all its addresses have one and the same.
+    pub(super) fn port(&self) -> &str {
+        let mut ports = self.listens.iter().map(|listen| listen.address.rsplit_once(':').map_or("", |(_, port)| port));
+        let first = ports.next().filter(|port| port.parse::<u16>().is_ok()).unwrap_or_default();
+        if ports.all(|port| port == first) { first } else { "" }
+    }
+
     /// The name in `$server_name`.
     pub(super) fn name(&self) -> &str {
         self.directive.children().iter().find(|one| one.name == "server_name").map_or("", |names| names.arg(0))
@@ -56,6 +63,7 @@ impl Importer {
     /// All servers, each name in one of them for each kind of connections: which of them answer for unnamed hosts, and which for http or https alone.
     pub(super) fn servers<'a>(&mut self, blocks: &[&'a Directive], http: &'a [Directive]) -> Vec<Server<'a>> {
         let mut servers: Vec<Server<'a>> = blocks.iter().map(|block| self.read(block, http)).collect();
+        self.named = servers.iter().flat_map(|server| server.hosts.clone()).collect();
         listen::need_certificates(&mut servers);
         self.once_named(&mut servers);
         let nobody = servers.iter().all(|server| server.listens.is_empty());
@@ -275,6 +283,11 @@ impl Server<'_> {
     /// Whether it is there for connections with TLS, or for those without, in nginx.
     pub(super) fn speaks(&self, tls: bool) -> bool {
         self.listens.iter().any(|listen| listen.tls == tls) || self.dropped.contains(&tls)
+    }
+
+    /// Whether a host that nobody names comes to it.
+    pub(super) fn answers(&self, host: &str) -> bool {
+        self.is_default || self.hosts.iter().filter_map(|known| known.strip_prefix('*')).any(|end| host.ends_with(end))
     }
 
     /// The hosts of its routes; none where it answers for every host that nobody else names.

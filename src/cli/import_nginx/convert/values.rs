@@ -1,5 +1,6 @@
 //! Texts with variables, paths, URLs and what is exchanged in them.
 
+use super::Scope;
 use crate::{cli::import_nginx::parse::Directive, proxy::Template};
 
 /// What nginx knows and a text of forebay must be told.
@@ -7,6 +8,8 @@ use crate::{cli::import_nginx::parse::Directive, proxy::Template};
 pub(super) struct Known<'a> {
     pub(super) server_name: &'a str,
     pub(super) proxy_host: &'a str,
+    /// `$server_port`, where it is one.
+    pub(super) server_port: &'a str,
 }
 
 /// A text of nginx as a template of forebay; the name of the variable that has no counterpart.
@@ -15,13 +18,11 @@ pub(super) fn template(text: &str, known: Known<'_>) -> Result<String, String> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         result.push_str(before);
-        let (name, after) = match after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
-            Some(braced) => braced,
-            None => after.split_at(after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len())),
-        };
+        let (name, after) = name_of(after);
         match name {
             "server_name" if !known.server_name.is_empty() => result.push_str(known.server_name),
             "proxy_host" if !known.proxy_host.is_empty() => result.push_str(known.proxy_host),
+            "server_port" if !known.server_port.is_empty() => result.push_str(known.server_port),
             "document_uri" => result.push_str("${uri}"),
             "realip_remote_addr" => result.push_str("${remote_addr}"),
             _ => {
@@ -36,6 +37,14 @@ pub(super) fn template(text: &str, known: Known<'_>) -> Result<String, String> {
     }
     result.push_str(rest);
     Ok(result)
+}
+
+/// The name of a variable whose `$` has been taken, and what follows it.
+fn name_of(after: &str) -> (&str, &str) {
+    match after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+        Some(braced) => braced,
+        None => after.split_at(after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len())),
+    }
 }
 
 /// A path of nginx, which is decoded, as it stands in a request.
@@ -87,6 +96,38 @@ impl Url {
     pub(super) fn host(&self) -> &str {
         if self.authority.starts_with("unix:") { "localhost" } else { &self.authority }
     }
+}
+
+/// Where a `proxy_pass` leads. Variables that a `set` beside it or in its server makes of a fixed text are that text; such a URL has no path, which would stand for all of
+/// the request's.
+pub(super) fn target_of(directive: &Directive, scope: &Scope<'_>) -> Option<Url> {
+    let text = directive.arg(0);
+    if !text.trim_end_matches("$request_uri").contains('$') {
+        return Url::of(text);
+    }
+    let levels: Vec<_> = scope.0.iter().skip(1).copied().collect();
+    let in_ifs = levels.iter().flat_map(|level| level.iter()).filter(|one| one.name == "if").flat_map(Directive::children);
+    let changing: Vec<_> = in_ifs.filter(|one| one.name == "set").map(|one| one.arg(0).trim_start_matches('$')).collect();
+    // What a location between them sets is not set in those within it.
+    let fixed = |name: &str| {
+        let is_it = |one: &&Directive| one.name == "set" && one.arg(0).strip_prefix('$') == Some(name);
+        let set = [levels.last(), levels.first()].into_iter().flatten().find_map(|level| level.iter().rfind(is_it))?;
+        (!set.arg(1).contains('$') && !changing.contains(&name)).then(|| set.arg(1))
+    };
+    let mut settled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        let (name, after) = name_of(after);
+        settled.push_str(before);
+        match fixed(name) {
+            Some(value) => settled.push_str(value),
+            None if name == "request_uri" => settled.push_str("$request_uri"),
+            None => return None,
+        }
+        rest = after;
+    }
+    settled.push_str(rest);
+    Url::of(&settled).filter(|url| url.uri.is_none())
 }
 
 /// The prefixes that `rewrite ^/from(.*)$ /to$1 break` exchanges.
@@ -160,12 +201,13 @@ mod tests {
 
     #[test]
     fn variables_are_those_that_forebay_has() {
-        let known = Known { server_name: "a.example", proxy_host: "app" };
+        let known = Known { server_name: "a.example", proxy_host: "app", server_port: "8443" };
         for (text, expected) in [
             ("https://$server_name$request_uri", Ok("https://a.example$request_uri")),
             ("${host}x", Ok("${host}x")),
             ("$proxy_host:$document_uri", Ok("app:${uri}")),
             ("$http_x_forwarded_for, $remote_addr", Ok("$http_x_forwarded_for, $remote_addr")),
+            ("$host:$server_port", Ok("$host:8443")),
             ("$ssl_protocol", Err("ssl_protocol")),
             ("$1", Err("1")),
             ("a$", Err("")),
