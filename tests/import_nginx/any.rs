@@ -96,6 +96,14 @@ fn directive() -> impl Strategy<Value = String> {
         "expires",
         "worker_processes",
         "limit_req_zone",
+        "ssl_reject_handshake on; listen",
+        "listen 443 ssl; ssl_reject_handshake on; server_name",
+        "limit_except GET { deny all; } proxy_pass",
+        "if ($request_method = GET) { return 204; } proxy_pass",
+        "if ($scheme = http) { return 301 https://$host$request_uri; } server_name",
+        "if ($host = b.example) { return 403; } server_name",
+        "set $x http://10.0.0.1; proxy_pass $x; add_header",
+        "content_by_lua_block { ngx.say(\"}\") } add_header",
     ]);
     (name, word(), prop::option::of(word())).prop_map(|(name, first, second)| format!("{name} {first} {};", second.unwrap_or_default()))
 }
