@@ -96,3 +96,18 @@ fn the_port_of_a_server_is_known_where_it_has_one() {
     assert!(route(&config, "/").contains("set = { X-Forwarded-Port = \"8080\" }"), "{config}");
     assert!(route(&config, "/two").contains("remove = [\"X-Forwarded-Port\"]"), "{config}");
 }
+
+#[test]
+fn a_server_of_grpc_is_asked_by_http2() {
+    let config = imported(&format!(
+        "upstream calls {{ server 10.0.0.1:50051; }} server {{ grpc_set_header X-A 1; proxy_set_header X-B 2;
+         location /a.A/ {{ grpc_pass grpc://calls; grpc_read_timeout 5m; }} location /b.B/ {{ grpc_pass calls; }}
+         location /s.S/ {{ grpc_pass grpcs://calls; }} location / {{ {PROXY} }} }}"
+    ));
+    assert!(config.contains("[backends.calls]\nservers = [\"http://10.0.0.1:50051\"]\nprotocol = \"h2c\""), "{config}");
+    assert_eq!(config.matches("h2c").count(), 1, "{config}");
+    let grpc = route(&config, "/a.A/");
+    assert!(grpc.contains("backend = \"calls\"") && grpc.contains("set = { X-A = \"1\" }") && grpc.contains("= \"5m\""), "{config}");
+    assert!(route(&config, "/b.B/").contains("backend = \"calls\"") && route(&config, "/s.S/").contains("status = 502"), "{config}");
+    assert!(route(&config, "/").contains("set = { X-B = \"2\" }"), "{config}");
+}

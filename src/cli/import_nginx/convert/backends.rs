@@ -14,6 +14,9 @@ use crate::{
 /// The most servers of a backend.
 const SERVERS_MAX: usize = 64;
 
+/// What is spoken with servers of gRPC.
+const H2C: &str = "protocol = \"h2c\"";
+
 /// The backends that routes lead to, in the order in which they were met.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
@@ -30,7 +33,7 @@ struct Backend {
     name: String,
     servers: Vec<String>,
     comments: Vec<String>,
-    /// The line about TLS to them.
+    /// The line about TLS to them, or about HTTP/2 without it.
     tls: Option<String>,
     connect_timeout: Option<Duration>,
 }
@@ -57,7 +60,9 @@ impl Importer {
     pub(super) fn backend(&mut self, to: &Url, http: &[Directive], connect: Option<Duration>, scope: &Scope<'_>) -> Result<String, String> {
         let (scheme, authority) = (to.scheme.as_str(), to.authority.as_str());
         let url = format!("{scheme}://{authority}");
-        let shown = if scheme == "https" {
+        let shown = if to.is_grpc {
+            vec![H2C.to_owned()]
+        } else if scheme == "https" {
             said_of_tls(scope).iter().map(|(one, key)| format!("{key} {}", one.arg(0))).collect()
         } else {
             Vec::new()
@@ -83,7 +88,10 @@ impl Importer {
             self.orphans.append(&mut comments);
             return Err(why);
         }
-        let tls = if scheme == "https" { self.tls_of(scope, &servers, &mut comments) } else { None };
+        let tls = match scheme {
+            "https" => self.tls_of(scope, &servers, &mut comments),
+            _ => to.is_grpc.then(|| H2C.to_owned()),
+        };
         let wish = match upstream {
             Some(upstream) => upstream.arg(0).to_owned(),
             None => {

@@ -53,10 +53,10 @@ impl Changes {
 
 impl Importer {
     /// The changes of requests that hold in a location.
-    pub(super) fn request_fields(&mut self, scope: &Scope<'_>, known: Known<'_>) -> Lines {
+    pub(super) fn request_fields(&mut self, scope: &Scope<'_>, set_by: &str, known: Known<'_>) -> Lines {
         let mut lines = Lines::default();
         let mut changes = Changes::default();
-        let sets = scope.all("proxy_set_header");
+        let sets = scope.all(set_by);
         let mut host = (!known.proxy_host.is_empty()).then(|| known.proxy_host.to_owned());
         // Of several that set one field, nginx sends all; the last is meant.
         for directive in sets.into_iter().rev() {

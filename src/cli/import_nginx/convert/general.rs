@@ -14,7 +14,7 @@ pub(super) const MAX_BODY: u64 = 1 << 20;
 pub(super) const UNLIMITED: u64 = 16 << 40;
 
 /// Directives of `http` and of a server that are carried over, here or where they hold.
-pub(super) const ANYWHERE: [&str; 30] = [
+pub(super) const ANYWHERE: [&str; 33] = [
     "listen",
     "server_name",
     "location",
@@ -39,6 +39,9 @@ pub(super) const ANYWHERE: [&str; 30] = [
     "proxy_ssl_name",
     "proxy_ssl_certificate",
     "proxy_ssl_certificate_key",
+    "grpc_set_header",
+    "grpc_connect_timeout",
+    "grpc_read_timeout",
     "proxy_set_header",
     "proxy_hide_header",
     "proxy_redirect",

@@ -19,9 +19,13 @@ use crate::{
 };
 
 /// Directives of a location that are carried over.
-pub(super) const OF_LOCATION: [&str; 25] = [
+pub(super) const OF_LOCATION: [&str; 29] = [
     "location",
     "proxy_pass",
+    "grpc_pass",
+    "grpc_set_header",
+    "grpc_connect_timeout",
+    "grpc_read_timeout",
     "return",
     "proxy_set_header",
     "proxy_hide_header",
@@ -152,7 +156,8 @@ impl Importer {
         if self.is_closed(scope) {
             return Handler::Fixed(403, "");
         }
-        if let Some(directive) = one("proxy_pass") {
+        // gRPC over TLS has directives of its own about certificates.
+        if let Some(directive) = one("proxy_pass").or_else(|| one("grpc_pass").filter(|pass| !pass.arg(0).starts_with("grpcs:"))) {
             return Handler::Proxy(directive, scope.clone());
         }
         if let Some(files) = one("try_files")
@@ -182,7 +187,8 @@ impl Importer {
     /// The route to a backend. `scopes` are that of the location and that of the `proxy_pass`, which a `try_files` may lead to.
     fn proxied(&mut self, server: &Server<'_>, path: &str, methods: Vec<String>, scopes: [&Scope<'_>; 2], directive: &Directive) {
         let [outer, scope] = scopes;
-        let connecting = scope.last("proxy_connect_timeout");
+        let module = directive.name.trim_end_matches("_pass");
+        let connecting = scope.last(&format!("{module}_connect_timeout"));
         let connect = connecting.and_then(|one| units::time(one.arg(0)));
         if let Some(one) = connecting {
             self.shortened(one, connect > Some(Duration::from_secs(60)), "`connect_timeout` is a minute at most");
@@ -210,14 +216,14 @@ impl Importer {
         let exchanged = self.prefixes(path, &url, scope.0.last().copied().unwrap_or_default());
         lines.extend(exchanged.iter().cloned());
         let known = Known { server_name: server.name(), proxy_host: url.host(), server_port: server.port() };
-        let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, known);
+        let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, &format!("{module}_set_header"), known);
         self.draft.routes.extend(comments);
         lines.extend(of_request);
         let of_response = self.response_fields(scope, known, "");
         self.draft.routes.extend(of_response.comments);
         lines.extend(of_response.lines);
         self.redirects(scope, changes_host || !exchanged.is_empty(), &mut lines);
-        if let Some((one, asked)) = scope.last("proxy_read_timeout").and_then(|one| Some((one, units::time(one.arg(0))?))) {
+        if let Some((one, asked)) = scope.last(&format!("{module}_read_timeout")).and_then(|one| Some((one, units::time(one.arg(0))?))) {
             let time = asked.clamp(Duration::from_millis(1), Duration::from_secs(86_400));
             self.shortened(one, asked > time, "`response_timeout` is a day at most");
             lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));

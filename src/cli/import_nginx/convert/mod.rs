@@ -187,7 +187,7 @@ fn split(tree: Vec<Directive>) -> (Vec<Directive>, Vec<Directive>) {
 fn ports(block: &[Directive]) -> Vec<u16> {
     let mut found = Vec::new();
     for directive in block {
-        if matches!(directive.name.as_str(), "server" | "proxy_pass") {
+        if matches!(directive.name.as_str(), "server" | "proxy_pass" | "grpc_pass") {
             let port: Option<u16> =
                 directive.arg(0).rsplit(':').next().and_then(|rest| rest.split('/').next()).and_then(|port| port.parse().ok());
             found.extend(port);

@@ -66,6 +66,8 @@ pub(super) struct Url {
     pub(super) authority: String,
     /// What stands behind the authority, where anything does.
     pub(super) uri: Option<String>,
+    /// It is asked by HTTP/2.
+    pub(super) is_grpc: bool,
 }
 
 impl Url {
@@ -89,7 +91,7 @@ impl Url {
             },
         };
         let uri = uri.filter(|uri| !uri.is_empty());
-        (!authority.is_empty()).then_some(Self { scheme, authority, uri })
+        (!authority.is_empty()).then_some(Self { scheme, authority, uri, is_grpc: false })
     }
 
     /// `$proxy_host`.
@@ -102,6 +104,11 @@ impl Url {
 /// the request's.
 pub(super) fn target_of(directive: &Directive, scope: &Scope<'_>) -> Option<Url> {
     let text = directive.arg(0);
+    if directive.name == "grpc_pass" {
+        let authority = text.strip_prefix("grpc://").unwrap_or(text);
+        let url = Url::of(&format!("http://{authority}")).filter(|url| url.uri.is_none())?;
+        return Some(Url { is_grpc: true, ..url });
+    }
     if !text.trim_end_matches("$request_uri").contains('$') {
         return Url::of(text);
     }
