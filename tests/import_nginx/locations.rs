@@ -15,6 +15,7 @@ fn a_location_that_tries_files_limits_what_it_leads_to() {
         "limit_req_zone $binary_remote_addr zone=x:1m rate=1r/s; limit_req_zone $binary_remote_addr zone=y:1m rate=9r/s;
          server {{ location /admin {{ limit_except GET {{ deny all; }} limit_req zone=x; client_max_body_size 1k; try_files $uri @app; }}
            location /both {{ limit_except GET PUT {{ deny all; }} try_files $uri @less; }}
+           location /large {{ client_max_body_size 10m; try_files $uri @app; }}
            location / {{ try_files $uri @app; }}
            location @less {{ limit_except PUT POST {{ deny all; }} client_max_body_size 2k; {PROXY} }}
            location @app {{ limit_req zone=y; {PROXY} }} }}"
@@ -26,6 +27,7 @@ fn a_location_that_tries_files_limits_what_it_leads_to() {
     }
     let both = routes_at(&config, "/both");
     assert!(both.len() == 2 && both[0].contains("methods = [\"PUT\"]") && both[0].contains("max_body = \"2KiB\""), "{config}");
+    assert!(route(&config, "/large").contains("max_body = \"10MiB\""), "{config}");
     assert!(route(&config, "/").contains("rate = \"9/s\"") && !route(&config, "/").contains("methods"), "{config}");
 }
 

@@ -228,10 +228,13 @@ impl Importer {
             self.shortened(one, asked > time, "`response_timeout` is a day at most");
             lines.push(format!("response_timeout = {}", quoted(&show_duration(time))));
         }
-        // nginx counts a request once, where it comes first, and refuses a body that is too large for either.
+        // nginx counts a request once, where it comes first.
         let of_outer = self.rate_of(outer);
         lines.extend(if of_outer.is_empty() { self.rate_of(scope) } else { of_outer });
-        let max_body = general::max_body(outer).min(general::max_body(scope));
+        // There it looks at a body's length too; what a named location says of itself holds for bodies without one.
+        let says = scope.0.last().is_some_and(|level| level.iter().any(|one| one.name == "client_max_body_size"));
+        let of_target = if says { general::max_body(scope) } else { general::UNLIMITED };
+        let max_body = general::max_body(outer).min(of_target);
         if max_body != self.max_body {
             lines.push(format!("max_body = {}", quoted(&show_size(max_body))));
         }
