@@ -242,7 +242,7 @@ impl Keeper {
                 let _registered = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
             }
             let Some(mut timer) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
-            let begins = watch.stamp();
+            let begins = watch.stamp(limits.header_timeout, limits.idle_timeout);
             if !farewell && door.is_draining() {
                 let until = *last_orders.get_or_insert_with(|| Instant::now() + LAST_ORDERS);
                 if graceful || (until <= Instant::now() && matches!(watch.phase(), Phase::Idle | Phase::Fresh)) {
@@ -258,8 +258,8 @@ impl Keeper {
                     return Poll::Pending;
                 }
             }
-            // A head that begins on an idle connection is due sooner than the end of its idleness.
-            let mut look = begins && timer.deadline() > Instant::now() + limits.header_timeout;
+            // What begins may have less time than what was before it: a head than idleness, or idleness than a head.
+            let mut look = begins.is_some_and(|over| over < timer.deadline());
             while look || timer.is_elapsed() {
                 look = false;
                 if graceful && watch.is_stuck(limits.send_timeout) {

@@ -170,16 +170,16 @@ impl Watch {
         self.refused.load(Relaxed) || self.word.load(Relaxed) & 3 == Phase::Head as u64
     }
 
-    /// Notes when the phase began, if that has not been noted; true when that is the beginning of a head.
-    pub(super) fn stamp(&self) -> bool {
+    /// Notes when the phase began, if that has not been noted, and tells then when it is over.
+    pub(super) fn stamp(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
         let word = self.word.load(Relaxed);
         if word & UNSTAMPED == 0 || word & 3 == Phase::Busy as u64 {
-            return false;
+            return None;
         }
-        let began = self.began.get_or_init(Instant::now);
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        let (began, now) = (self.began.get_or_init(Instant::now), Instant::now());
+        let millis = u64::try_from((now - *began).as_millis()).unwrap_or(u64::MAX >> 3);
         self.word.store(millis << 2 | word & 3, Relaxed);
-        word & 3 == Phase::Head as u64
+        Some(now + if word & 3 == Phase::Idle as u64 { idle_timeout } else { header_timeout })
     }
 
     /// When the connection has to be looked at again; the phase that it has overstayed when it is out of time.
@@ -284,20 +284,21 @@ mod tests {
     async fn each_phase_has_its_own_deadline() {
         let (header, idle) = (Duration::from_secs(10), Duration::from_secs(75));
         let watch = Watch::begin();
-        assert!(!watch.stamp());
+        assert_eq!(watch.stamp(header, idle), Some(Instant::now() + header));
         assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header));
         tokio::time::advance(header).await;
         assert_eq!(watch.deadline(header, idle), Err(Phase::Fresh));
         watch.enter(Phase::Busy);
+        assert_eq!(watch.stamp(header, idle), None);
         tokio::time::advance(idle * 9).await;
         assert!(watch.deadline(header, idle).is_ok(), "a request that takes long is not idle");
         watch.enter(Phase::Idle);
-        assert!(!watch.stamp());
+        assert_eq!(watch.stamp(header, idle), Some(Instant::now() + idle));
         tokio::time::advance(idle - Duration::from_secs(1)).await;
         assert!(watch.deadline(header, idle).is_ok());
         watch.received();
         watch.received();
-        assert!(watch.stamp() && !watch.stamp());
+        assert_eq!((watch.stamp(header, idle), watch.stamp(header, idle)), (Some(Instant::now() + header), None));
         assert_eq!(watch.deadline(header, idle), Ok(Instant::now() + header), "the first byte begins a head");
     }
 
