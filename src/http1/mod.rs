@@ -34,7 +34,7 @@ pub use message::{Message, Part, RequestHead, RequestOf, ResponseOf};
 pub use origin::{Interim, Origin, fields};
 pub use parse::keep_trailing;
 pub use pipe::{Pipe, Piped, Socket};
-pub use write::now;
+pub use write::{Finished, now};
 
 /// Most fields of a head.
 const MOST_FIELDS: usize = 100;
@@ -74,14 +74,12 @@ pub enum Fault {
     Trailers,
 }
 
-impl Fault {
-    /// The status that tells a client so.
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        }
+/// The reason phrase of a status: by RFC 9110, which has renamed some that the library calls by their old names.
+pub fn phrase(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("Content Too Large"),
+        StatusCode::UNPROCESSABLE_ENTITY => Some("Unprocessable Content"),
+        other => other.canonical_reason(),
     }
 }
 

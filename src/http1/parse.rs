@@ -155,7 +155,7 @@ pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<AnswerHead>,
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| Fault::Syntax(httparse::Error::Status))?;
     let mut said = Said { old: parsed.version == Some(0), ..Said::default() };
     let phrase = parsed.reason.unwrap_or_default();
-    let phrase = (status.canonical_reason() != Some(phrase)).then(|| Place::of(phrase.as_bytes(), buffer));
+    let phrase = (super::phrase(status) != Some(phrase)).then(|| Place::of(phrase.as_bytes(), buffer));
     let mut answer = spare::answer();
     let came = answer.came_mut();
     let mut framing = Framing::default();

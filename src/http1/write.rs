@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
 };
 
@@ -82,11 +83,48 @@ pub(super) fn response<'a>(head: &'a AnswerHead, version: Version, out: &mut Vec
             out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
             out.extend_from_slice(status.as_str().as_bytes());
             out.push(b' ');
-            out.extend_from_slice(phrase.unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
+            out.extend_from_slice(phrase.unwrap_or(super::phrase(status).unwrap_or_default().as_bytes()));
             out.extend_from_slice(b"\r\n");
         }
     }
     head.write(out)
+}
+
+/// An answer that was made before it is known to whom it goes: all of it but its date.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    head: Bytes,
+    body: Bytes,
+}
+
+impl Finished {
+    /// This answer.
+    pub fn new(answer: Response<Bytes>) -> Self {
+        let (parts, body) = answer.into_parts();
+        let (head, mut text) = (AnswerHead::from(parts), Vec::new());
+        response(&head, Version::HTTP_11, &mut text).write_length(body.len() as u64, &mut text);
+        Self { head: text.into(), body }
+    }
+
+    /// All of it, as of now.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Writes it whole.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// Writes what a `HEAD` is answered with.
+    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        date(out);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Writes fields, each name in the letters in which it came, without those of the framing.

@@ -1,5 +1,7 @@
 //! Every response that we write ourselves, and the only place where an error becomes an HTTP status.
 
+mod unread;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +13,11 @@ use http::{
 use crate::{
     backend::{ErrorKind, SendError},
     envelope::{Envelope, Reason, RequestId, State, Timestamp},
+    http1,
     store::StoreError,
 };
+
+pub(super) use unread::Unread;
 
 use super::{
     body::ClientBody,
@@ -31,6 +36,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FULL_FOR: Duration = Duration::from_secs(10);
 /// After this long a client may ask again whether the store is open. A million requests are read in a few seconds.
 const OPENS_IN: Duration = Duration::from_secs(2);
+/// Where it is the client's request that is at fault, and no more is to be said (RFC 9209 section 2.3.27).
+const REQUEST_ERROR: &str = "forebay; error=http_request_error";
 const STALLED: &str = "The body of the request stopped coming.";
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -203,7 +210,7 @@ pub(super) fn broken_body(headers: &HeaderMap) -> Response<ClientBody> {
 
 fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<ClientBody> {
     let mut response = problem(status, detail, headers);
-    set(response.headers_mut(), PROXY_STATUS, "forebay; error=http_request_error");
+    set(response.headers_mut(), PROXY_STATUS, REQUEST_ERROR);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.map(ClientBody::refusing)
 }
@@ -238,7 +245,9 @@ pub(super) fn method_not_allowed(allow: &str, headers: &HeaderMap) -> Response<C
 /// A method that no route takes there: 405, and those that are (RFC 9110 section 15.5.6).
 pub(super) fn other_methods(methods: &[&Method], headers: &HeaderMap) -> Response<ClientBody> {
     let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
-    method_not_allowed(&names.join(", "), headers)
+    let mut response = method_not_allowed(&names.join(", "), headers);
+    set(response.headers_mut(), PROXY_STATUS, REQUEST_ERROR);
+    response
 }
 
 /// JSON of our own.
@@ -262,27 +271,23 @@ fn problem(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<Cl
 
 /// With a `reason`, a word in a member of our own (RFC 9457 section 3.2).
 fn problem_in(html: bool, status: StatusCode, detail: &str, reason: Option<&str>) -> Response<ClientBody> {
-    let title = title(status);
+    problem_bytes(html, status, detail, reason).map(ClientBody::full)
+}
+
+/// Its title is the phrase of its status, as RFC 9457 section 4.2.1 wants with `about:blank`.
+fn problem_bytes(html: bool, status: StatusCode, detail: &str, reason: Option<&str>) -> Response<Bytes> {
+    let title = http1::phrase(status).unwrap_or("Error");
     let mut response = if html {
-        respond(status, HTML, page::problem(status, title, detail))
+        with_type(status, HTML, page::problem(status, title, detail))
     } else {
         let mut body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
         if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
-        respond(status, PROBLEM, Bytes::from(body.to_string()))
+        with_type(status, PROBLEM, body.to_string())
     };
     no_store(response.headers_mut());
     response
-}
-
-/// The phrase of a status, which is the title that RFC 9457 section 4.2.1 wants with `about:blank`.
-fn title(status: StatusCode) -> &'static str {
-    match status {
-        // RFC 9110 section 15.5.14 has renamed it.
-        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
-        other => other.canonical_reason().unwrap_or("Error"),
-    }
 }
 
 /// Whether a person reads the answer: `Accept` names HTML, and JSON not before it.
@@ -295,7 +300,11 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 }
 
 fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<ClientBody> {
-    let mut response = Response::new(ClientBody::full(body));
+    with_type(status, content_type, body).map(ClientBody::full)
+}
+
+fn with_type(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -318,58 +327,4 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accept(value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn a_browser_gets_a_page_and_a_program_gets_json() {
-        assert!(wants_html(&accept("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")));
-        for program in ["*/*", "application/json", "application/json, text/html", ""] {
-            assert!(!wants_html(&accept(program)), "{program}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_whole_seconds_and_never_zero() {
-        assert_eq!(seconds(Duration::ZERO), "1");
-        assert_eq!(seconds(Duration::from_millis(2001)), "3");
-    }
-
-    #[test]
-    fn a_failed_attempt_is_answered_by_what_is_known_of_it() {
-        use ErrorKind::{BadResponse, Connect, ConnectTimeout, NoServer, RequestBody, RequestStalled, RequestTooLarge, Reset, Timeout};
-        for (kind, maybe_sent, status) in [
-            (NoServer, false, 503),
-            (Connect, false, 503),
-            (ConnectTimeout, false, 503),
-            (Reset, false, 503),
-            (Reset, true, 502),
-            (BadResponse, true, 502),
-            (Timeout, true, 504),
-            (RequestBody, true, 400),
-            (RequestStalled, true, 408),
-            (RequestTooLarge, true, 413),
-        ] {
-            let error = SendError { kind, maybe_sent, server: None, detail: String::new(), spare: None };
-            let response = send_failed(&error, false, Duration::from_secs(7), false);
-            assert_eq!(response.status().as_u16(), status, "{kind:?}");
-            let field = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
-            assert_eq!(field("retry-after"), (status == 503).then_some("7"), "{kind:?}");
-            assert_eq!(field("connection"), kind.is_of_the_request().then_some("close"), "{kind:?}");
-            assert_eq!(field("content-type"), Some("application/problem+json"), "{kind:?}");
-            // A read that broke off may be made again without harm, so its client is told when.
-            let of_a_read = if kind == Reset { 503 } else { status };
-            assert_eq!(send_failed(&error, true, Duration::from_secs(7), false).status().as_u16(), of_a_read, "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn the_title_of_a_problem_is_the_phrase_of_its_status() {
-        assert_eq!(title(StatusCode::PAYLOAD_TOO_LARGE), "Content Too Large");
-        assert_eq!(title(StatusCode::SERVICE_UNAVAILABLE), "Service Unavailable");
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ use crate::telemetry::Refusal;
 
 use super::{
     Worker, access,
+    answer::Unread,
     body::ClientBody,
     client::Client,
     exchange::{Exchange, Link},
@@ -41,14 +42,6 @@ use crate::{
     http2::server,
 };
 
-/// Told to a client over the limit of connections, before anything is read.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-/// Told to one that has too many itself.
-const TOO_MANY_OF_ONE: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nProxy-Status: forebay; error=http_request_denied\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-/// Told to a client that speaks plain HTTP where TLS is spoken.
-const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nProxy-Status: forebay; error=http_request_error\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 59\r\n\r\nThis port speaks TLS: use https:// instead of http:// here\n";
-/// The first byte of a TLS connection: a record of type handshake (RFC 8446 section 5.1).
-const TLS_HANDSHAKE: u8 = 22;
 /// What the ALPN of HTTP/2 is (RFC 9113 section 3.1).
 const ALPN_H2: &[u8] = b"h2";
 
@@ -81,15 +74,16 @@ pub(super) struct Terms {
 pub(super) async fn turn_away(mut stream: Stream, shape: Arc<Shape>, why: Refusal, counted: Counted) {
     // Who speaks TLS would not understand us before a handshake, which is more than we have for him.
     if shape.tls.is_none() {
-        let answer = if why == Refusal::Client { TOO_MANY_OF_ONE } else { TOO_MANY };
+        let answer = if why == Refusal::Client { Unread::FullOfOne } else { Unread::Full };
         tell(&mut stream, answer, || drop(counted)).await;
     }
 }
 
 /// Writes an answer to who has not been read, `told` follows, and closes.
-async fn tell(stream: &mut Stream, answer: &[u8], told: impl FnOnce()) {
+async fn tell(stream: &mut Stream, answer: Unread, told: impl FnOnce()) {
+    let bytes = answer.answer().bytes();
     let said = async {
-        stream.write_all(answer).await?;
+        stream.write_all(&bytes).await?;
         stream.shutdown().await?;
         told();
         // What it has sent is read, so that no reset overtakes our answer.
@@ -126,9 +120,10 @@ pub(super) fn serve_http(stream: Stream, terms: Terms) -> impl Future<Output = (
 /// What comes before HTTP where TLS is spoken. None: there is nobody to serve.
 async fn begin(mut stream: Stream, tls: &Tls, patience: Duration) -> Option<Stream> {
     let begun = async {
+        // What HTTP begins with is a letter, and what TLS begins with is none (22, RFC 8446 section 5.1).
         let mut first = [0];
-        if stream.peek(&mut first).await.is_ok_and(|_| first[0].is_ascii_uppercase() && first[0] != TLS_HANDSHAKE) {
-            tell(&mut stream, NOT_TLS, || {}).await;
+        if stream.peek(&mut first).await.is_ok_and(|_| first[0].is_ascii_uppercase()) {
+            tell(&mut stream, Unread::NoTls, || {}).await;
             return None;
         }
         match tokio_rustls::TlsAcceptor::from(tls.config.clone()).accept(stream).await {
@@ -305,10 +300,11 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
             Ok(Next::End { unread }) => return end(connection, watch, unread).await,
             Err(Error::Fault(fault)) => {
                 // What it says may not be all that it was going to say.
-                let told = connection.refuse(fault).await;
+                let unread = Unread::Fault(fault);
+                let told = connection.refuse(&unread.answer()).await;
                 let shared = &requests.link.worker.shared;
                 if shared.access_log.is_on() {
-                    access::unread(&shared.access_log, &shared.clock, requests.link.client.peer(), fault.status());
+                    access::unread(&shared.access_log, &shared.clock, requests.link.client.peer(), unread.status());
                 }
                 let ended = end(connection, watch, true).await;
                 tracing::debug!(%fault, ?told, "what a client sent cannot be understood");
@@ -351,10 +347,7 @@ async fn end(connection: &mut Connection<Watched>, watch: &Watch, unread: bool) 
     if ends_when_dropped {
         return Ended::InPeace;
     }
-    match connection.shut_down().await {
-        Ok(()) => Ended::InPeace,
-        Err(error) => Ended::Broken(error.to_string()),
-    }
+    connection.shut_down().await.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace)
 }
 
 /// Answers the requests of one connection.

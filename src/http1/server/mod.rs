@@ -19,7 +19,7 @@ use http_body::Body;
 use parking_lot::Mutex;
 
 use super::{
-    AnswerHead, Error, Fault, RequestHead, RequestOf, ResponseOf,
+    AnswerHead, Error, Fault, Finished, RequestHead, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending, TURN},
     parse::{self, Said},
@@ -125,6 +125,8 @@ impl<S: Socket + Send + 'static> Connection<S> {
                 if self.fresh && wire.buffer.starts_with(PREFACE) {
                     return Poll::Ready(Ok(Next::Http2));
                 }
+                // Should the rest of it be no head, it is answered as what it began to be (RFC 9110 section 9.3.2).
+                self.to_head = wire.buffer.starts_with(b"HEAD ");
                 let may_be_preface = self.fresh && PREFACE.starts_with(&wire.buffer);
                 let found = if may_be_preface { None } else { parse::request(&mut wire.buffer)? };
                 if found.as_ref().map_or(wire.buffer.len(), |(_, _, length)| *length) > self.most {
@@ -327,13 +329,11 @@ impl<S: Socket + Send + 'static> Connection<S> {
     }
 
     /// Tells the client that what it sends cannot be understood.
-    pub async fn refuse(&mut self, fault: Fault) -> io::Result<()> {
-        let status = fault.status();
-        let phrase = status.canonical_reason().unwrap_or_default();
-        let mut text = format!("HTTP/1.1 {} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n", status.as_str()).into_bytes();
-        write::date(&mut text);
-        text.extend_from_slice(b"\r\n");
-        let flushing = self.with_wire(|wire| wire.out.text.extend_from_slice(&text));
+    pub async fn refuse(&mut self, answer: &Finished) -> io::Result<()> {
+        let flushing = self.with_wire(|wire| match self.to_head {
+            true => answer.write_head(&mut wire.out.text),
+            false => answer.write(&mut wire.out.text),
+        });
         match flushing {
             Ok(()) => poll_fn(|cx| self.with_wire(|wire| wire.poll_flush(cx)).unwrap_or(Poll::Ready(Ok(())))).await,
             Err(_) => Ok(()),
