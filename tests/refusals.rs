@@ -45,6 +45,7 @@ async fn what_cannot_be_read_is_refused_as_everything_else_is() {
         ("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1025\r\n\r\n", 413, "Content Too Large"),
         ("GET / HTTP/1.1\r\nHost: test\r\nExpect: more\r\n\r\n", 417, "Expectation Failed"),
         ("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "Not Implemented"),
+        (&format!("GET /{long} HTTP/1.1\r\nHost: test\r\n\r\n"), 414, "URI Too Long"),
         (&format!("GET / HTTP/1.1\r\nHost: test\r\nX: {long}\r\n\r\n"), 431, "Request Header Fields Too Large"),
     ] {
         refused(&program, request, status, phrase).await;
@@ -64,6 +65,23 @@ async fn a_head_request_that_cannot_be_read_is_refused_without_content() {
         assert_eq!((response.status, response.field("proxy-status")), (400, Some("forebay; error=http_request_error")), "{field}");
         client.ended().await;
     }
+}
+
+/// RFC 9112 section 3: where the first line alone is too long it is the target that is.
+#[tokio::test]
+async fn a_target_that_passes_the_limit_of_a_head_is_a_target_that_is_too_long() {
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).clients("max_header_bytes = \"8KiB\"").to_string()).await;
+    let line = |length: usize| format!("GET /{} HTTP/1.1\r\n", "x".repeat(length - "GET / HTTP/1.1\r\n".len()));
+    for (line, status, phrase) in [
+        (line(8192), 431, "Request Header Fields Too Large"),
+        (line(8193), 414, "URI Too Long"),
+        (line(100_000), 414, "URI Too Long"),
+        (format!("{}\r\n", "X".repeat(100_000)), 431, "Request Header Fields Too Large"),
+    ] {
+        refused(&program, format!("{line}Host: test\r\n\r\n"), status, phrase).await;
+    }
+    assert_eq!(backend.requests(), []);
 }
 
 #[tokio::test]

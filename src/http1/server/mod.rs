@@ -19,7 +19,7 @@ use http_body::Body;
 use parking_lot::Mutex;
 
 use super::{
-    AnswerHead, Error, Fault, Finished, RequestHead, RequestOf, ResponseOf,
+    AnswerHead, Error, Fault, Finished, Origin, RequestHead, RequestOf, ResponseOf,
     decode::Decoder,
     encode::{Encoder, Sending, TURN},
     parse::{self, Said},
@@ -130,7 +130,8 @@ impl<S: Socket + Send + 'static> Connection<S> {
                 let may_be_preface = self.fresh && PREFACE.starts_with(&wire.buffer);
                 let found = if may_be_preface { None } else { parse::request(&mut wire.buffer)? };
                 if found.as_ref().map_or(wire.buffer.len(), |(_, _, length)| *length) > self.most {
-                    return Poll::Ready(Err(Fault::HeadTooLarge.into()));
+                    let head = found.as_ref().and_then(|(head, ..)| head.origin.as_ref()).map_or(&wire.buffer[..], Origin::head);
+                    return Poll::Ready(Err(too_large(head, self.most).into()));
                 }
                 if let Some((head, said, _)) = found {
                     wire.release();
@@ -360,6 +361,12 @@ impl<S: Socket + Send + 'static> Connection<S> {
     pub fn take(&mut self) -> Option<(S, BytesMut)> {
         self.io.lock().wire.take().map(|wire| (wire.socket, wire.buffer))
     }
+}
+
+/// What is too large of a head of more than `most` bytes. RFC 9112 section 3 wants to hear of a target: where a first line that has come as far as that does not end by then.
+fn too_large(head: &[u8], most: usize) -> Fault {
+    let first = &head[..most.min(head.len())];
+    if memchr::memchr(b'\n', first).is_none() && memchr::memchr(b' ', first).is_some() { Fault::TargetTooLong } else { Fault::HeadTooLarge }
 }
 
 impl<S> Drop for Connection<S> {
