@@ -78,6 +78,35 @@ impl Framing {
 
 /// The head of a request, what it says and how long it was, taken out of what has been read; none while it is not whole.
 pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<(Box<RequestHead>, Said, usize)>, Fault> {
+    match read_request(buffer) {
+        Err(Fault::Syntax(httparse::Error::Version)) => {
+            let behind_target = memchr_iter(b' ', buffer).nth(1).map(|at| at + 1);
+            read_lower(buffer, behind_target, read_request)
+        }
+        read => read,
+    }
+}
+
+/// Reads what has come of HTTP/1.2 to 1.9, where that is what stands there, as what we know best of HTTP/1 (RFC 9110 section 2.5).
+#[cold]
+fn read_lower<T>(
+    buffer: &mut BytesMut,
+    version: Option<usize>,
+    read: impl FnOnce(&mut BytesMut) -> Result<Option<T>, Fault>,
+) -> Result<Option<T>, Fault> {
+    let unknown = Err(Fault::Syntax(httparse::Error::Version));
+    let Some(at) = version else { return unknown };
+    let Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', ..]) = buffer.get_mut(at..) else { return unknown };
+    let came = std::mem::replace(minor, b'1');
+    let read = read(buffer);
+    if matches!(read, Ok(None)) {
+        // What is not whole stays as it is.
+        buffer[at + 7] = came;
+    }
+    read
+}
+
+fn read_request(buffer: &mut BytesMut) -> Result<Option<(Box<RequestHead>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let length = match parsed.parse_with_uninit_headers(buffer, &mut slots).map_err(syntax)? {
@@ -143,6 +172,16 @@ fn absolute(uri: Uri, method: &Method, length: usize) -> Result<Uri, Fault> {
 /// The head of an answer. Line feeds alone end lines here, and a space may stand before a colon: old servers send both, and neither goes on (RFC 9112
 /// sections 2.2 and 5.1).
 pub(super) fn response(buffer: &mut BytesMut) -> Result<Option<(Box<AnswerHead>, Said, usize)>, Fault> {
+    match read_response(buffer) {
+        Err(Fault::Syntax(httparse::Error::Version)) => {
+            let start = buffer.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+            read_lower(buffer, start, read_response)
+        }
+        read => read,
+    }
+}
+
+fn read_response(buffer: &mut BytesMut) -> Result<Option<(Box<AnswerHead>, Said, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let mut config = ParserConfig::default();

@@ -61,7 +61,7 @@ async fn a_request_line_has_three_parts_with_one_space_between_them() {
         b"GET / http/1.1\r\nHost: test\r\n\r\n",
         b"GET / HTTP/1.10\r\nHost: test\r\n\r\n",
         b"GET / HTTP/01.1\r\nHost: test\r\n\r\n",
-        b"GET / HTTP/1.2\r\nHost: test\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: test\r\n\r\n",
         b"GET / HTTP/3.0\r\nHost: test\r\n\r\n",
         b"GET / ICY/1.1\r\nHost: test\r\n\r\n",
     ];

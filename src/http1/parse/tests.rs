@@ -52,7 +52,10 @@ fn what_is_out_of_order_is_no_head_in_pieces_of_any_size() {
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", Fault::Coding),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", Fault::Syntax(httparse::Error::HeaderValue)),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::Coding),
-        ("GET / HTTP/1.2\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
+        ("GET / HTTP/2.1\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
+        ("GET / HTTP/1.a\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
+        ("GET / HTTP/1.21\r\n\r\n", Fault::Syntax(httparse::Error::NewLine)),
+        ("GET / HTTP/1.2 \r\n\r\n", Fault::Syntax(httparse::Error::NewLine)),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Fault::Syntax(httparse::Error::Version)),
     ] {
         for piece in [1, 2, 5, 64] {
@@ -75,6 +78,25 @@ fn a_head_says_whether_its_connection_stays_and_what_follows_it() {
     }
     let said = said("POST / HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-Continue\r\nTE: gzip, Trailers\r\n\r\n");
     assert_eq!((said.length, said.chunked, said.expects, said.trailers), (Some(7), false, true, true));
+}
+
+/// RFC 9110 section 2.5.
+#[test]
+fn a_higher_minor_version_is_taken_for_the_highest_that_is_known() {
+    for minor in 1..=9 {
+        let text = format!("POST /1.{minor} HTTP/1.{minor}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let (head, said, _) = request(&mut BytesMut::from(&*text)).unwrap().unwrap();
+        assert_eq!((head.version, head.uri.path(), said.chunked), (Version::HTTP_11, &*format!("/1.{minor}"), true));
+        assert!(said.stays() && !said.is_old());
+        for before in ["", "\r\n"] {
+            let text = format!("{before}HTTP/1.{minor} 200 OK\r\nContent-Length: 2\r\n\r\n");
+            let (head, said, _) = response(&mut BytesMut::from(&*text)).unwrap().unwrap();
+            assert_eq!((head.version, said.length, said.stays()), (Version::HTTP_11, Some(2), true));
+        }
+    }
+    for other in ["HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.x 200 OK\r\n\r\n", "ICY 200 OK\r\n\r\n", "HTTP/1.23 200 OK\r\n\r\n"] {
+        assert!(response(&mut BytesMut::from(other)).is_err(), "{other:?}");
+    }
 }
 
 /// RFC 9110 section 10.1.1: what HTTP/1.0 expects is ignored, for it knows no interim answers.
