@@ -171,7 +171,7 @@ async fn a_client_of_http_1_0_is_served() {
     let mut client = Client::connect(program.proxy()).await;
     client.send("GET /old HTTP/1.0\r\n\r\n").await;
     let response = client.response().await;
-    assert!(response.head.starts_with(b"HTTP/1.0 200"), "{:?}", String::from_utf8_lossy(&response.head));
+    assert!(response.head.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&response.head));
     assert_eq!((response.text(), response.field("transfer-encoding")), ("abc", None), "it knows no chunks");
     let request = &backend.received(1).await[0];
     assert!(request.head.starts_with(b"GET /old HTTP/1.1\r\n"));

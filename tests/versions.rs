@@ -43,3 +43,26 @@ async fn a_backend_of_a_newer_minor_version_is_understood_as_one_of_ours() {
     backend.next(backend::bytes("HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
     assert_eq!(client.exchange(client::get("/")).await.status, 502, "another major version is another protocol");
 }
+
+#[tokio::test]
+async fn a_client_of_http_1_0_is_answered_in_our_version_and_framed_as_it_can_read() {
+    let (backend, program) = passing().await;
+    backend.otherwise(|_| backend::bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"));
+    let mut client = Client::connect(program.proxy()).await;
+    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    let response = client.response().await;
+    assert!(response.head.starts_with(b"HTTP/1.1 200 OK\r\n"), "{:?}", String::from_utf8_lossy(&response.head));
+    assert_eq!((response.field("transfer-encoding"), response.field("content-length")), (None, None));
+    assert_eq!((response.text(), response.field("connection")), ("hi", Some("close")), "it ends with its connection");
+
+    backend.otherwise(|_| backend::answer(200, &[], "ok"));
+    for (asks, is_kept) in [("", false), ("Connection: keep-alive\r\n", true)] {
+        let mut client = Client::connect(program.proxy()).await;
+        let response = client.exchange(format!("GET / HTTP/1.0\r\n{asks}\r\n")).await;
+        assert_eq!((response.text(), response.field("connection")), ("ok", Some(if is_kept { "keep-alive" } else { "close" })));
+        match is_kept {
+            true => assert_eq!(client.exchange("GET / HTTP/1.0\r\n\r\n").await.status, 200),
+            false => client.ended().await,
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
 };
 
@@ -73,14 +73,15 @@ pub(super) fn request<'a>(head: &'a RequestHead, out: &mut Vec<u8>) -> Told<'a> 
     fields(&head.headers, head.origin.as_ref(), out)
 }
 
-/// Writes the first line of an answer and its fields, without those of its framing.
-pub(super) fn response<'a>(head: &'a AnswerHead, version: Version, out: &mut Vec<u8>) -> Told<'a> {
+/// Writes the first line of an answer and its fields, without those of its framing. It is of HTTP/1.1 whoever reads it (RFC 9110 section 2.5): what a client of
+/// HTTP/1.0 does not know is kept from it by how the body is framed, and by what is said of the connection.
+pub(super) fn response<'a>(head: &'a AnswerHead, out: &mut Vec<u8>) -> Told<'a> {
     spare::text(out);
-    match (version, head.status, head.phrase()) {
+    match (head.status, head.phrase()) {
         // The line of most.
-        (Version::HTTP_11, StatusCode::OK, None) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
-        (version, status, phrase) => {
-            out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        (StatusCode::OK, None) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        (status, phrase) => {
+            out.extend_from_slice(b"HTTP/1.1 ");
             out.extend_from_slice(status.as_str().as_bytes());
             out.push(b' ');
             out.extend_from_slice(phrase.unwrap_or(super::phrase(status).unwrap_or_default().as_bytes()));
@@ -102,7 +103,7 @@ impl Finished {
     pub fn new(answer: Response<Bytes>) -> Self {
         let (parts, body) = answer.into_parts();
         let (head, mut text) = (AnswerHead::from(parts), Vec::new());
-        response(&head, Version::HTTP_11, &mut text).write_length(body.len() as u64, &mut text);
+        response(&head, &mut text).write_length(body.len() as u64, &mut text);
         Self { head: text.into(), body }
     }
 

@@ -14,7 +14,7 @@ fn read(text: &[u8]) -> Option<Box<AnswerHead>> {
 /// What is written of a head, line by line, and what is told of it.
 fn written(head: &AnswerHead) -> (Vec<Vec<u8>>, Option<u64>, [bool; 3]) {
     let mut out = Vec::new();
-    let told = write::response(head, Version::HTTP_11, &mut out);
+    let told = write::response(head, &mut out);
     if let Some(length) = told.length() {
         told.write_length(length, &mut out);
     }

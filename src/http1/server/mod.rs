@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use http_body::Body;
 use parking_lot::Mutex;
 
@@ -234,13 +234,12 @@ impl<S: Socket + Send + 'static> Connection<S> {
         let unread = !io.decoder.is_over() && !io.held;
         let Some(wire) = &mut io.wire else { return Err(io::ErrorKind::NotConnected.into()) };
         let out = &mut wire.out.text;
-        let version = if self.said.is_old() { Version::HTTP_10 } else { Version::HTTP_11 };
         let ResponseOf { mut head, body } = answer;
         if !self.said.trailers || self.said.is_old() {
             // They are not sent on.
             head.announce_none();
         }
-        let told = write::response(&head, version, out);
+        let told = write::response(&head, out);
         let encoder = self.framing(&head, &body, &told, out);
         self.stays &= !unread && !told.closes && encoder != Encoder::Close;
         match (self.stays, self.said.is_old()) {

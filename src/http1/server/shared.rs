@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
@@ -235,7 +234,7 @@ impl<S: Socket + Send> Interim for Mutex<Io<S>> {
             return;
         }
         let before = wire.out.text.len();
-        write::response(answer, Version::HTTP_11, &mut wire.out.text);
+        write::response(answer, &mut wire.out.text);
         wire.out.text.extend_from_slice(b"\r\n");
         io.told += wire.out.text.len() - before;
     }
