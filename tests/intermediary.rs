@@ -82,6 +82,30 @@ async fn options_goes_no_further_than_its_max_forwards() {
     assert_eq!(client.exchange(options("Max-Forwards: many\r\n")).await.status, 400);
 }
 
+/// What an answer would be, were it for us to give: as the routes have it, which is all that we know.
+#[tokio::test]
+async fn options_that_goes_no_further_is_told_which_methods_would() {
+    let backend = Backend::start().await;
+    let site = Site::of(&[backend.url()])
+        .route("read", "/marks", "methods = [\"GET\", \"HEAD\", \"OPTIONS\"]")
+        .route("write", "/marks/", "methods = [\"POST\", \"GET\"]")
+        .route("all", "/free", "");
+    let program = Program::start(&site.to_string()).await;
+    let mut client = Client::connect(program.proxy()).await;
+    let ours = "/.forebay/requests/01900000-0000-7000-8000-000000000000";
+    for (target, status, allow) in [
+        ("/marks", 200, Some("GET, HEAD, OPTIONS")),
+        ("/marks/7", 200, Some("POST, GET, HEAD, OPTIONS")),
+        ("/free", 200, Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/nowhere", 404, None),
+        (ours, 405, Some("GET, HEAD, DELETE")),
+    ] {
+        let answer = client.exchange(format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.field("allow")), (status, allow), "{target}");
+    }
+    assert_eq!(backend.requests(), []);
+}
+
 #[tokio::test]
 async fn via_names_the_version_in_which_a_message_came() {
     let (backend, program) = passing().await;

@@ -193,9 +193,13 @@ pub(super) fn malformed(what: Malformed, headers: &HeaderMap) -> Response<Client
     response
 }
 
-/// An OPTIONS that is meant for the last proxy that it may reach (RFC 9110 section 7.6.2): 200 and nothing else to say.
-pub(super) fn options() -> Response<ClientBody> {
-    Response::new(ClientBody::full(Bytes::new()))
+/// An OPTIONS that is meant for the last proxy that it may reach (RFC 9110 section 7.6.2): 200, and with which methods a request would go further (section
+/// 9.3.7). Where all do, those that servers usually know are named: what the one behind us makes of them only it could say.
+pub(super) fn options(methods: &[&Method]) -> Response<ClientBody> {
+    let mut response = Response::new(ClientBody::full(Bytes::new()));
+    let named = if methods.is_empty() { "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" } else { &list(methods) };
+    set(response.headers_mut(), ALLOW, named);
+    response
 }
 
 /// The client stopped sending its body: 408, and the connection closes. Nothing was queued or sent.
@@ -244,10 +248,13 @@ pub(super) fn method_not_allowed(allow: &str, headers: &HeaderMap) -> Response<C
 
 /// A method that no route takes there: 405, and those that are (RFC 9110 section 15.5.6).
 pub(super) fn other_methods(methods: &[&Method], headers: &HeaderMap) -> Response<ClientBody> {
-    let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
-    let mut response = method_not_allowed(&names.join(", "), headers);
+    let mut response = method_not_allowed(&list(methods), headers);
     set(response.headers_mut(), PROXY_STATUS, REQUEST_ERROR);
     response
+}
+
+fn list(methods: &[&Method]) -> String {
+    methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// JSON of our own.

@@ -92,7 +92,6 @@ impl Exchange {
                 let has_body = !body.is_end_stream();
                 refused(answer::too_often(wait.unwrap_or_default(), has_body, &head.headers))
             }
-            (Ok(Seen { max_forwards: Some(0), .. }), _) => refused(answer::options()),
             (_, Found::NoPath) => refused(answer::malformed(Malformed::Path, &head.headers)),
             _ if head.uri.path().starts_with(outcome::RESERVED) => {
                 let client = self.link.client.address(&head.headers, &site.clients.trusted_proxies);
@@ -103,6 +102,9 @@ impl Exchange {
                 (response.into(), if is_good { Verdict::ANSWERED } else { Verdict::REFUSED })
             }
             (_, Found::Nothing) => refused(answer::no_route(&head.headers)),
+            (Ok(Seen { max_forwards: Some(0), .. }), _) => {
+                refused(answer::options(&site.routes.methods(root.as_ref().unwrap_or(&head.uri), &head.headers, is_https)))
+            }
             (_, Found::OtherMethods(methods)) => refused(answer::other_methods(&methods, &head.headers)),
             (Ok(seen), Found::Way(way)) => {
                 if let Some(entry) = &mut entry {

@@ -82,11 +82,18 @@ impl Table {
         match candidates().find(|entry| entry.takes_method(method)) {
             Some(entry) => Found::Way(&self.ways[entry.way]),
             None => {
-                let mut methods: Vec<_> = candidates().flat_map(|entry| &entry.methods).collect();
-                methods.dedup();
+                let methods = methods(candidates());
                 if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
             }
         }
+    }
+
+    /// The methods with which a request goes anywhere from there; none where some route takes all of them.
+    pub(in crate::proxy) fn methods(&self, uri: &Uri, headers: &HeaderMap, is_https: impl FnOnce() -> bool) -> Vec<&Method> {
+        let Some(path) = path::normal(uri.path()) else { return Vec::new() };
+        let scheme = if self.by_scheme && is_https() { Scheme::Https } else { Scheme::Http };
+        let candidates = || self.lists(uri, headers).flatten().filter(|entry| entry.takes(&path.path, scheme));
+        if candidates().any(|entry| entry.methods.is_empty()) { Vec::new() } else { methods(candidates()) }
     }
 
     /// The lists of routes that are for a request's host, in the order in which they are tried.
@@ -118,6 +125,17 @@ impl Table {
             Way::Own(_) => None,
         })
     }
+}
+
+/// All methods of these, each once.
+fn methods<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<&'a Method> {
+    let mut methods: Vec<&Method> = Vec::new();
+    for method in entries.flat_map(|entry| &entry.methods) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    methods
 }
 
 /// Whether a host is one or more labels in front of `.suffix`.

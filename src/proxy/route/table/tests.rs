@@ -143,3 +143,28 @@ fn methods_and_schemes_choose_among_the_routes_of_a_path() {
         assert_eq!(found(&routes, method, url), expected, "{method} {url}");
     }
 }
+
+#[test]
+fn the_methods_of_a_path_are_those_of_all_its_routes_unless_one_takes_any() {
+    let allowed = |routes: &[&str], url: &str| {
+        let table = Table::new(routes.iter().map(|line| way(line)));
+        let url: Uri = url.parse().unwrap();
+        let headers = HeaderMap::from_iter([(HOST, url.authority().unwrap().as_str().parse().unwrap())]);
+        let target: Uri = url.path().parse().unwrap();
+        let methods = table.methods(&target, &headers, || url.scheme_str() == Some("https"));
+        methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",")
+    };
+    let routes =
+        ["read - GET,OPTIONS - /a/b", "write - POST,GET - /a/", "secure - PUT https /a/", "all - - - /free", "shop b.test PATCH - /a/"];
+    for (url, expected) in [
+        ("http://a.test/a/b", "GET,OPTIONS,POST"),
+        ("http://a.test/a/c", "POST,GET"),
+        ("https://a.test/a/c", "PUT,POST,GET"),
+        ("http://b.test/a/c", "PATCH,POST,GET"),
+        ("http://a.test/free", ""),
+        ("http://a.test/nowhere", ""),
+        ("http://a.test/../..", ""),
+    ] {
+        assert_eq!(allowed(&routes, url), expected, "{url}");
+    }
+}
