@@ -122,7 +122,11 @@ impl Body for Incoming {
             Ok(trailers) => trailers,
         };
         Poll::Ready(trailers.map(|mut trailers| {
-            super::trim(&mut trailers);
+            match this.request {
+                Some(_) => super::trim(&mut trailers),
+                None if super::is_padded(&trailers) => return Err(Reason::PROTOCOL_ERROR.into()),
+                None => {}
+            }
             keep_trailing(&mut trailers);
             Ok(Frame::trailers(trailers))
         }))

@@ -116,8 +116,7 @@ where
 
 /// A request as it is handed on: with its body, and with who hears of interim answers.
 fn received(request: Request<h2::RecvStream>, respond: &Arc<Respond>) -> RequestOf<Incoming> {
-    let (mut head, stream) = request.into_parts();
-    super::trim(&mut head.headers);
+    let (head, stream) = request.into_parts();
     let mut head = Box::new(RequestHead::from(head));
     head.origin = Some(Origin::unwritten(respond.clone()));
     let mut body = Incoming::new(stream, &head.headers);

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{exchange::Link, inspect::Malformed};
-use crate::backend::Incoming;
+use crate::{backend::Incoming, http2::is_padded};
 
 /// Whether a body is said to be empty and yet has not ended, which only HTTP/2 can say. A server of HTTP/1.1 would take its request for whole at once.
 pub(super) fn says_nothing(body: &Incoming) -> bool {
@@ -34,10 +34,13 @@ pub(super) async fn hear(body: &mut Incoming, link: &Link) -> Result<(), Malform
     Box::pin(timeout(patience, heard)).await.ok().flatten().ok_or(Malformed::Endless)
 }
 
-/// RFC 9113 section 8.3.1: an intermediary makes `Host` of `:authority`; a `Host` that says something else is a trap for one of two readers.
+/// What the library has let pass is refused here. RFC 9113 section 8.3.1: an intermediary makes `Host` of `:authority`; a `Host` that says something else is a trap for one of two readers.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Malformed> {
     if head.method == Method::CONNECT {
         return Err(Malformed::Target);
+    }
+    if is_padded(&head.headers) {
+        return Err(Malformed::Padded);
     }
     if let Some(authority) = head.uri.authority() {
         if authority.as_str().contains('@') {
@@ -104,6 +107,13 @@ mod tests {
         assert_eq!(settled(Request::get("/")).unwrap_err(), Malformed::Host);
         assert_eq!(settled(Request::get("https://user@a/")).unwrap_err(), Malformed::UserInfo);
         assert_eq!(settled(Request::connect("a:443")).unwrap_err(), Malformed::Target);
+    }
+
+    #[test]
+    fn a_value_with_spaces_around_it_is_refused_and_one_with_spaces_within_is_not() {
+        for (value, is_good) in [(" a", false), ("a\t", false), (" ", false), ("", true), ("a \tb", true)] {
+            assert_eq!(settled(Request::get("https://a/").header("x-a", value)).is_ok(), is_good, "{value:?}");
+        }
     }
 
     #[test]

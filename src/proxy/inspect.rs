@@ -22,6 +22,8 @@ pub(super) enum Malformed {
     Authority,
     /// RFC 9112 section 6.3: two lengths are a smuggling attempt or a broken sender.
     Length,
+    /// RFC 9113 section 8.2.1: a value has spaces around it.
+    Padded,
     /// RFC 9113 section 8.1.1: it says that it has no body, and goes on all the same.
     Endless,
     /// Its target is in a form that only a forward proxy takes (`CONNECT`), or in none.
@@ -55,6 +57,7 @@ impl Malformed {
             Self::Host => "an HTTP/1.1 request needs exactly one Host field, with a host name or address and perhaps a port",
             Self::Authority => "the request names one host in Host and another in :authority",
             Self::Length => "the request has more than one Content-Length",
+            Self::Padded => "a field of HTTP/2 has spaces before or behind its value",
             Self::Endless => "the request says that its body is empty, and does not end",
             Self::Target => "the request target must be a path",
             Self::Path => "the path of the request leads above the root, or has a NUL in it",
