@@ -1,12 +1,14 @@
 //! A connection to a server, whatever its kind.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -24,6 +26,16 @@ pub(super) enum Socket {
 }
 
 any_socket!(Socket);
+
+/// However a connection comes to its end, its server hears of it where TLS has a word for that (RFC 9112 section 9.8): as far as the socket takes it at once, for there
+/// is nobody who would wait. TCP says it by itself.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Self::Tls(stream) = self {
+            let _as_far_as_it_goes = tokio::task::unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx))).now_or_never();
+        }
+    }
+}
 
 /// A server's connection, once it speaks another protocol.
 #[derive(Debug)]

@@ -5,12 +5,15 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use h2::server::{Builder, Handshake, SendResponse};
+use h2::{
+    Reason,
+    server::{Builder, Handshake, SendResponse},
+};
 use http::{
     HeaderMap, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, DATE, EXPECT, TE},
@@ -82,6 +85,14 @@ where
         self.farewell = true;
         if let State::Open(connection) = &mut self.state {
             connection.graceful_shutdown();
+        }
+    }
+
+    /// Ends it here and now, and says so as far as the socket takes that at once.
+    pub fn give_up(&mut self) {
+        if let State::Open(connection) = &mut self.state {
+            connection.abrupt_shutdown(Reason::NO_ERROR);
+            let _as_far_as_it_goes = connection.poll_closed(&mut Context::from_waker(Waker::noop()));
         }
     }
 

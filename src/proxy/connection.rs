@@ -183,7 +183,13 @@ impl Keeper {
                     Box::pin(self.serve_h2(socket)).await;
                 }
             }
-            other => other.log(),
+            ended => {
+                ended.log();
+                if matches!(ended, Ended::OutOfTime(_)) {
+                    // TLS has a word for that (RFC 9112 section 9.8), but nobody waits until it has been heard.
+                    let _told = connection.shut_down().now_or_never();
+                }
+            }
         }
     }
 
@@ -207,7 +213,11 @@ impl Keeper {
             }
             connection.poll(cx).map(|ended| ended.map_or_else(|error| Ended::Broken(error.to_string()), |()| Ended::InPeace))
         });
-        self.keep(pin!(served), true).await.log();
+        let ended = self.keep(pin!(served), true).await;
+        if matches!(ended, Ended::OutOfTime(_)) {
+            connection.give_up();
+        }
+        ended.log();
     }
 
     /// Polls what serves a connection until it ends or has to. `graceful`: told farewell, it ends with all that is under way (HTTP/2).

@@ -1,0 +1,93 @@
+//! Answers over HTTP/2 that end before their request does, and requests that are for no path.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
+mod common;
+
+use common::{
+    backend::Backend,
+    client::{self, Client},
+    frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard},
+    h2_server::Server,
+    program::Program,
+    site::Site,
+    within,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+async fn before(url: String) -> Program {
+    Program::start(&Site::passing(url).backend("protocol = \"h2c\"").to_string()).await
+}
+
+/// A server that answers the head of each request at once, with a body of this many frames, and then has enough of the request (RFC 9113 section 8.1).
+async fn impatient(body: &'static [&'static str], fields: &'static [(&'static str, &'static str)]) -> String {
+    const NO_ERROR: [u8; 4] = [0; 4];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            while let Ok((head, _)) = heard(&mut stream).await {
+                let said = match head[3] {
+                    HEADERS => {
+                        let id = head[8];
+                        let status = [&[(":status", "200")], fields].concat();
+                        let ends = |last: bool| if last { END_STREAM } else { 0 };
+                        let begun = frame(HEADERS, END_HEADERS | ends(body.is_empty()), id, &block(&status));
+                        let frames = body.iter().enumerate();
+                        let data = frames.flat_map(|(at, text)| frame(DATA, ends(at + 1 == body.len()), id, text.as_bytes()));
+                        [begun, data.collect(), frame(RST_STREAM, 0, id, &NO_ERROR)].concat()
+                    }
+                    SETTINGS if head[4] == 0 => frame(SETTINGS, ACK, 0, &[]),
+                    _ => continue,
+                };
+                // It is gone when the program is.
+                let _said = stream.write_all(&said).await;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_answer_that_has_enough_of_its_request_is_whole() {
+    for (body, fields, text) in [
+        (&["all", " of it"][..], &[][..], "all of it"),
+        (&["all", " of it"], &[("content-length", "9")], "all of it"),
+        (&[], &[("content-length", "0")], ""),
+        (&[], &[], ""),
+    ] {
+        let program = before(impatient(body, fields).await).await;
+        let mut client = Client::connect(program.proxy()).await;
+        // The rest of it never comes.
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nbegun").await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.text(), response.complete), (200, text, true), "{body:?} {fields:?}");
+    }
+}
+
+/// RFC 9113 section 8.3.1.
+#[tokio::test]
+async fn options_for_the_whole_server_have_an_asterisk_for_their_path() {
+    let server = Server::start(100).await;
+    let program = before(server.url()).await;
+    for (target, path) in [("*", "*"), ("http://test", "*"), ("http://test/", "/")] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(client::fetch(program.proxy(), request).await.status, 200);
+        assert_eq!(server.seen().last().unwrap().head.uri.path(), path, "{target}");
+    }
+
+    let backend = Backend::start().await;
+    let program = Program::start(&Site::passing(backend.url()).to_string()).await;
+    let mut stream = TcpStream::connect(program.proxy()).await.unwrap();
+    let head = block(&[(":method", "OPTIONS"), (":scheme", "http"), (":authority", "test"), (":path", "*")]);
+    let begun = [&PREFACE[..], &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_STREAM | END_HEADERS, 1, &head)].concat();
+    stream.write_all(&begun).await.unwrap();
+    within("an answer", async { while heard(&mut stream).await.unwrap().0[3] != HEADERS {} }).await;
+    let request = &backend.received(1).await[0];
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("OPTIONS", "*"));
+}
