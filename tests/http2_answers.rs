@@ -18,12 +18,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+/// A request the rest of which never comes.
+const BEGUN: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nbegun";
+
 async fn before(url: String) -> Program {
     Program::start(&Site::passing(url).backend("protocol = \"h2c\"").to_string()).await
 }
 
-/// A server that answers the head of each request at once, with a body of this many frames, and then has enough of the request (RFC 9113 section 8.1).
-async fn impatient(body: &'static [&'static str], fields: &'static [(&'static str, &'static str)]) -> String {
+/// A server that answers the head of each request at once, with a body of these frames, and then has enough of the request (RFC 9113 section 8.1). `whole`: the
+/// last of them says that it is.
+async fn impatient(whole: bool, body: &'static [&'static str], fields: &'static [(&'static str, &'static str)]) -> String {
     const NO_ERROR: [u8; 4] = [0; 4];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -36,7 +40,7 @@ async fn impatient(body: &'static [&'static str], fields: &'static [(&'static st
                     HEADERS => {
                         let id = head[8];
                         let status = [&[(":status", "200")], fields].concat();
-                        let ends = |last: bool| if last { END_STREAM } else { 0 };
+                        let ends = |last: bool| if last && whole { END_STREAM } else { 0 };
                         let begun = frame(HEADERS, END_HEADERS | ends(body.is_empty()), id, &block(&status));
                         let frames = body.iter().enumerate();
                         let data = frames.flat_map(|(at, text)| frame(DATA, ends(at + 1 == body.len()), id, text.as_bytes()));
@@ -61,12 +65,22 @@ async fn an_answer_that_has_enough_of_its_request_is_whole() {
         (&[], &[("content-length", "0")], ""),
         (&[], &[], ""),
     ] {
-        let program = before(impatient(body, fields).await).await;
+        let program = before(impatient(true, body, fields).await).await;
         let mut client = Client::connect(program.proxy()).await;
-        // The rest of it never comes.
-        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nbegun").await;
+        client.send(BEGUN).await;
         let response = client.response().await;
         assert_eq!((response.status, response.text(), response.complete), (200, text, true), "{body:?} {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_reset_in_its_middle_breaks_off_whatever_was_sent_of_its_request() {
+    for (body, fields) in [(&["half"][..], &[][..]), (&["half"], &[("content-length", "8")]), (&[], &[])] {
+        let program = before(impatient(false, body, fields).await).await;
+        let mut client = Client::connect(program.proxy()).await;
+        client.send(BEGUN).await;
+        let whole = client.try_response().await.is_ok_and(|response| response.status == 200 && response.complete);
+        assert!(!whole, "{body:?} {fields:?}");
     }
 }
 

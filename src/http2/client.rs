@@ -199,7 +199,7 @@ impl Sender {
         let (mut head, stream) = answered.into_parts();
         super::trim(&mut head.headers);
         busy.hears();
-        let body = Incoming::new(stream, &head.headers).of_answer(busy, !is_all);
+        let body = Incoming::new(stream, &head.headers).of_answer(busy);
         Ok(Answered { answer: Response::from_parts(head, body), rest: sending.filter(|_| !is_sent).map(Rest) })
     }
 }

@@ -27,9 +27,8 @@ pub struct Incoming {
     no_more_data: bool,
     /// Told when somebody waits for a body that has not begun to come.
     wanted: Option<Arc<dyn Wanted>>,
-    /// Of the body of an answer: its request, and whether that had a body of its own.
+    /// Of the body of an answer: its request.
     request: Option<Busy>,
-    after_body: bool,
 }
 
 /// Who is told that a body is waited for.
@@ -42,7 +41,7 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         // The library has refused a length that is no number, and holds the body to it.
         let left = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left, last: None, no_more_data: false, wanted: None, request: None, after_body: false }
+        Self { stream, left, last: None, no_more_data: false, wanted: None, request: None }
     }
 
     /// Tells `wanted` when it is waited for.
@@ -51,19 +50,11 @@ impl Incoming {
         self
     }
 
-    /// It is the body of an answer: its server may reset the stream after it, so that no more of the request is sent. The library then no longer knows whether
-    /// the answer had ended, but for the length that it said.
-    pub(super) fn of_answer(mut self, request: Busy, has_body: bool) -> Self {
+    /// It is the body of the answer to this request. Its server may reset the stream behind it, so that no more of the request is sent (RFC 9113 section 8.1): the
+    /// library remembers whether the answer had ended.
+    pub(super) fn of_answer(mut self, request: Busy) -> Self {
         self.request = Some(request);
-        self.after_body = has_body;
         self
-    }
-
-    fn is_end(&self, error: &h2::Error) -> bool {
-        self.request.is_some()
-            && self.left.map_or(self.after_body, |left| left == 0)
-            && error.is_remote()
-            && error.reason() == Some(Reason::NO_ERROR)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
@@ -101,7 +92,6 @@ impl Body for Incoming {
         let this = self.get_mut();
         while !this.no_more_data {
             match ready!(this.poll_data(cx)) {
-                Some(Err(error)) if this.is_end(&error) => return Poll::Ready(this.last.take().map(|last| Ok(Frame::data(last)))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(data)) if this.left == Some(0) && !this.stream.is_end_stream() => {
                     // An empty one may follow it.
@@ -117,7 +107,6 @@ impl Body for Incoming {
             }
         }
         let trailers = match ready!(this.stream.poll_trailers(cx)) {
-            Err(error) if this.is_end(&error) => None,
             Err(error) => return Poll::Ready(Some(Err(error))),
             Ok(trailers) => trailers,
         };
