@@ -61,7 +61,34 @@ fn collect(folder: &Path, text: &mut String) {
 
 fn exists(test: &str) -> bool {
     let Some((place, name)) = test.rsplit_once("::") else { return false };
-    code(place).is_some_and(|code| code.contains(&format!("fn {name}(")))
+    code(place).is_some_and(|code| is_run(&code, name))
+}
+
+/// Whether a function of this name is a test that is run: one of its attributes, the lines right above it, says so, and none that it is left out.
+fn is_run(code: &str, name: &str) -> bool {
+    let lines: Vec<_> = code.lines().map(str::trim).collect();
+    let heads = [format!("fn {name}("), format!("async fn {name}(")];
+    let at = lines.iter().position(|line| heads.iter().any(|head| line.starts_with(head)));
+    let attributes = || lines[..at.unwrap_or(0)].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    let is = |wanted: &[&str]| attributes().any(|line| wanted.iter().any(|attribute| line.starts_with(attribute)));
+    is(&["#[test]", "#[tokio::test]", "#[tokio::test("]) && !is(&["#[ignore"])
+}
+
+#[test]
+fn a_test_counts_only_where_it_is_run() {
+    for (code, counts) in [
+        ("#[test]\nfn a() {", true),
+        ("    #[test]\n    fn a() {", true),
+        ("#[tokio::test]\nasync fn a() {", true),
+        ("#[tokio::test(start_paused = true)]\n#[cfg(unix)]\nasync fn a() {", true),
+        ("fn a() {", false),
+        ("#[test]\nfn b() {}\n\nfn a() {", false),
+        ("#[test]\n#[ignore = \"slow\"]\nfn a() {", false),
+        ("// #[test]\nfn a() {", false),
+        ("#[test]\nfn ab() {", false),
+    ] {
+        assert_eq!(is_run(code, "a"), counts, "{code}");
+    }
 }
 
 #[test]
