@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::limit::Seen;
+use super::samples::Seen;
 
 /// Windows in a row, and time, after which such slowness is taken for normal,
 const WINDOWS: u32 = 4;
@@ -62,7 +62,8 @@ mod tests {
         let (mut endured, mut now) = (None, Duration::ZERO);
         for &in_flight in in_flight {
             now += Duration::from_millis(apart);
-            let seen = Seen { requests: 20, bad: 0, slowdown: Some(2.5), in_flight, most_in_flight: 20, rejected: 0, replayed: false };
+            let seen =
+                Seen { requests: 20, bad: 0, refused: 0, slowdown: Some(2.5), in_flight, most_in_flight: 20, rejected: 0, replayed: false };
             endured = Some(Endured::with(endured, 2.5, seen, now));
         }
         endured.unwrap().is_normal(now)

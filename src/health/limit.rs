@@ -5,7 +5,7 @@
 //! `q = a * (1 - 1/x)` the part of `a` that only stands in a queue at the backend. The limit is to keep a little in that queue and no more:
 //!
 //! ```text
-//! >= 3 and > 10% bad      L = 0.7 * min(L, a), and it stays below that for a while
+//! >= 3 and > 10% bad      L = 0.7 * min(L, a), and it stays below that for a while (see refusals)
 //! x > 2, holds back       L = min(L, max(1.1 a, L/2)) * max(0.7, 2/x)       and, where half is gone: was it us at all?
 //! x > 2, holds not back   L = min(L, twice the most in flight)              and, the fourth time and after 2 s: this is the new normal
 //! q > max(6, 0.30 L)      if the limit bounds the traffic: L -= 5%          and the same question
@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use super::{
     Why,
-    ceiling::Ceiling,
     elasticity::{Descent, elasticity},
     endured::{Endured, Mean},
+    refusals::{Refusals, Turn},
+    samples::Seen,
 };
 
 /// The limit of a backend that nothing is known of.
@@ -39,8 +40,6 @@ pub(super) const LEAST: f64 = 4.0;
 const MOST_AT_FIRST: f64 = 4.0 * LEAST;
 /// The largest limit that is found by itself.
 pub(super) const MOST: f64 = 512.0;
-/// Bad requests that a window needs before they count.
-const LEAST_BAD: u32 = 3;
 /// Slowdown past which the limit is cut at once.
 const TOO_SLOW: f64 = 2.0;
 /// Slowdown below which the limit grows fast at first.
@@ -70,25 +69,6 @@ const TRIAL_SPAN: Duration = Duration::from_secs(3);
 pub(super) const TRIAL_WAIT: Duration = Duration::from_secs(5);
 pub(super) const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(60);
 
-/// What a window of finished requests showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Seen {
-    /// How many, good or bad.
-    pub(super) requests: u32,
-    /// Timeouts, failed connects, resets, 502, 503, 504, 429.
-    pub(super) bad: u32,
-    /// Median slowdown of the good ones; none if they are too few, or of classes whose base is not known.
-    pub(super) slowdown: Option<f64>,
-    /// Mean of the requests in flight at admission, the admitted one included.
-    pub(super) in_flight: f64,
-    /// The most of them.
-    pub(super) most_in_flight: u32,
-    /// Live requests that found no seat meanwhile.
-    pub(super) rejected: u32,
-    /// Whether replay is a good part of them.
-    pub(super) replayed: bool,
-}
-
 /// What follows from a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Verdict {
@@ -102,7 +82,7 @@ pub(super) struct Verdict {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: f64,
-    ceiling: Option<Ceiling>,
+    refusals: Refusals,
     slow_start: bool,
     /// The last window of slow start was slow.
     hesitates: bool,
@@ -146,7 +126,7 @@ impl Limiter {
     pub(super) fn new() -> Self {
         Self {
             limit: FIRST,
-            ceiling: None,
+            refusals: Refusals::default(),
             slow_start: true,
             hesitates: false,
             looks: 0,
@@ -198,12 +178,28 @@ impl Limiter {
     }
 
     fn judge(&mut self, seen: Seen, now: Duration, random: f64) -> Verdict {
-        if seen.bad >= LEAST_BAD && seen.bad * 10 > seen.requests {
+        let turn = self.refusals.window(&seen, self.limit, now);
+        if turn != Turn::None {
             self.calm();
-            let in_flight = self.limit.min(seen.in_flight);
-            self.ceiling = Some(Ceiling::found(in_flight, self.ceiling, now));
-            self.limit = 0.7 * in_flight;
-            return because(Why::Failing);
+        }
+        match turn {
+            Turn::None => {}
+            Turn::Cut => {
+                self.limit = 0.7 * self.limit.min(seen.in_flight);
+                return because(Why::Failing);
+            }
+            Turn::Back(limit) => {
+                self.limit = limit;
+                return because(Why::Failing);
+            }
+            Turn::Try(limit) => {
+                self.limit = limit;
+                return because(Why::Refusing);
+            }
+            Turn::Endure(limit) => {
+                self.accept(limit);
+                return because(Why::NotOurs);
+            }
         }
         match seen.slowdown {
             None => because(self.why),
@@ -311,7 +307,7 @@ impl Limiter {
             (self.bound, self.descent) = (None, None);
             self.trial_wait = TRIAL_WAIT;
             let (limit, why) = (self.limit, self.grow(slowdown));
-            let Some(least) = self.ceiling.and_then(|ceiling| ceiling.holds(self.limit, now)) else { return because(why) };
+            let Some(least) = self.refusals.hold(self.limit, now) else { return because(why) };
             self.limit = limit.max(least);
             return because(Why::Settled);
         }

@@ -18,8 +18,8 @@ use super::{
     base::Base,
     breaker::PROBING_LIMIT,
     lag::Lag,
-    limit::{Limiter, Seen},
-    samples::{Bad, End, Tick, Ticking, Window},
+    limit::Limiter,
+    samples::{Bad, End, Seen, Tick, Ticking, Window},
 };
 
 /// A class of requests that take about as long as one another: those of a route with a safe method (RFC 9110 section 9.2.1), or with another. Of

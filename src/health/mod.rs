@@ -10,7 +10,6 @@
 mod arrivals;
 mod base;
 pub mod breaker;
-mod ceiling;
 mod contest;
 mod elasticity;
 mod endured;
@@ -23,6 +22,7 @@ mod mode;
 mod policy;
 pub mod probe;
 mod quality;
+mod refusals;
 mod rounds;
 mod samples;
 mod seats;

@@ -5,8 +5,10 @@
 pub enum Quality {
     /// An answer of the usual kind: its latency counts.
     Good,
-    /// Timeout, 502, 503, 504, 429: the backend had enough. Its latency does not count: a fast 503 is no sign of health.
+    /// Timeout, 504: the backend had enough.
     Bad,
+    /// 429, 502, 503: it had enough, or whatever was asked is out of order. Its latency does not count: a fast 503 is no sign of health.
+    Refused,
     /// This server took no connection, or broke it. Bad, unless the others go on as if nothing had happened: then it is that server's own trouble, and no load.
     Lost(usize),
     /// Any other answer (4xx, 500, 501, 505), or an end that is the client's doing: says nothing. A backend refuses far faster than it works,
@@ -19,7 +21,8 @@ impl Quality {
     pub const fn of_status(status: u16) -> Self {
         match status {
             ..=399 => Self::Good,
-            429 | 502..=504 => Self::Bad,
+            429 | 502 | 503 => Self::Refused,
+            504 => Self::Bad,
             _ => Self::Neither,
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{
     Quality,
     base::{Base, grain, median},
-    limit::Seen,
 };
 
 /// Latencies that are kept of a window or tick; of more, every second one, every fourth, and so on.
@@ -20,7 +19,7 @@ const LONG: Duration = Duration::from_secs(2);
 /// While the limit grows fast, and answers are too quick to say anything against that, it closes with so many at this age: nobody is to wait for us to look.
 const MANY: u32 = 100;
 const HASTY: Duration = Duration::from_millis(25);
-/// or with so many that had enough, if they are half of all: who refuses in a moment is asked again in a moment.
+/// or with so many refusals, if they are half of all: who refuses in a moment is asked again in a moment.
 const REFUSED: u32 = 5;
 /// Past it, what was gathered says nothing about now.
 const STALE: Duration = Duration::from_secs(20);
@@ -81,7 +80,7 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
-    overloaded: u32,
+    refused: u32,
     lost: Losses,
     replayed: u32,
     in_flight: u64,
@@ -91,6 +90,27 @@ pub(super) struct Window {
     median_rtt: Duration,
     hasty: bool,
     lag: Duration,
+}
+
+/// What a window of finished requests showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    /// How many, good or bad.
+    pub(super) requests: u32,
+    /// Timeouts, failed connects, resets, 502, 503, 504, 429.
+    pub(super) bad: u32,
+    /// Those of them that were answered at once: 502, 503, 429.
+    pub(super) refused: u32,
+    /// Median slowdown of the good ones; none if they are too few, or of classes whose base is not known.
+    pub(super) slowdown: Option<f64>,
+    /// Mean of the requests in flight at admission, the admitted one included.
+    pub(super) in_flight: f64,
+    /// The most of them.
+    pub(super) most_in_flight: u32,
+    /// Live requests that found no seat meanwhile.
+    pub(super) rejected: u32,
+    /// Whether replay is a good part of them.
+    pub(super) replayed: bool,
 }
 
 /// A good or bad end of a request that was admitted under this limit.
@@ -108,6 +128,7 @@ pub(super) struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bad {
     Overloaded,
+    Refused,
     /// The connection to this server failed, and it is not the only one.
     Lost(usize),
 }
@@ -117,6 +138,7 @@ impl Bad {
         match quality {
             Quality::Good | Quality::Neither => None,
             Quality::Bad => Some(Self::Overloaded),
+            Quality::Refused => Some(Self::Refused),
             Quality::Lost(server) => Some(Self::Lost(server)),
         }
     }
@@ -156,7 +178,7 @@ impl Window {
         }
         self.requests += 1;
         self.bad += u32::from(end.bad.is_some());
-        self.overloaded += u32::from(end.bad == Some(Bad::Overloaded));
+        self.refused += u32::from(end.bad == Some(Bad::Refused));
         if let Some(Bad::Lost(server)) = end.bad {
             self.lost.add(server);
         }
@@ -169,7 +191,7 @@ impl Window {
         let age = now.saturating_sub(self.began);
         let hasty = self.hasty && self.requests >= MANY && self.median_rtt.as_secs_f32() < grain(self.lag);
         let enough = if hasty { HASTY } else { SHORT }.max(self.median_rtt.mul_f64(MEDIANS));
-        let refuses = self.overloaded >= REFUSED && 2 * self.overloaded >= self.requests;
+        let refuses = self.refused >= REFUSED && 2 * self.refused >= self.requests;
         refuses || (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
     }
 
@@ -200,7 +222,8 @@ impl Window {
             _ => 0,
         };
         let (requests, bad) = (requests - alone, self.bad - alone);
-        let seen = Seen { requests, bad, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected, replayed };
+        let refused = self.refused;
+        let seen = Seen { requests, bad, refused, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected, replayed };
         self.open(self.epoch, now);
         seen
     }
@@ -208,7 +231,7 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.overloaded, self.lost, self.replayed) = (0, 0, 0, Losses::None, 0);
+        (self.requests, self.bad, self.refused, self.lost, self.replayed) = (0, 0, 0, Losses::None, 0);
         (self.in_flight, self.most_in_flight) = (0, 0);
         self.timed.clear();
     }

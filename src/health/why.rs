@@ -28,8 +28,10 @@ pub enum Why {
     Slow,
     /// The backend fails too often.
     Failing,
-    /// Less concurrency did not make it faster: it has become slower for other reasons.
+    /// Less concurrency did not make it faster, or refuse less: it has other reasons.
     NotOurs,
+    /// It refuses although hardly anything is in flight, and is tried with more.
+    Refusing,
     /// The backend came back slower than it was.
     SlowerBack,
     /// A quarter more is tried.
@@ -55,7 +57,8 @@ impl Why {
             Self::Queueing => "a queue stands at the backend",
             Self::Slow => "the backend is more than twice as slow as it can be",
             Self::Failing => "the backend fails too often",
-            Self::NotOurs => "slower for reasons other than concurrency",
+            Self::NotOurs => "slower, or refusing, for reasons other than concurrency",
+            Self::Refusing => "it refuses with little in flight, and is tried with more",
             Self::SlowerBack => "the backend came back slower than it was",
             Self::Trial => "trying a quarter more",
             Self::TrialKept => "a quarter more did not make it slower",

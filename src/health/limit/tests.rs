@@ -4,7 +4,7 @@ const START: Duration = Duration::from_secs(1000);
 
 /// A window of 100 requests, none bad, in which the limit was used up.
 fn seen(slowdown: f64, in_flight: f64) -> Seen {
-    Seen { requests: 100, bad: 0, slowdown: Some(slowdown), in_flight, most_in_flight: 1_000, rejected: 0, replayed: false }
+    Seen { requests: 100, bad: 0, refused: 0, slowdown: Some(slowdown), in_flight, most_in_flight: 1_000, rejected: 0, replayed: false }
 }
 
 /// The same, with some turned away.

@@ -63,9 +63,10 @@ async fn errors_and_refusals_never_count_as_quick_answers() {
     for status in [400, 401, 404, 409, 500, 501] {
         assert_eq!(Quality::of_status(status), Quality::Neither, "{status}");
     }
-    for status in [429, 502, 503, 504] {
-        assert_eq!(Quality::of_status(status), Quality::Bad, "{status}");
+    for status in [429, 502, 503] {
+        assert_eq!(Quality::of_status(status), Quality::Refused, "{status}");
     }
+    assert_eq!(Quality::of_status(504), Quality::Bad);
     for status in [200, 202, 204, 301, 304] {
         assert_eq!(Quality::of_status(status), Quality::Good, "{status}");
     }

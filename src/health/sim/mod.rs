@@ -111,7 +111,7 @@ pub(crate) fn judged(server: usize, result: &Result<(), Lost>) -> (Signal, Quali
         Ok(()) => (Signal::Success, Quality::Good),
         Err(Lost::Refused) => (Signal::ConnectFailure, Quality::Lost(server)),
         Err(Lost::Broken) => (Signal::Failure, Quality::Lost(server)),
-        Err(Lost::Full) => (Signal::Refusal, Quality::Bad),
+        Err(Lost::Full) => (Signal::Refusal, Quality::Refused),
     }
 }
 
