@@ -94,7 +94,7 @@ impl Refusals {
         if are_all && known.is_some_and(|found| !found.are_ours) {
             return Turn::None;
         }
-        if !self.ceiling.is_some_and(|ceiling| now < ceiling.until + ceiling.wait) {
+        if self.ceiling.is_none_or(|ceiling| now >= ceiling.until + ceiling.wait) {
             self.before = limit;
         }
         self.ceiling = Some(Ceiling::found(limit.min(seen.in_flight), self.ceiling, now));
