@@ -59,7 +59,7 @@ async fn one_dead_server_of_several_is_nobodys_trouble() {
 #[tokio::test]
 async fn with_all_servers_dead_the_backend_sheds() {
     let (mut one, mut two) = two().await;
-    let health = "health = { path = \"/healthz\", interval = \"5s\", timeout = \"5s\", fall = 2, rise = 2 }";
+    let health = "health = { path = \"/healthz\", interval = \"1s\", timeout = \"1s\", fall = 3, rise = 2 }";
     let program = Program::start(&site(&one, &two).backend(health).to_string()).await;
     one.received(1).await;
     one.stop().await;

@@ -9,12 +9,16 @@ use common::{
     client::{self, Client},
     h2::{Http2, get},
     program::Program,
+    read_head,
     site::Site,
     within,
 };
 use h2::RecvStream;
 use http::Response;
-use tokio::net::TcpStream;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 
 /// More than the sockets between a backend and a client hold.
 const LARGE: usize = 32 << 20;
@@ -67,6 +71,19 @@ async fn who_does_not_read_its_answer_loses_it_and_its_seat() {
     program.logged("the end of the connection", |line| line["message"] == "a client's connection broke").await;
 }
 
+/// Without a length or chunks only a reset tells a part from the whole (RFC 9112 section 8).
+#[tokio::test]
+async fn an_old_client_that_does_not_read_its_answer_does_not_take_what_it_gets_for_all_of_it() {
+    let backend = Backend::start().await;
+    backend.next(backend::bytes(["HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", &"x".repeat(LARGE)].concat()));
+    let program = Program::start(&site(&backend, "send_timeout = \"100ms\"").to_string()).await;
+    let mut client = TcpStream::connect(program.proxy()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    program.logged("that it broke", |line| line["message"] == "a client's connection broke").await;
+    let ended = within("the end of it", tokio::io::copy(&mut client, &mut tokio::io::sink())).await;
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
 #[tokio::test]
 async fn who_reads_slowly_but_reads_gets_all_of_it() {
     let (_backend, program) = with_a_large_answer("send_timeout = \"10s\"").await;
@@ -92,6 +109,24 @@ async fn over_http_2_one_answer_that_is_not_taken_is_seen_among_others_that_are(
         .await;
     drop(unread);
     the_seat_is_free(&program).await;
+}
+
+/// As old clients do it (RFC 9112 section 2.2). With what it holds itself small, most of the answer is still ours to send when that comes.
+#[tokio::test]
+async fn a_line_end_behind_a_body_costs_no_part_of_the_last_answer() {
+    let backend = Backend::start().await;
+    let body = "x".repeat(1 << 20);
+    backend.next(backend::answer(200, &[], &body));
+    let program = Program::start(&site(&backend, "").to_string()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut client = socket.connect(program.proxy()).await.unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello").await.unwrap();
+    let _head = read_head(&mut client).await;
+    client.write_all(b"\r\n").await.unwrap();
+    let mut read = Vec::new();
+    within("the end of it", tokio::io::AsyncReadExt::read_to_end(&mut client, &mut read)).await.unwrap();
+    assert_eq!(read.len(), body.len());
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ pub(super) struct Http1 {
 pub(super) struct Kept {
     /// For how long it may lie idle.
     time: Duration,
+    /// Whether its server has had its say on that.
+    heeded: bool,
     /// Rings when an answer is late.
     pub(super) alarm: Alarm,
 }
@@ -249,7 +251,7 @@ impl Connection {
 impl Http1 {
     /// A new connection, that may lie idle for so long.
     pub(super) fn new(socket: Socket, idle_timeout: Duration) -> Self {
-        let kept = Kept { time: idle_timeout.saturating_sub(SWEEP), alarm: Alarm::default() };
+        let kept = Kept { time: idle_timeout.saturating_sub(SWEEP), heeded: false, alarm: Alarm::default() };
         Self { connection: client::Connection::new(socket), kept }
     }
 
@@ -264,8 +266,11 @@ impl Http1 {
 
     /// Heeds what its server says with its first answer about how long it will keep it (`Keep-Alive: timeout=5`, RFC 2068 section 19.7.1; what Apache, Node
     /// and others send): it is used only until a second before. Servers say the same with each answer, so that one look is enough.
+    #[inline]
     pub(super) fn heed(&mut self, answer: &AnswerHead) {
-        if let Some(kept) = answer.get(&KEEP_ALIVE).and_then(|value| timeout_of(str::from_utf8(value).ok()?)) {
+        if !std::mem::replace(&mut self.kept.heeded, true)
+            && let Some(kept) = answer.get(&KEEP_ALIVE).and_then(|value| timeout_of(str::from_utf8(value).ok()?))
+        {
             self.kept.time = self.kept.time.min(kept.saturating_sub(2 * SWEEP));
         }
     }

@@ -223,9 +223,7 @@ pub(super) async fn on_whole(mut connection: Http1, head: &RequestHead, body: Re
             Some(fault) => misunderstood(fault),
         };
     }
-    if !how.reused {
-        connection.heed(&answer);
-    }
+    connection.heed(&answer);
     Sent::Answered(ResponseOf::new(answer, leased(connection, exchange, ending, how, pace)))
 }
 

@@ -17,8 +17,8 @@
 //!
 //! - A connect failure counts as a failure in the ten seconds too: a server that takes every other connection never fails five times in a row.
 //! - A backend that refuses at once what it has no room for (503, and 502 where somebody answers for it) refuses the faster the more it is asked, so that its
-//!   refusals outnumber whatever it does. They are the limit's matter as long as anything succeeds beside them. In PROBING they are failures: there
-//!   the limit is small.
+//!   refusals outnumber whatever it does. They are the limit's matter as long as anything succeeds beside them. In PROBING 20 are enough, where no
+//!   request has succeeded yet.
 //! - PROBING may see so little traffic that ten seconds never hold 20 requests. There the counts reach back to its beginning, and the probes that
 //!   go on meanwhile count with the requests, so that it ends in twenty probes at the latest when nobody comes. Counts start anew at
 //!   100 requests, so that an early failure is not held against the backend for ever.
@@ -79,6 +79,8 @@ pub struct Breaker {
     /// Failures and refusals since the last success, and when that was; of what was before this state nothing is known.
     unsuccessful: u32,
     succeeded: Duration,
+    /// A request has succeeded in this state; a probe is none.
+    works: bool,
     exponent: u32,
 }
 
@@ -105,6 +107,8 @@ pub enum Cause {
         /// Of how many.
         requests: u32,
     },
+    /// So many requests were refused, or failed beside refusals, and none succeeded.
+    Refusals(u32),
     /// The application's own 500s among so many requests.
     ApplicationErrors {
         /// How many were answered with 500.
@@ -130,6 +134,7 @@ impl fmt::Display for Cause {
         match self {
             Self::ConnectFailures(count) => write!(f, "{count} connect failures in a row"),
             Self::Failures { failures, requests } => write!(f, "{failures} failures among {requests} requests"),
+            Self::Refusals(count) => write!(f, "{count} requests without a success, refused or failed"),
             Self::ApplicationErrors { errors, requests } => write!(f, "{errors} application errors among {requests} requests"),
             Self::FailedProbes(count) => write!(f, "{count} failed probes in a row, with no server left"),
             Self::ProbePasses(count) => write!(f, "{count} probes passed in a row"),
@@ -148,6 +153,7 @@ impl Default for Breaker {
             connect_failures: 0,
             unsuccessful: 0,
             succeeded: Duration::ZERO,
+            works: false,
             exponent: 0,
         }
     }
@@ -180,9 +186,10 @@ impl Breaker {
         let one = match signal {
             Signal::Success => Counts { successes: 1, ..Counts::default() },
             Signal::ApplicationError => Counts { application_errors: 1, ..Counts::default() },
-            Signal::Refusal if self.state == State::Passing => Counts { refusals: 1, ..Counts::default() },
-            Signal::Refusal | Signal::Failure | Signal::ConnectFailure => Counts { failures: 1, ..Counts::default() },
+            Signal::Refusal => Counts { refusals: 1, ..Counts::default() },
+            Signal::Failure | Signal::ConnectFailure => Counts { failures: 1, ..Counts::default() },
         };
+        self.works |= signal == Signal::Success;
         match signal {
             Signal::Success | Signal::ApplicationError => (self.unsuccessful, self.succeeded) = (0, now),
             Signal::Refusal | Signal::Failure | Signal::ConnectFailure => self.unsuccessful = self.unsuccessful.saturating_add(1),
@@ -210,11 +217,22 @@ impl Breaker {
         }
     }
 
-    /// Why it may be sent nothing that refuses this and everything else for long.
+    /// In PROBING a probe counts as a request does, but for whether the backend does its work.
+    pub fn probed(&mut self, passed: bool, now: Duration) -> Option<Change> {
+        let works = self.works;
+        let change = self.record(if passed { Signal::Success } else { Signal::Failure }, false, now);
+        self.works = works && change.is_none();
+        change
+    }
+
+    /// Why it may be sent nothing that refuses this and everything else for long, or everything in a trial.
     fn in_vain(&self, signal: Signal, now: Duration) -> Option<Cause> {
-        let failures = self.unsuccessful;
-        let is_long = failures >= LEAST_REQUESTS && now.saturating_sub(self.succeeded) >= WITHOUT_SUCCESS;
-        (signal == Signal::Refusal && is_long).then_some(Cause::Failures { failures, requests: failures })
+        let is_long = match self.state {
+            State::Probing => !self.works && self.trial.refusals >= LEAST_REQUESTS,
+            _ => self.unsuccessful >= LEAST_REQUESTS && now.saturating_sub(self.succeeded) >= WITHOUT_SUCCESS,
+        };
+        let refusals = if self.state == State::Probing { self.trial.refusals } else { self.unsuccessful };
+        (signal == Signal::Refusal && is_long).then_some(Cause::Refusals(refusals))
     }
 
     /// Whatever the counts say: it may be sent nothing from now on.
@@ -268,7 +286,7 @@ impl Breaker {
         self.window.clear();
         self.trial = Counts::default();
         self.connect_failures = 0;
-        (self.unsuccessful, self.succeeded) = (0, now);
+        (self.unsuccessful, self.succeeded, self.works) = (0, now, false);
         Change { from, to, cause }
     }
 }

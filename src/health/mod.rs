@@ -61,6 +61,7 @@ pub use signal::Signal;
 pub use why::Why;
 
 use crate::envelope::Name;
+use breaker::Cause;
 use contest::Contest;
 use load::Load;
 use policy::{Event, Events, Policy};
@@ -157,8 +158,9 @@ pub struct Health {
     state: AtomicU8,
     mode: AtomicU8,
     states: watch::Sender<State>,
-    /// How often its breaker has tripped.
+    /// How often its breaker has tripped, and how often of these not because it refuses.
     trips: AtomicU64,
+    collapses: AtomicU64,
     weights: Weights,
     tally: Tally,
     /// Whether a success must be shown to the policy at once.
@@ -205,6 +207,7 @@ impl Health {
             mode: AtomicU8::new(Mode::Auto as u8),
             states: watch::Sender::new(State::Passing),
             trips: AtomicU64::new(0),
+            collapses: AtomicU64::new(0),
             weights: (0..room).map(|number| AtomicU32::new(if number < servers { 100 } else { 0 })).collect(),
             tally: Tally::default(),
             suspicious: AtomicBool::new(false),
@@ -312,7 +315,11 @@ impl Health {
         for event in &events {
             if let Event::Backend(change) = event {
                 match change.to {
-                    State::Shedding => _ = self.trips.fetch_add(1, Relaxed),
+                    State::Shedding => {
+                        self.trips.fetch_add(1, Relaxed);
+                        let refuses = matches!(change.cause, Cause::Refusals(_));
+                        self.collapses.fetch_add(u64::from(!refuses), Relaxed);
+                    }
                     State::Probing => {
                         self.load.restart();
                         self.contest.begin(now);

@@ -78,6 +78,11 @@ impl Health {
         self.trips.load(Relaxed)
     }
 
+    /// How often of these it was not because it refused: a request may have brought it down.
+    pub fn collapses(&self) -> u64 {
+        self.collapses.load(Relaxed)
+    }
+
     /// Lets everybody see what the backend is fit for. Under the lock of the policy. Whoever watches is told also when the state stays what it was: the mode may
     /// have changed.
     pub(super) fn apply(&self, breaker: State) {
@@ -126,6 +131,17 @@ mod tests {
         assert!(health.seat(Class::Replay).await.is_ok());
         health.set_mode(Mode::Auto);
         assert_eq!(health.state(), State::Shedding);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_refuses_trips_and_does_not_collapse() {
+        let health = health();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        (0..20).for_each(|_| health.report(0, Signal::Refusal));
+        assert_eq!((health.state(), health.trips(), health.collapses()), (State::Shedding, 1, 0));
+        let collapsed = self::health();
+        trip(&collapsed);
+        assert_eq!((collapsed.trips(), collapsed.collapses()), (1, 1));
     }
 
     #[tokio::test]

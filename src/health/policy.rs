@@ -85,7 +85,22 @@ impl Policy {
         if self.state() == State::Shedding || !self.servers.up(server) {
             return Events::new();
         }
-        let moved = match signal {
+        let moved = self.told_server(server, signal, now);
+        let change = self.breaker.record(signal, self.servers.all_fail_to_connect(), now);
+        self.settle(server, moved, change, now, random)
+    }
+
+    /// A request at a server has failed, and goes to another one: the breaker hears of what comes of that.
+    pub(super) fn server_failed(&mut self, server: usize, signal: Signal, now: Duration, random: f64) -> Events {
+        if self.state() == State::Shedding || !self.servers.up(server) {
+            return Events::new();
+        }
+        let moved = self.told_server(server, signal, now);
+        self.settle(server, moved, None, now, random)
+    }
+
+    fn told_server(&mut self, server: usize, signal: Signal, now: Duration) -> Option<Moved> {
+        match signal {
             Signal::ConnectFailure => self.servers.connect_failed(server, now),
             Signal::Failure => self.servers.failed(server, false, now),
             Signal::Refusal => self.servers.failed(server, true, now),
@@ -93,9 +108,7 @@ impl Policy {
                 self.servers.answered(server);
                 None
             }
-        };
-        let change = self.breaker.record(signal, self.servers.all_fail_to_connect(), now);
-        self.settle(server, moved, change, now, random)
+        }
     }
 
     /// A server that took no connections takes one. In SHEDDING only probes speak.
@@ -113,7 +126,7 @@ impl Policy {
         let moved = self.servers.probed(server, passed, self.check.as_ref(), now);
         let change = match self.state() {
             State::Shedding => self.breaker.probes_passed(self.servers.best_passes(), now),
-            State::Probing if was_up => self.breaker.record(if passed { Signal::Success } else { Signal::Failure }, false, now),
+            State::Probing if was_up => self.breaker.probed(passed, now),
             State::Probing | State::Passing => None,
         };
         self.settle(server, moved, change, now, random)

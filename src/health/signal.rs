@@ -55,6 +55,11 @@ impl Health {
         self.report_at(server, signal, Instant::now());
     }
 
+    /// Told how a request failed at a server that another one is given now: it says nothing about the backend.
+    pub fn report_server(&self, server: usize, signal: Signal) {
+        self.change(|policy, now, random| policy.server_failed(server, signal, now, random));
+    }
+
     /// The same by who has looked at the clock.
     pub fn report_at(&self, server: usize, signal: Signal, now: Instant) {
         let calm = signal == Signal::Success && self.state() == State::Passing && !self.suspicious.load(Acquire);

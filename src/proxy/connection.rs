@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, Version, header::CONNECTION};
+use http_body::Body;
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -45,8 +46,8 @@ use crate::{
 /// What the ALPN of HTTP/2 is (RFC 9113 section 3.1).
 const ALPN_H2: &[u8] = b"h2";
 
-/// While draining, how long a connection without a request is kept for one that is already on its way: who sends another request in this time gets its
-/// answer, and with it the word that the connection closes. HTTP/1.1 has no other way to close without a race (RFC 9112 section 9.6).
+/// While draining, how long a connection without a request is kept for one that is on its way: who sends another request in this time gets its answer, and with
+/// it the word that the connection closes. HTTP/1.1 has no other way to close without a race (RFC 9112 section 9.6).
 const LAST_ORDERS: Duration = Duration::from_secs(1);
 /// How long an idle client of HTTP/2 has to answer our farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -74,8 +75,7 @@ pub(super) struct Terms {
 pub(super) async fn turn_away(mut stream: Stream, shape: Arc<Shape>, why: Refusal, counted: Counted) {
     // Who speaks TLS would not understand us before a handshake, which is more than we have for him.
     if shape.tls.is_none() {
-        let answer = if why == Refusal::Client { Unread::FullOfOne } else { Unread::Full };
-        tell(&mut stream, answer, || drop(counted)).await;
+        tell(&mut stream, if why == Refusal::Client { Unread::FullOfOne } else { Unread::Full }, || drop(counted)).await;
     }
 }
 
@@ -308,8 +308,8 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
             Ok(Next::Request(request)) => request.map(Incoming::Http1),
             Ok(Next::Http2) => return Ended::Http2,
             Ok(Next::End { unread }) => return end(connection, watch, unread).await,
+            // What it says may not be all that it was going to say.
             Err(Error::Fault(fault)) => {
-                // What it says may not be all that it was going to say.
                 let unread = Unread::Fault(fault);
                 let told = connection.refuse(&unread.answer()).await;
                 let shared = &requests.link.worker.shared;
@@ -322,6 +322,8 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
             }
             Err(error) => return Ended::Broken(error.to_string()),
         };
+        // An old client sends a line end behind its body (RFC 9112 section 2.2).
+        let has_body = !request.body.is_end_stream();
         let mut tunnel = None;
         let answering = requests.answer(request).map(|mut answer| {
             tunnel = answer.body.take_tunnel();
@@ -335,10 +337,10 @@ async fn answer_all(connection: &mut Connection<Watched>, requests: &Requests) -
                 connection.rest().await;
                 watch.enter(Phase::Idle);
             }
-            Ok(Then::End { unread }) => return end(connection, watch, unread).await,
+            Ok(Then::End { unread }) => return end(connection, watch, unread || has_body).await,
             Ok(Then::Switch) => return tunnel.map_or(Ended::InPeace, Ended::Switched),
             Err(broken) => {
-                if let Broken::Source { unseen: true, .. } = broken {
+                if matches!(broken, Broken::Source { unseen: true, .. } | Broken::Client(_)) {
                     connection.with_socket(Watched::break_off);
                 }
                 return Ended::Broken(broken.to_string());

@@ -59,7 +59,6 @@ pub(super) async fn send(
                 Box::pin(look_again(pool, route, tried)).await;
             }
         }
-        report(route, &result, now);
         let spare = match &mut result {
             Err(SendError { server: Some(server), kind, spare, maybe_sent, .. }) => {
                 tried |= 1 << *server;
@@ -73,6 +72,7 @@ pub(super) async fn send(
             }
             _ => None,
         };
+        report(route, &result, spare.is_some(), now);
         match spare {
             Some(spare) => {
                 body = *spare;
@@ -111,7 +111,8 @@ fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>, now: Instan
     }
 }
 
-fn report(route: &Route, result: &Result<Reply, SendError>, now: Instant) {
+/// `goes_on`: another server is asked; what comes of that speaks for the backend, and this for its server alone.
+fn report(route: &Route, result: &Result<Reply, SendError>, goes_on: bool, now: Instant) {
     let upstream = &route.upstream;
     match result {
         Ok(reply) => upstream.health.report_at(reply.server, Signal::of_status(reply.response.head.status.as_u16()), now),
@@ -121,7 +122,11 @@ fn report(route: &Route, result: &Result<Reply, SendError>, now: Instant) {
                 // One that closes a connection, or refuses a request without having processed it, has been reached.
                 let is_reached = error.maybe_sent || error.kind == ErrorKind::Reset;
                 let signal = if is_reached { Signal::Failure } else { Signal::ConnectFailure };
-                upstream.health.report_at(server, signal, now);
+                if goes_on {
+                    upstream.health.report_server(server, signal);
+                } else {
+                    upstream.health.report_at(server, signal, now);
+                }
             }
             tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");
         }

@@ -100,7 +100,7 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
     let Task { claimed, owed, seats } = task;
     let began = Instant::now();
     context.accounts.budget.lock().attempted(began);
-    let (began_in, trips) = (context.health.state(), context.health.trips());
+    let (began_in, collapses) = (context.health.state(), context.health.collapses());
     let cut = deadline(shutdown.clone());
     let delivery = async {
         let timeout = context.handle.timeout(&claimed.envelope.route);
@@ -121,7 +121,7 @@ pub(super) async fn attempt(context: Arc<Context>, task: Task, shutdown: Shutdow
     };
     let attempted = delivery.await;
     // Also the one that it causes itself.
-    let tripped = u32::try_from(context.health.trips() - trips).unwrap_or(u32::MAX);
+    let tripped = u32::try_from(context.health.collapses() - collapses).unwrap_or(u32::MAX);
     let (ended, now) = (Instant::now(), context.clock.now());
     let passing = tripped == 0 && began_in == State::Passing && context.health.state() == State::Passing;
     let unit = (context.random)();

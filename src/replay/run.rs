@@ -54,8 +54,8 @@ struct Loop {
     claims: FuturesUnordered<BoxFuture<'static, ClaimEnded>>,
     attempts: FuturesUnordered<BoxFuture<'static, Option<Report>>>,
     state: watch::Receiver<State>,
-    /// Of the breaker, as far as is heeded.
-    trips: u64,
+    /// Trips of the breaker, and collapses among them, as far as they are heeded.
+    trips: (u64, u64),
     /// Claims that may be under way at once: one more with each that found something, so that a queue of one is not asked for by all at once.
     claim_width: usize,
     no_claim_before: Option<Instant>,
@@ -96,7 +96,7 @@ impl Obstacle {
 /// Replays until `shutdown`.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown) {
     let state = context.health.subscribe();
-    let trips = context.health.trips();
+    let trips = (context.health.trips(), context.health.collapses());
     let this = Loop {
         shutdown,
         pace: Pace::new(&context.handle.settings.load(), Instant::now()),
@@ -324,10 +324,13 @@ impl Loop {
     }
 
     fn health_changed(&mut self) {
-        let trips = self.context.health.trips();
-        if std::mem::replace(&mut self.trips, trips) != trips {
-            let now = Instant::now();
+        let (trips, collapses) = (self.context.health.trips(), self.context.health.collapses());
+        let before = std::mem::replace(&mut self.trips, (trips, collapses));
+        let now = Instant::now();
+        if before.1 != collapses {
             self.suspects.tripped(now);
+        }
+        if before.0 != trips {
             self.tell_trip();
             self.pace.tripped(now);
             self.ramp = Ramp::Steady;

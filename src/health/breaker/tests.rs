@@ -90,7 +90,7 @@ fn refusals_do_not_trip_it_while_anything_succeeds_and_do_where_nothing_does_for
         record(&mut breaker, 1, if second % 2 == 0 { Success } else { ApplicationError }, f64::from(second));
     }
     assert_eq!(record(&mut breaker, 1000, Refusal, 31.9), None);
-    assert_eq!(breaker.record(Refusal, true, at(32.0)).unwrap().cause, Cause::Failures { failures: 1001, requests: 1001 });
+    assert_eq!(breaker.record(Refusal, true, at(32.0)).unwrap().cause, Cause::Refusals(1001));
     let mut idle = Breaker::default();
     assert_eq!(record(&mut idle, 19, Refusal, 60.0), None);
     assert!(idle.record(Refusal, true, at(60.0)).is_some(), "nobody has seen it succeed for a minute");
@@ -101,10 +101,17 @@ fn refusals_do_not_trip_it_while_anything_succeeds_and_do_where_nothing_does_for
 }
 
 #[test]
-fn in_probing_a_refusal_is_a_failure() {
+fn in_probing_twenty_refusals_trip_it_where_no_request_has_succeeded_whatever_probes_say() {
     let mut breaker = probing_since(1.0);
-    record(&mut breaker, 10, Success, 2.0);
-    assert_eq!(record(&mut breaker, 10, Refusal, 2.0).unwrap().cause, Cause::Failures { failures: 10, requests: 20 });
+    for _ in 0..19 {
+        assert_eq!((breaker.probed(true, at(2.0)), breaker.record(Refusal, true, at(2.0))), (None, None));
+    }
+    assert_eq!(breaker.record(Refusal, true, at(2.0)).unwrap().cause, Cause::Refusals(20));
+    let mut works = probing_since(1.0);
+    record(&mut works, 1, Success, 2.0);
+    assert_eq!(record(&mut works, 60, Refusal, 2.0), None);
+    let change = record(&mut works, 19, Success, 2.0).unwrap();
+    assert_eq!((change.to, change.cause), (State::Passing, Cause::Trial { successes: 20, failures: 0 }));
 }
 
 #[test]

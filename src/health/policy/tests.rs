@@ -233,6 +233,17 @@ fn what_a_server_failed_before_it_went_out_is_not_held_against_the_others() {
 }
 
 #[test]
+fn a_try_after_which_another_server_is_asked_speaks_for_its_server_alone() {
+    let mut policy = Policy::new(3, 3, None);
+    for _ in 0..40 {
+        policy.server_failed(0, Signal::Failure, at(0.0), MIDDLE);
+        policy.server_failed(1, Signal::ConnectFailure, at(0.0), MIDDLE);
+    }
+    assert_eq!((policy.state(), policy.servers().out().collect::<Vec<_>>()), (State::Passing, vec![0, 1]));
+    assert_eq!(states(&policy.server_failed(2, Signal::Failure, at(0.0), MIDDLE)), []);
+}
+
+#[test]
 fn servers_that_fail_together_are_a_backend_that_fails() {
     let mut policy = Policy::new(2, 2, None);
     let events: Events = (0..10).flat_map(|_| [0, 1]).flat_map(|server| signals(&mut policy, 1, server, Signal::Failure, 0.0)).collect();

@@ -150,6 +150,17 @@ pub(in crate::store) fn payload_folder(path: &Path) -> PathBuf {
     beside(path, ".payloads")
 }
 
+/// Where a link leads to, whether anything is there or not: what takes a place by its name must not take the link's.
+fn real(path: &Path) -> PathBuf {
+    let mut real = path.to_owned();
+    // As many as the system follows (path_resolution(7)).
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&real) else { break };
+        real = real.parent().unwrap_or(Path::new("")).join(target);
+    }
+    real
+}
+
 /// A path with more behind its name.
 fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -167,20 +178,21 @@ impl Disk for FileDisk {
     }
 
     fn new_database(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let path = beside(&self.path, NEW);
+        let path = beside(&real(&self.path), NEW);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
     fn replace_database(&self) -> io::Result<Option<String>> {
-        let mut names = (1..).map(|number| beside(&self.path, &format!(".damaged-{number}")));
-        let kept = self.path.exists().then(|| names.find(|path| !path.exists()).unwrap_or_default());
+        let path = real(&self.path);
+        let mut names = (1..).map(|number| beside(&path, &format!(".damaged-{number}")));
+        let kept = path.exists().then(|| names.find(|path| !path.exists()).unwrap_or_default());
         if let Some(kept) = &kept {
             // By a second name of its own, so that there is no moment without a database.
-            std::fs::hard_link(&self.path, kept).or_else(|_| std::fs::copy(&self.path, kept).map(drop))?;
+            std::fs::hard_link(&path, kept).or_else(|_| std::fs::copy(&path, kept).map(drop))?;
         }
-        std::fs::rename(beside(&self.path, NEW), &self.path)?;
-        sync_parent(&self.path)?;
+        std::fs::rename(beside(&path, NEW), &path)?;
+        sync_parent(&path)?;
         Ok(kept.map(|kept| kept.display().to_string()))
     }
 
