@@ -193,6 +193,7 @@ impl Load {
         let timed = sample.rtt.filter(|_| good).map(|rtt| (sample.kind.0, rtt.as_secs_f32()));
         let end = End {
             epoch: seat.epoch(),
+            kind: sample.kind.0,
             in_flight: seat.in_flight(),
             bad: Bad::of(sample.quality),
             replayed: sample.class == Class::Replay,

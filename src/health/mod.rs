@@ -10,6 +10,7 @@
 mod arrivals;
 mod base;
 pub mod breaker;
+mod classes;
 mod contest;
 mod elasticity;
 mod endured;

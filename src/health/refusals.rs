@@ -17,6 +17,8 @@ const LEAST_BAD: u32 = 3;
 /// Windows with refusals near the least limit, and the time for which they go on, before more is tried.
 const WINDOWS: u32 = 5;
 const SPAN: Duration = Duration::from_secs(2);
+/// So many times the least limit is near it.
+const NEAR: f64 = 3.0;
 /// The time for which more is tried, and how many times as much must get done then.
 const TRIAL: Duration = Duration::from_secs(1);
 const MORE: f64 = 1.3;
@@ -98,8 +100,11 @@ impl Refusals {
             self.before = limit;
         }
         self.ceiling = Some(Ceiling::found(limit.min(seen.in_flight), self.ceiling, now));
-        if limit > 1.5 * LEAST || !are_all || seen.requests == seen.bad || known.is_some() {
+        if limit > NEAR * LEAST || !are_all || known.is_some() {
             self.windows = 0;
+            return Turn::Cut;
+        }
+        if seen.requests == seen.bad {
             return Turn::Cut;
         }
         if self.windows == 0 {

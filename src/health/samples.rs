@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     Quality,
     base::{Base, grain, median},
+    classes::ByClass,
 };
 
 /// Latencies that are kept of a window or tick; of more, every second one, every fourth, and so on.
@@ -80,7 +81,7 @@ pub(super) struct Window {
     began: Duration,
     requests: u32,
     bad: u32,
-    refused: u32,
+    refusals: ByClass,
     lost: Losses,
     replayed: u32,
     in_flight: u64,
@@ -117,6 +118,8 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub(super) epoch: u32,
+    /// Class.
+    pub(super) kind: u16,
     pub(super) in_flight: u32,
     pub(super) bad: Option<Bad>,
     pub(super) replayed: bool,
@@ -178,7 +181,7 @@ impl Window {
         }
         self.requests += 1;
         self.bad += u32::from(end.bad.is_some());
-        self.refused += u32::from(end.bad == Some(Bad::Refused));
+        self.refusals.add(end.kind, end.bad);
         if let Some(Bad::Lost(server)) = end.bad {
             self.lost.add(server);
         }
@@ -191,7 +194,8 @@ impl Window {
         let age = now.saturating_sub(self.began);
         let hasty = self.hasty && self.requests >= MANY && self.median_rtt.as_secs_f32() < grain(self.lag);
         let enough = if hasty { HASTY } else { SHORT }.max(self.median_rtt.mul_f64(MEDIANS));
-        let refuses = self.refused >= REFUSED && 2 * self.refused >= self.requests;
+        let refused = self.refusals.refused;
+        let refuses = refused >= REFUSED && 2 * refused >= self.requests && self.refusals.are_of_the_good();
         refuses || (self.requests >= ENOUGH && age >= enough) || (self.requests >= FEW && age >= LONG)
     }
 
@@ -222,7 +226,8 @@ impl Window {
             _ => 0,
         };
         let (requests, bad) = (requests - alone, self.bad - alone);
-        let refused = self.refused;
+        let apart = if self.refusals.are_apart() { self.refusals.refused } else { 0 };
+        let (requests, bad, refused) = (requests - apart, bad - apart, self.refusals.refused - apart);
         let seen = Seen { requests, bad, refused, slowdown, in_flight, most_in_flight: self.most_in_flight, rejected, replayed };
         self.open(self.epoch, now);
         seen
@@ -231,7 +236,8 @@ impl Window {
     /// Forgets what was gathered.
     pub(super) fn open(&mut self, epoch: u32, now: Duration) {
         (self.epoch, self.began) = (epoch, now);
-        (self.requests, self.bad, self.refused, self.lost, self.replayed) = (0, 0, 0, Losses::None, 0);
+        (self.requests, self.bad, self.lost, self.replayed) = (0, 0, Losses::None, 0);
+        self.refusals.clear();
         (self.in_flight, self.most_in_flight) = (0, 0);
         self.timed.clear();
     }

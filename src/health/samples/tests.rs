@@ -4,7 +4,7 @@ const MS: Duration = Duration::from_millis(1);
 const EPOCH: u32 = 7;
 
 fn good(rtt: f32) -> End {
-    End { epoch: EPOCH, in_flight: 10, bad: None, replayed: false, timed: Some((0, rtt)) }
+    End { epoch: EPOCH, kind: 0, in_flight: 10, bad: None, replayed: false, timed: Some((0, rtt)) }
 }
 
 fn open() -> (Window, Vec<Base>) {
