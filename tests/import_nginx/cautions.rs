@@ -26,6 +26,12 @@ fn whatever_may_keep_somebody_out_is_told_with_caution() {
         "no_such_module on;",
         "if ($http_cookie !~ \"s=1\") { return 302 /login; }",
         "if ($http_x_key != k) { return 503; }",
+        "if ($http_user_agent ~ bot) { return 204; }",
+        "if ($http_x_key != k) { content_by_lua_block { ngx.say('no') } }",
+        "more_clear_input_headers X-User;",
+        "more_set_headers \"X-Frame-Options: DENY\";",
+        "proxy_method GET;",
+        "ssl_client_hello_by_lua_file x.lua;",
         "if ($http_x_key != k) { return $code; }",
         "if ($http_x_key != k) { return https://login.test; }",
         "if ($http_x_key != k) { rewrite ^ /denied last; }",
@@ -40,7 +46,6 @@ fn whatever_may_keep_somebody_out_is_told_with_caution() {
         assert_eq!(printed.matches("CAUTION").count(), 1, "{text}\n{printed}");
     }
     for text in [
-        "if ($request_method != PUT) { return 204; }",
         "if ($http_x_key) { set $x 1; }",
         "proxy_cookie_path / /x/;",
         "add_header X-Debug $no_such_variable;",

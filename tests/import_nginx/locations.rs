@@ -69,3 +69,15 @@ fn an_if_that_answers_a_method_is_a_route_of_that_method() {
     assert!(routes[0].contains("add = { X-A = \"b\" }") && routes[1].contains("methods = [\"GET\"]"), "{config}");
     assert!(routes[2].contains("status = 403") && !config.contains("`if "), "{config}");
 }
+
+#[test]
+fn where_try_files_leads_on_a_return_answers_and_a_rewrite_is_told_of() {
+    let (printed, config) = told(
+        "server { listen 8080; server_name a.test;
+           location /m { try_files /nope @m; } location @m { return 503; proxy_pass http://10.0.0.1; }
+           location /n { rewrite ^/n/admin /denied last; try_files /nope @n; } location @n { proxy_pass http://10.0.0.1; } }",
+    );
+    assert!(route(&config, "/m").contains("respond = { status = 503 }"), "{config}");
+    assert!(route(&config, "/n").contains("backend = "), "{config}");
+    assert!(printed.lines().any(|line| line.contains("rewrite") && line.contains("CAUTION")), "{printed}");
+}

@@ -151,3 +151,28 @@ fn an_if_for_a_host_of_another_server_takes_nothing_from_that() {
     assert!(routes_of(&config, "b.test").len() == 1 && routes_of(&config, "b.test")[0].contains("backend"), "{config}");
     assert!(routes_of(&config, "nobody.test")[0].contains("410") && routes_of(&config, "other.test").is_empty(), "{config}");
 }
+
+#[test]
+fn a_redirect_of_the_default_server_for_http_takes_nothing_from_that_for_https() {
+    let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
+    let config = with_certificate(&format!(
+        "{pair} server {{ listen 8080; listen 8443 ssl; server_name a.test;
+           if ($scheme = http) {{ return 301 https://$host$request_uri; }} location / {{ {PROXY} }} }}
+         server {{ listen 8443 ssl default_server; server_name _; return 403; }}"
+    ));
+    let open: Vec<_> = routes_of(&config, "").into_iter().filter(|route| route.contains("backend = ")).collect();
+    assert!(open.is_empty(), "{config}");
+    assert!(routes_of(&config, "").iter().any(|route| route.contains("scheme = \"https\"") && route.contains("403")), "{config}");
+    assert!(routes_of(&config, "a.test").iter().any(|route| route.contains("backend = ")), "{config}");
+}
+
+#[test]
+fn a_redirect_that_leads_elsewhere_is_for_https_too() {
+    let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
+    let config = with_certificate(&format!(
+        "{pair} server {{ listen 8080; return 404; }}
+         server {{ listen 8443 ssl; server_name a.test; location = /app {{ return 301 https://$host$uri/; }}
+           location /adm {{ return 302 https://$host$request_uri.html; }} location / {{ {PROXY} }} }}"
+    ));
+    assert!(!config.contains("scheme = \"http\"\nredirect"), "{config}");
+}

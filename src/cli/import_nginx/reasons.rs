@@ -107,7 +107,12 @@ const REASONS: &[(&[&str], &str)] = &[
     (&["proxy_cookie_flags"], "CAUTION: cookies are passed on as they are, without these flags: let the backend set them"),
     (&["proxy_cookie_*"], "cookies are passed on as they are"),
     (&["proxy_pass_header"], "fields of the backend's answer are passed on by themselves"),
-    (&["proxy_method", "proxy_set_body"], "method and body are passed on as they are"),
+    (&["proxy_method", "proxy_set_body"], "CAUTION: method and body are passed on as they are"),
+    (&["more_clear_input_headers", "more_set_input_headers"], "CAUTION: fields of clients are passed on: see `request_headers`"),
+    (
+        &["more_set_headers", "more_clear_headers", "header_filter_by_lua*"],
+        "CAUTION: fields of answers are passed on: see `response_headers`",
+    ),
     (&["proxy_ssl_*"], "set what the backend's certificate is checked against in its `[backends]` table"),
     (
         &["ssl_client_certificate", "ssl_trusted_certificate", "ssl_verify_*", "ssl_crl", "ssl_ocsp*"],
@@ -115,13 +120,14 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (&["ssl_reject_handshake"], "the handshake gets the first certificate, and each request on it 400"),
     (&["ssl_early_data"], "no data is taken before a handshake is done, so that none is replayed"),
+    (&["ssl_certificate_by_lua*", "ssl_client_hello_by_lua*"], "CAUTION: forebay runs no code, and whom this keeps out comes in"),
     (&["ssl_*"], "TLS 1.2 and 1.3 with sound ciphers, always"),
     (
         &["auth_*", "allow", "deny", "satisfy*", "valid_referers", "secure_link*", "userid_*_access", "session_log*"],
         "CAUTION: forebay does not control access: let the backend do it",
     ),
     (
-        &["access_by_lua*", "rewrite_by_lua*", "server_rewrite_by_lua*", "ssl_certificate_by_lua*", "js_access", "perl_access"],
+        &["access_by_lua*", "rewrite_by_lua*", "server_rewrite_by_lua*", "js_access", "perl_access"],
         "CAUTION: forebay runs no code, and whom this keeps out comes in: let the backend do it",
     ),
     (

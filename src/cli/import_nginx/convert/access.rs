@@ -76,9 +76,8 @@ pub(super) fn is_internal(scope: &Scope<'_>) -> bool {
 /// Why an `if` did not carry over: with caution where it keeps somebody out, be it by sending them to where they log in.
 pub(super) fn why_not(condition: &Directive) -> String {
     let keeps_out = condition.children().iter().any(|one| match one.name.as_str() {
-        "return" => one.arg(0).len() != 3 || !one.arg(0).starts_with('2'),
-        "rewrite" | "allow" | "deny" => true,
-        _ => false,
+        "return" | "rewrite" | "allow" | "deny" | "echo" | "empty_gif" => true,
+        name => name.ends_with("_pass") || name.contains("_by_lua"),
     });
     let caution = if keeps_out { "CAUTION: whom it keeps out, or sends elsewhere, comes in: " } else { "" };
     format!("{caution}{}", reasons::why("if"))

@@ -37,9 +37,7 @@ pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Sco
         301 | 302 | 303 | 307 | 308 => match template(text, known) {
             Ok(to) if !to.is_empty() => {
                 // Its own place by https would be itself.
-                let itself = ["https://$host$request_uri", "https://$http_host$request_uri", "https://$host$uri"]
-                    .iter()
-                    .any(|place| to.starts_with(place));
+                let itself = ["https://$host$request_uri", "https://$http_host$request_uri", "https://$host$uri"].contains(&to.as_str());
                 answer.scheme = itself.then_some("http");
                 answer.lines.push(format!("redirect = {{ status = {code}, to = {} }}", quoted(&to)));
             }

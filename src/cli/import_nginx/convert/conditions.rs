@@ -49,6 +49,8 @@ impl Importer {
             let is_all = answered.scheme.is_none() || answered.scheme == left.scheme || !server.speaks(true);
             match &whom {
                 Whom::Host(host) if is_all => left.hosts.retain(|known| known != host),
+                // It is http alone already: what comes by https is another's.
+                Whom::Http if left.scheme == Some("http") => is_left = false,
                 Whom::Http if server.listens.iter().any(|listen| listen.tls) => left.scheme = Some("https"),
                 Whom::Http if !server.speaks(true) => is_left = false,
                 _ if answered.is_everything => {}

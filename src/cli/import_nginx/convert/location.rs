@@ -164,8 +164,14 @@ impl Importer {
             && let Some(named) = files.args.last().filter(|last| last.starts_with('@'))
             && let Some(target) =
                 server.directive.children().iter().find(|other| other.name == "location" && other.arg(0) == named.as_str())
-            && let Some(directive) = target.children().iter().find(|one| one.name == "proxy_pass")
+            && let Some(directive) = ["return", "proxy_pass"].iter().find_map(|name| target.children().iter().find(|one| one.name == *name))
         {
+            if directive.name == "return" {
+                return Handler::Return(directive);
+            }
+            for rewrite in block.iter().filter(|one| one.name == "rewrite") {
+                self.caution(rewrite, reasons::why("rewrite"));
+            }
             let comment = self.notes.changed(files, "forebay looks for no files: everything goes to the backend");
             self.draft.routes.push(comment);
             let scope = Scope(scope.0.iter().copied().take(2).collect()).within(target.children());

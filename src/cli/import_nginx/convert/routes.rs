@@ -61,7 +61,7 @@ impl Importer {
     /// Writes a route without a backend.
     pub(super) fn answer(&mut self, server: &Server<'_>, path: &str, methods: &[String], answer: Answer, directive: &Directive) {
         self.draft.routes.extend(answer.comments);
-        let scheme = answer.scheme.or(server.scheme);
+        let scheme = server.scheme.filter(|own| *own == "https").or(answer.scheme).or(server.scheme);
         let route = Route { hosts: server.route_hosts(), scheme, path: path.into(), methods: methods.to_vec(), lines: answer.lines };
         if !self.push(server, route, directive) {
             // Nothing else may get what it was for.
