@@ -51,9 +51,11 @@ fn of_two_rates_in_one_place_the_slower_one_holds() {
         "limit_req_zone $binary_remote_addr zone=fast:1m rate=100r/s; limit_req_zone $binary_remote_addr zone=slow:1m rate=60r/m;
          limit_req_zone $server_name zone=all:1m rate=5r/s;
          server {{ location / {{ limit_req zone=fast burst=50; limit_req zone=slow burst=2; {PROXY} }}
+           location /none {{ limit_req zone=fast; limit_req zone=slow burst=2; {PROXY} }}
            location /all {{ limit_req zone=all; limit_conn addr 1; {PROXY} }} }}"
     ));
     assert!(route(&config, "/").contains("rate = \"60/min\"\nburst = 3"), "{config}");
+    assert!(route(&config, "/none").contains("rate = \"60/min\"\nburst = 3"), "with its own burst: {config}");
     for limit in ["limit_req_zone $server_name", "limit_req zone=all", "limit_conn addr 1"] {
         assert!(printed.lines().any(|line| line.contains(limit) && line.contains("CAUTION")), "{limit}: {printed}");
     }
@@ -71,13 +73,51 @@ fn an_if_that_answers_a_method_is_a_route_of_that_method() {
 }
 
 #[test]
-fn where_try_files_leads_on_a_return_answers_and_a_rewrite_is_told_of() {
-    let (printed, config) = told(
-        "server { listen 8080; server_name a.test;
-           location /m { try_files /nope @m; } location @m { return 503; proxy_pass http://10.0.0.1; }
-           location /n { rewrite ^/n/admin /denied last; try_files /nope @n; } location @n { proxy_pass http://10.0.0.1; } }",
-    );
-    assert!(route(&config, "/m").contains("respond = { status = 503 }"), "{config}");
-    assert!(route(&config, "/n").contains("backend = "), "{config}");
-    assert!(printed.lines().any(|line| line.contains("rewrite") && line.contains("CAUTION")), "{printed}");
+fn a_named_location_that_answers_by_itself_leads_to_no_backend() {
+    let config = imported(&format!(
+        "server {{ location /m {{ try_files /nope @m; }} location @m {{ return 503; {PROXY} }}
+           location /d {{ try_files /nope @d; }} location @d {{ deny all; {PROXY} }}
+           location /c {{ deny all; try_files /nope @m; }} location /g {{ try_files /n @g; }} location @g {{ grpc_pass 10.0.0.1:50051; }}
+           location / {{ {PROXY} }} }}"
+    ));
+    for (path, part) in [("/m", "status = 503"), ("/d", "status = 403"), ("/c", "status = 403"), ("/g", "backend = \"10-0-0-1-50051\"")] {
+        assert!(route(&config, path).contains(part), "{path}: {config}");
+    }
+}
+
+#[test]
+fn what_rewrites_a_path_before_its_files_are_tried_is_kept_or_told() {
+    let (printed, config) = told(&format!(
+        "server {{ location /x/ {{ rewrite ^/x/(.*)$ /$1 break; try_files /nope @y; }}
+           location /m {{ rewrite ^/m/admin /denied last; try_files /nope @y; }}
+           location /r/ {{ rewrite ^/r/(.*)$ /$1 break; proxy_pass http://10.0.0.1$request_uri; }} location @y {{ {PROXY} }} }}"
+    ));
+    assert!(route(&config, "/x/").contains("strip_prefix = \"/x/\""), "{config}");
+    assert!(printed.contains("`rewrite ^/m/admin /denied last`: CAUTION") && printed.matches("CAUTION").count() == 1, "{printed}");
+    assert!(!route(&config, "/r/").contains("strip_prefix"), "{config}");
+}
+
+#[test]
+fn a_location_that_a_longer_one_of_any_level_hides_has_no_route() {
+    let config = imported(&format!(
+        "server {{ location / {{ location /p {{ location /p/q/c {{ {PROXY} }} location /p/r {{ {PROXY} }} {PROXY} }}
+             location /p/q {{ deny all; }} location = /e {{ {PROXY} }} {PROXY} }}
+           location = /e {{ deny all; }} location /w {{ location /w/v/u {{ {PROXY} }} {PROXY} }} location /w/v {{ deny all; }} }}"
+    ));
+    assert!(!config.contains("path = \"/p/q/c\"") && !config.contains("path = \"/w/v/u\""), "{config}");
+    assert!(route(&config, "/p/r").contains("backend") && route(&config, "= /e").contains("status = 403"), "{config}");
+}
+
+#[test]
+fn a_method_that_an_if_answers_shuts_no_other() {
+    let config = imported(&format!(
+        "server {{ listen 8080; return 404; }} server {{ listen 8080; server_name a.test b.test; location /api {{
+           if ($request_method = OPTIONS) {{ return 204; }} limit_except GET POST OPTIONS {{ deny all; }} {PROXY} }} location / {{ {PROXY} }}
+           location /o {{ if ($request_method = OPTIONS) {{ return 204; }} limit_except OPTIONS {{ deny all; }} {PROXY} }} }}"
+    ));
+    let api = routes_at(&config, "/api");
+    assert!(api.len() == 3 && api[0].contains("[\"OPTIONS\"]") && api[1].contains("[\"GET\", \"POST\"]"), "{config}");
+    assert!(api[1].contains("backend") && api[2].contains("status = 403"), "{config}");
+    let own = routes_at(&config, "/o");
+    assert!(own.len() == 2 && own[1].contains("status = 403"), "{config}");
 }

@@ -89,7 +89,7 @@ fn a_server_whose_address_did_not_carry_over_is_told_with_caution_and_keeps_to_h
     ));
     let caution =
         |listen: &str| config.lines().any(|line| line.contains(listen) && line.contains("CAUTION: routes do not look at the address"));
-    assert!(caution("listen internal.lan:8081") && caution("listen 8443 ssl"), "{config}");
+    assert!(caution("listen internal.lan:8081") && config.contains("`listen 8443 ssl` changed: there is no certificate"), "{config}");
     assert!(routes_of(&config, "b.test").iter().all(|route| route.contains("scheme = \"https\"")), "{config}");
 }
 
@@ -130,8 +130,11 @@ fn no_address_is_opened_that_leads_to_another_server_than_its_own() {
 fn a_file_whose_name_has_a_line_end_writes_no_line_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let name = "x\n[[routes]]\nname = \"evil\"\n#.conf";
-    fs::write(folder.path().join(name), "server { listen 8080; location / { return 204; } }").unwrap();
-    let config = forebay(folder.path(), &["import-nginx", name]).out;
+    fs::write(folder.path().join(name), "server { listen 8080; location / { return 204; } location /x { auth_basic x; return 204; } }")
+        .unwrap();
+    let run = forebay(folder.path(), &["import-nginx", name]);
+    assert!(run.err.contains("CAUTION") && !run.err.lines().any(|line| line.starts_with("name = ")), "{}", run.err);
+    let config = run.out;
     assert!(config.contains("evil") && !config.lines().any(|line| line.starts_with("name = \"evil\"")), "{config}");
     let site = folder.path().join("sites");
     fs::create_dir(&site).unwrap();
@@ -153,26 +156,105 @@ fn an_if_for_a_host_of_another_server_takes_nothing_from_that() {
 }
 
 #[test]
-fn a_redirect_of_the_default_server_for_http_takes_nothing_from_that_for_https() {
+fn a_default_server_for_http_alone_answers_nobody_by_https() {
     let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
-    let config = with_certificate(&format!(
-        "{pair} server {{ listen 8080; listen 8443 ssl; server_name a.test;
-           if ($scheme = http) {{ return 301 https://$host$request_uri; }} location / {{ {PROXY} }} }}
-         server {{ listen 8443 ssl default_server; server_name _; return 403; }}"
-    ));
-    let open: Vec<_> = routes_of(&config, "").into_iter().filter(|route| route.contains("backend = ")).collect();
-    assert!(open.is_empty(), "{config}");
-    assert!(routes_of(&config, "").iter().any(|route| route.contains("scheme = \"https\"") && route.contains("403")), "{config}");
-    assert!(routes_of(&config, "a.test").iter().any(|route| route.contains("backend = ")), "{config}");
+    for other in ["return 403;", "ssl_reject_handshake on;"] {
+        let config = with_certificate(&format!(
+            "server {{ listen 8080; listen 8443 ssl; server_name a.test; {pair} if ($scheme = http) {{ return 301 https://$host$request_uri; }}
+               location / {{ {PROXY} }} location /x {{ {PROXY} }} }}
+             server {{ listen 8443 ssl default_server; server_name _; {pair} {other} }}"
+        ));
+        let unnamed = routes_of(&config, "");
+        assert!(unnamed.len() == 2 && unnamed.iter().all(|route| !route.contains("backend")), "{config}");
+        assert_eq!(routes_of(&config, "a.test").len(), 3, "{config}");
+    }
 }
 
 #[test]
-fn a_redirect_that_leads_elsewhere_is_for_https_too() {
+fn a_redirect_to_another_path_opens_nothing_by_https_and_one_of_https_takes_nothing_of_http() {
     let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
     let config = with_certificate(&format!(
-        "{pair} server {{ listen 8080; return 404; }}
-         server {{ listen 8443 ssl; server_name a.test; location = /app {{ return 301 https://$host$uri/; }}
-           location /adm {{ return 302 https://$host$request_uri.html; }} location / {{ {PROXY} }} }}"
+        "server {{ listen 8443 ssl; server_name a.test; {pair} location / {{ {PROXY} }} location = /app {{ return 301 https://$host$uri/; }}
+           location /adm {{ return 302 https://$host$request_uri.html; }} location /same {{ return 301 https://$host$request_uri; }} }}
+         server {{ listen 8080; server_name a.test; return 403; }}
+         server {{ listen 8080; listen 8443 ssl; server_name old.test; {pair} location / {{ return 301 https://$host$uri/; }}
+           location /b {{ return 301 https://$host$uri$is_args$args; }} }}"
     ));
-    assert!(!config.contains("scheme = \"http\"\nredirect"), "{config}");
+    for path in ["= /app", "/adm"] {
+        // The checker takes it for one that leads to itself.
+        assert!(route(&config, path).contains("scheme = \"https\"\nrespond = { status = 404 }"), "{path}: {config}");
+    }
+    let of_path = |host: &str, path: &str| {
+        let line = format!("path = \"{path}\"\n");
+        routes_of(&config, host).into_iter().filter(|route| route.contains(&line)).collect::<String>()
+    };
+    assert!(!of_path("", "/same").contains("http\"") && !of_path("old.test", "/").contains("scheme"), "{config}");
+    assert!(of_path("old.test", "/b").contains("scheme = \"http\""), "{config}");
+    let config = imported("server { listen 8080; return 301 https://$host$uri/; }");
+    assert!(route(&config, "/").contains("to = \"https://$host$uri/\""), "{config}");
+}
+
+#[test]
+fn an_if_for_a_host_that_another_server_has_for_https_alone_holds_for_http() {
+    let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
+    for listens in ["listen 8080 default_server;", "listen 8080 default_server; listen 8443 ssl default_server;"] {
+        let config = with_certificate(&format!(
+            "{pair} server {{ {listens} server_name a.test; if ($host = b.test) {{ return 403; }} location / {{ {PROXY} }} }}
+             server {{ listen 8443 ssl; server_name b.test; location / {{ {PROXY} }} }}"
+        ));
+        let routes = routes_of(&config, "b.test");
+        assert!(routes[0].contains("scheme = \"http\"") && routes[0].contains("403"), "{config}");
+        assert!(routes[1..].iter().all(|route| route.contains("scheme = \"https\"") && route.contains("backend")), "{config}");
+    }
+}
+
+#[test]
+fn a_server_without_a_certificate_keeps_its_hosts_where_another_one_has_it() {
+    let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
+    let config = with_certificate(&format!(
+        "server {{ listen 8443 ssl; server_name a.test; {pair} location / {{ {PROXY} }} }}
+         server {{ listen 8080 default_server; listen 8443 ssl; server_name c.test; return 403; }}
+         server {{ listen 9443 ssl; server_name d.test; return 403; }}"
+    ));
+    let routes = routes_of(&config, "c.test");
+    assert!(routes.len() == 1 && routes[0].contains("403") && !routes[0].contains("scheme"), "{config}");
+    assert!(config.contains("`listen 9443 ssl` not carried over: CAUTION: there is no certificate"), "{config}");
+}
+
+#[test]
+fn a_name_that_an_earlier_server_has_for_http_is_kept_for_https() {
+    let pair = "ssl_certificate c.pem; ssl_certificate_key k.pem;";
+    let (default, location) = ("default_server", format!("location / {{ {PROXY} }}"));
+    for default in ["", default] {
+        let config = with_certificate(&format!(
+            "{pair} server {{ listen 8080; server_name b.test; return 301 https://$host$request_uri; }}
+             server {{ listen 8443 ssl {}; server_name x.test; {location} }}
+             server {{ listen 8080; listen 8443 ssl {default}; server_name a.test b.test x.test; deny all; {location} }}",
+            if default.is_empty() { "default_server" } else { "" }
+        ));
+        let routes = routes_of(&config, "b.test");
+        let closed = routes.iter().find(|route| route.contains("scheme = \"https\"")).unwrap();
+        assert!(closed.contains("403"), "{config}");
+        assert!(routes_of(&config, "a.test")[0].contains("403") && !config.contains("CAUTION"), "{config}");
+        assert!(routes_of(&config, "x.test").iter().any(|route| route.contains("scheme = \"http\"") && route.contains("403")), "{config}");
+    }
+}
+
+#[test]
+fn where_nothing_comes_by_https_there_is_no_route_for_it() {
+    let dropped = "listen 8080; listen internal.lan:8443 ssl;";
+    for text in [
+        format!(
+            "server {{ {dropped} server_name a.test; if ($host = b.test) {{ return 403; }} location / {{ {PROXY} }} }}
+             server {{ listen 8080; server_name b.test; location / {{ {PROXY} }} }}"
+        ),
+        format!(
+            "server {{ listen 8080; server_name b.test; location / {{ {PROXY} }} }} server {{ {dropped} server_name a.test b.test; deny all; }}"
+        ),
+        format!(
+            "server {{ listen 8080; server_name b.test; location / {{ {PROXY} }} }} server {{ {dropped} server_name b.test; deny all; }}"
+        ),
+    ] {
+        assert!(!imported(&text).contains("scheme = "), "{text}");
+    }
 }

@@ -17,7 +17,7 @@ use super::{FAILED, render::Output, say, say_bytes};
 use crate::config::{Config, ConfigError};
 
 use convert::Converted;
-use notes::Kind;
+use notes::{Kind, plain};
 
 /// What `forebay import-nginx` is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,7 +87,8 @@ fn summary(from: &str, converted: &Converted) -> String {
     let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let of_kind = |kind: Kind| converted.notes.iter().filter(|note| note.kind == kind).count();
     let mut text = format!(
-        "{from}: {}, {}; {} did not carry over, {} changed in meaning, {} built in",
+        "{}: {}, {}; {} did not carry over, {} changed in meaning, {} built in",
+        plain(from),
         count(converted.backends, "backend"),
         count(converted.routes, "route"),
         count(of_kind(Kind::NotCarriedOver), "directive"),
@@ -95,7 +96,7 @@ fn summary(from: &str, converted: &Converted) -> String {
         converted.built_in,
     );
     for note in converted.notes.iter().filter(|note| note.why.starts_with("CAUTION")) {
-        text.push_str(&format!("\n{}:{}:{}: `{}`: {}", note.file, note.line, note.column, note.directive, note.why));
+        text.push_str(&format!("\n{}:{}:{}: `{}`: {}", plain(&note.file), note.line, note.column, note.directive, note.why));
     }
     text
 }

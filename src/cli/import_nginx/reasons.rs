@@ -107,12 +107,21 @@ const REASONS: &[(&[&str], &str)] = &[
     (&["proxy_cookie_flags"], "CAUTION: cookies are passed on as they are, without these flags: let the backend set them"),
     (&["proxy_cookie_*"], "cookies are passed on as they are"),
     (&["proxy_pass_header"], "fields of the backend's answer are passed on by themselves"),
-    (&["proxy_method", "proxy_set_body"], "CAUTION: method and body are passed on as they are"),
-    (&["more_clear_input_headers", "more_set_input_headers"], "CAUTION: fields of clients are passed on: see `request_headers`"),
+    (&["proxy_method", "proxy_set_body"], "CAUTION: method and body are passed on as they came"),
+    // Before those of TLS, whose names begin as theirs do.
     (
-        &["more_set_headers", "more_clear_headers", "header_filter_by_lua*"],
-        "CAUTION: fields of answers are passed on: see `response_headers`",
+        &[
+            "access_by_lua*",
+            "rewrite_by_lua*",
+            "server_rewrite_by_lua*",
+            "ssl_certificate_by_lua*",
+            "ssl_client_hello_by_lua*",
+            "js_access",
+            "perl_access",
+        ],
+        "CAUTION: forebay runs no code, and whom this keeps out comes in: let the backend do it",
     ),
+    (&["header_filter_by_lua*", "js_header_filter"], "CAUTION: forebay runs no code: the fields of answers go as the backend sends them"),
     (&["proxy_ssl_*"], "set what the backend's certificate is checked against in its `[backends]` table"),
     (
         &["ssl_client_certificate", "ssl_trusted_certificate", "ssl_verify_*", "ssl_crl", "ssl_ocsp*"],
@@ -120,15 +129,10 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (&["ssl_reject_handshake"], "the handshake gets the first certificate, and each request on it 400"),
     (&["ssl_early_data"], "no data is taken before a handshake is done, so that none is replayed"),
-    (&["ssl_certificate_by_lua*", "ssl_client_hello_by_lua*"], "CAUTION: forebay runs no code, and whom this keeps out comes in"),
     (&["ssl_*"], "TLS 1.2 and 1.3 with sound ciphers, always"),
     (
         &["auth_*", "allow", "deny", "satisfy*", "valid_referers", "secure_link*", "userid_*_access", "session_log*"],
         "CAUTION: forebay does not control access: let the backend do it",
-    ),
-    (
-        &["access_by_lua*", "rewrite_by_lua*", "server_rewrite_by_lua*", "js_access", "perl_access"],
-        "CAUTION: forebay runs no code, and whom this keeps out comes in: let the backend do it",
     ),
     (
         &["modsecurity*", "SecRules*", "LearningMode", "DeniedUrl", "CheckRule", "BasicRule", "MainRule", "naxsi*", "app_protect*", "waf*"],
@@ -211,6 +215,11 @@ const REASONS: &[(&[&str], &str)] = &[
     (&["quic_*", "http3*"], "HTTP/3 is not spoken"),
     (&["http2_*"], "HTTP/2 is bounded by itself, and nothing is pushed"),
     (&["vhost_traffic_status*", "opentracing*", "opentelemetry*", "otel_*"], "see /metrics and the access log"),
+    (
+        &["more_set_input_headers", "more_clear_input_headers"],
+        "CAUTION: fields of clients are passed on as they came: write it as `request_headers` of the routes",
+    ),
+    (&["more_set_headers"], "CAUTION: answers go without it: write it as `response_headers` of the routes"),
     (&["more_*"], "write it as `response_headers` or `request_headers` of the routes"),
 ];
 
@@ -220,7 +229,13 @@ const ONLY_ON: [&str; 4] = ["merge_slashes", "real_ip_recursive", "proxy_pass_re
 /// Whether nothing has to be said of a directive.
 pub(super) fn is_built_in(directive: &Directive) -> bool {
     let name = directive.name.as_str();
-    BUILT_IN.contains(&name) && !(ONLY_ON.contains(&name) && directive.arg(0) == "off")
+    lets_in(directive) || (BUILT_IN.contains(&name) && !(ONLY_ON.contains(&name) && directive.arg(0) == "off"))
+}
+
+/// Whether a directive of those that keep somebody out says that it keeps out nobody.
+pub(super) fn lets_in(directive: &Directive) -> bool {
+    let says = (directive.name.as_str(), directive.arg(0));
+    matches!(says, ("auth_basic" | "auth_request" | "modsecurity", "off") | ("allow" | "satisfy", "all"))
 }
 
 /// Why a directive did not carry over, where what it says counts too.
@@ -262,6 +277,16 @@ mod tests {
             ("auth_pam", "CAUTION"),
             ("SecRulesEnabled", "CAUTION"),
             ("limit_conn", "CAUTION"),
+            ("ssl_certificate_by_lua_block", "CAUTION"),
+            ("ssl_client_hello_by_lua_file", "CAUTION"),
+            ("header_filter_by_lua_block", "CAUTION"),
+            ("body_filter_by_lua_block", "runs no code"),
+            ("more_clear_input_headers", "CAUTION"),
+            ("more_set_input_headers", "CAUTION"),
+            ("more_set_headers", "CAUTION"),
+            ("more_clear_headers", "response_headers"),
+            ("proxy_method", "CAUTION"),
+            ("proxy_set_body", "CAUTION"),
             ("limit_conn_log_level", "past the rate"),
             ("proxy_cookie_flags", "CAUTION"),
             ("proxy_cookie_domain", "as they are"),

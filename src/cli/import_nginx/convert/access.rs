@@ -9,6 +9,10 @@ impl Importer {
         let levels =
             scope.0.iter().map(|level| level.iter().filter(|one| ["allow", "deny"].contains(&one.name.as_str())).collect::<Vec<_>>());
         let Some((depth, rules)) = levels.enumerate().rfind(|(_, rules)| !rules.is_empty()) else { return false };
+        // The first that fits counts.
+        if reasons::lets_in(rules[0]) {
+            return false;
+        }
         if rules[0].name == "deny" && rules[0].arg(0) == "all" {
             let satisfy = scope.last("satisfy").filter(|satisfy| satisfy.arg(0) == "any");
             if let Some(any) = satisfy.filter(|_| scope.0.iter().copied().flatten().any(|one| one.name.starts_with("auth_"))) {
@@ -75,9 +79,12 @@ pub(super) fn is_internal(scope: &Scope<'_>) -> bool {
 
 /// Why an `if` did not carry over: with caution where it keeps somebody out, be it by sending them to where they log in.
 pub(super) fn why_not(condition: &Directive) -> String {
+    // Whatever answers there, or is not known, keeps its requests from the backend.
     let keeps_out = condition.children().iter().any(|one| match one.name.as_str() {
-        "return" | "rewrite" | "allow" | "deny" | "echo" | "empty_gif" => true,
-        name => name.ends_with("_pass") || name.contains("_by_lua"),
+        "return" | "rewrite" => true,
+        name if name.ends_with("_pass") || name.contains("_by_lua") || name.starts_with("echo") => true,
+        name if ["allow", "deny"].contains(&name) || !OF_LOCATION.contains(&name) => reasons::why_of(one).starts_with("CAUTION"),
+        _ => false,
     });
     let caution = if keeps_out { "CAUTION: whom it keeps out, or sends elsewhere, comes in: " } else { "" };
     format!("{caution}{}", reasons::why("if"))

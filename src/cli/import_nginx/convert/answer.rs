@@ -37,8 +37,8 @@ pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Sco
         301 | 302 | 303 | 307 | 308 => match template(text, known) {
             Ok(to) if !to.is_empty() => {
                 // Its own place by https would be itself.
-                let itself = ["https://$host$request_uri", "https://$http_host$request_uri", "https://$host$uri"].contains(&to.as_str());
-                answer.scheme = itself.then_some("http");
+                let by_http = is_itself(&to, !server.speaks(true));
+                answer.scheme = by_http.then_some("http");
                 answer.lines.push(format!("redirect = {{ status = {code}, to = {} }}", quoted(&to)));
             }
             Ok(_) => answer.lines.push(format!("respond = {{ status = {code} }}")),
@@ -72,6 +72,16 @@ pub(super) fn returned(importer: &mut Importer, server: &Server<'_>, scope: &Sco
     answer.comments.extend(fields.comments);
     answer.lines.extend(fields.lines.into_iter().filter(|line| line.contains("set = ") || line.contains("add = ")));
     answer
+}
+
+/// Whether a place is that which was asked for, by https. With anything more behind the path it is another one, which the checker takes for http alone all the same:
+/// there it is that of `by_http`, a server that nobody comes to by https.
+fn is_itself(to: &str, by_http: bool) -> bool {
+    let path = to.strip_prefix("https://$host").or_else(|| to.strip_prefix("https://$http_host"));
+    path.is_some_and(|path| {
+        ["$request_uri", "$uri", "$uri$is_args$args"].contains(&path)
+            || (by_http && ["$request_uri", "$uri"].iter().any(|place| path.starts_with(place)))
+    })
 }
 
 /// The content type of a text: of a field that is added, by the end of the path, or the default, as nginx has it.

@@ -44,6 +44,11 @@ impl Importer {
         if let (Some(why), Some(directive)) = (why, header.or_else(|| all.first().copied())) {
             lines.push(self.notes.dropped(directive, why));
         }
+        for other in everywhere.iter().filter(|one| one.name == "real_ip_header") {
+            if header.is_some_and(|first| !first.arg(0).eq_ignore_ascii_case(other.arg(0))) {
+                lines.push(self.notes.dropped(other, "CAUTION: it holds for all servers, and the first that says one is followed"));
+            }
+        }
         // With `real_ip_header proxy_protocol` nobody's X-Forwarded-For is believed.
         let by_head = header.is_some_and(|header| header.arg(0) == "proxy_protocol");
         self.believed = (!by_head || !self.able.proxy_protocol) && !networks.is_empty();

@@ -28,16 +28,13 @@ impl Importer {
                 self.draft.routes.push(comment);
                 continue;
             };
-            if let Whom::Host(host) = &whom
-                && !left.hosts.contains(host)
-                && (self.named.contains(host) || !left.answers(host))
-            {
+            let Some(asked) = self.asked(&left, &whom) else {
                 let comment = self.notes.dropped(condition, "no request for this host comes here");
                 self.draft.routes.push(comment);
                 continue;
-            }
+            };
             let part = match &whom {
-                Whom::Host(host) => Server { hosts: vec![host.clone()], is_default: false, ..left.clone() },
+                Whom::Host(host) => Server { hosts: vec![host.clone()], is_default: false, scheme: asked, ..left.clone() },
                 Whom::Http => Server { scheme: Some("http"), ..left.clone() },
             };
             if server.scheme == Some("https") && matches!(whom, Whom::Http) {
@@ -49,7 +46,7 @@ impl Importer {
             let is_all = answered.scheme.is_none() || answered.scheme == left.scheme || !server.speaks(true);
             match &whom {
                 Whom::Host(host) if is_all => left.hosts.retain(|known| known != host),
-                // It is http alone already: what comes by https is another's.
+                // The part for http alone has nothing else; that for https is another one.
                 Whom::Http if left.scheme == Some("http") => is_left = false,
                 Whom::Http if server.listens.iter().any(|listen| listen.tls) => left.scheme = Some("https"),
                 Whom::Http if !server.speaks(true) => is_left = false,
@@ -63,6 +60,22 @@ impl Importer {
         }
         (is_left && (left.is_default || !left.hosts.is_empty())).then_some(left)
     }
+
+    /// The scheme of the requests that an `if` is asked about, of both with `Some(None)`; none where another server has them all.
+    fn asked(&self, server: &Server<'_>, whom: &Whom) -> Option<Option<&'static str>> {
+        let Whom::Host(host) = whom else { return Some(server.scheme) };
+        if server.hosts.contains(host) {
+            return Some(server.scheme);
+        }
+        let is_own = |tls: bool| server.speaks(tls) && server.scheme.is_none_or(|scheme| (scheme == "https") == tls);
+        let own: Vec<bool> = [false, true].into_iter().filter(|tls| is_own(*tls)).collect();
+        let left: Vec<bool> = own.iter().copied().filter(|tls| !self.named.contains(&(host.clone(), *tls))).collect();
+        match left[..] {
+            _ if left.is_empty() || !server.answers(host) => None,
+            [tls] if own.len() > 1 => Some(Some(if tls { "https" } else { "http" })),
+            _ => Some(server.scheme),
+        }
+    }
 }
 
 /// The method of an `if` in a location that answers its requests by itself, such as those that ask before a request from another origin.
@@ -71,9 +84,13 @@ pub(super) fn method_of(condition: &Directive) -> Option<String> {
     let is_answer = condition.children().iter().all(|one| ["return", "add_header"].contains(&one.name.as_str()))
         && condition.children().iter().filter(|one| one.name == "return").count() == 1;
     match words.as_slice() {
-        ["$request_method", "=", method] if condition.name == "if" && is_answer => Some((*method).to_owned()),
+        ["$request_method", "=", method] if condition.name == "if" && is_answer && is_method(method) => Some((*method).to_owned()),
         _ => None,
     }
+}
+
+fn is_method(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Whom an `if` is for, where that can be said without variables.

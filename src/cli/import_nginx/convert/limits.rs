@@ -26,6 +26,8 @@ fn zone_name(zone: &Directive) -> String {
 
 /// Said of a limit by what forebay does not count by.
 const UNLIMITED: &str = "CAUTION: its zone is not carried over: nothing is limited by it";
+/// Said of limits beside the slowest. Its own burst stays with it: that of a fast one beside it would turn away whoever loads a page.
+const SLOWEST: &str = "CAUTION: there is one rate for a client: the slowest of these is taken, with its burst";
 
 impl Importer {
     /// The limits of `http`. What is limited in a server or location is a limit of its routes.
@@ -69,7 +71,7 @@ impl Importer {
             limits.iter().filter(|limit| !std::ptr::eq(**limit, slowest)).map(|limit| (*limit, zone_of(limit).is_some())).collect();
         let mut lines = Vec::new();
         for (limit, is_known) in others {
-            let why = if is_known { "there is one rate for a client, and the slowest of these is taken" } else { UNLIMITED };
+            let why = if is_known { SLOWEST } else { UNLIMITED };
             lines.push(self.notes.dropped(limit, why));
         }
         lines.extend(written);

@@ -22,12 +22,7 @@ pub(super) struct Listen {
 }
 
 /// The addresses of a server block; its port 80 when it says nothing. Of those that did not carry over, whether there was TLS.
-pub(super) fn of(
-    importer: &mut Importer,
-    server: &Directive,
-    has_certificate: bool,
-    comments: &mut Vec<String>,
-) -> (Vec<Listen>, Vec<bool>) {
+pub(super) fn of(importer: &mut Importer, server: &Directive, comments: &mut Vec<String>) -> (Vec<Listen>, Vec<bool>) {
     let given: Vec<_> = server.children().iter().filter(|directive| directive.name == "listen").collect();
     // Before nginx 1.25 a directive of its own switched TLS on.
     let all_tls = server.children().iter().any(|directive| directive.name == "ssl" && directive.arg(0) == "on");
@@ -41,9 +36,6 @@ pub(super) fn of(
             None => comments.push(importer.notes.dropped(directive, "write the IP address of the listener")),
             Some(_) if tls && !importer.able.tls => {
                 comments.push(importer.notes.dropped(directive, "this version speaks no TLS to clients: keep a proxy that does before it"));
-            }
-            Some(_) if tls && !has_certificate => {
-                comments.push(importer.notes.dropped(directive, "there is no certificate in a file for it"))
             }
             Some(address) => {
                 let default = has("default_server") || has("default");
@@ -75,21 +67,6 @@ pub(super) fn of(
     (listens, dropped)
 }
 
-/// Takes TLS from servers that have no certificate of their own, since they end handshakes, and find none of another at their address.
-pub(super) fn need_certificates(servers: &mut [Server<'_>]) {
-    let some: Vec<String> = servers
-        .iter()
-        .filter(|server| server.certificate.is_some())
-        .flat_map(|server| server.listens.iter().filter(|listen| listen.tls).map(|listen| listen.address.clone()))
-        .collect();
-    for server in servers {
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut server.listens).into_iter().partition(|listen| !listen.tls || some.contains(&listen.address));
-        server.listens = kept;
-        server.dropped.extend(gone.iter().map(|_| true));
-    }
-}
-
 fn address(text: &str) -> Option<String> {
     let any = Ipv4Addr::UNSPECIFIED;
     if text.starts_with("unix:") {
@@ -114,11 +91,44 @@ fn address(text: &str) -> Option<String> {
 }
 
 impl Importer {
+    /// Takes TLS from servers that have no certificate of their own, and find none of another at their address: with that one a handshake comes to an end there, and what
+    /// their hosts are asked for is theirs.
+    pub(super) fn need_certificates(&mut self, servers: &mut [Server<'_>]) {
+        let some: Vec<String> = servers
+            .iter()
+            .filter(|server| server.certificate.is_some())
+            .flat_map(|server| server.listens.iter().filter(|listen| listen.tls).map(|listen| listen.address.clone()))
+            .collect();
+        for server in servers {
+            let (kept, gone): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut server.listens).into_iter().partition(|listen| !listen.tls || some.contains(&listen.address));
+            server.dropped.extend(gone.iter().map(|_| true));
+            server.listens = kept;
+            if server.certificate.is_some() || server.rejects {
+                continue;
+            }
+            let is_at =
+                |listens: &[Listen], at: &Option<String>| listens.iter().any(|listen| listen.tls && Some(&listen.address) == at.as_ref());
+            for directive in server.directive.children().iter().filter(|one| one.name == "listen") {
+                let at = address(directive.arg(0));
+                if is_at(&gone, &at) {
+                    server
+                        .comments
+                        .push(self.notes.dropped(directive, "CAUTION: there is no certificate in a file for it: nobody comes in by it"));
+                } else if is_at(&server.listens, &at) {
+                    server
+                        .comments
+                        .push(self.notes.changed(directive, "there is no certificate in a file for it: that of another server is shown"));
+                }
+            }
+        }
+    }
+
     /// One listener for each address that leads to a server; its certificates are those of all servers there. At one that only servers without a host of their own have
     /// another one would answer, which nginx has there for nobody.
     pub(super) fn write_listeners(&mut self, servers: &[Server<'_>]) {
         let mut written: Vec<String> = Vec::new();
-        let led_to = servers.iter().filter(|server| server.is_default || !server.hosts.is_empty());
+        let led_to = servers.iter().filter(|server| server.is_led_to());
         for listen in led_to.flat_map(|server| &server.listens) {
             if written.contains(&listen.address) {
                 continue;

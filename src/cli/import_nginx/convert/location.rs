@@ -53,7 +53,8 @@ pub(super) const OF_LOCATION: [&str; 29] = [
 
 /// Where a location leads.
 enum Handler<'a> {
-    Return(&'a Directive),
+    /// With the scope that it stands in.
+    Return(&'a Directive, Scope<'a>),
     /// With the scope that it stands in.
     Proxy(&'a Directive, Scope<'a>),
     /// A fixed status, and why.
@@ -74,13 +75,8 @@ impl Importer {
             return;
         };
         for inner in block.iter().filter(|one| one.name == "location") {
-            // nginx looks within the longest of the outer ones alone.
-            let longer = |other: &Directive| {
-                let (inner, other) = (path_of(inner).unwrap_or_default(), path_of(other).unwrap_or_default());
-                other.len() > path.len() && !other.starts_with("= ") && inner.trim_start_matches("= ").starts_with(&other)
-            };
-            if server.directive.children().iter().filter(|one| one.name == "location").any(longer) {
-                let comment = self.notes.dropped(inner, "no request comes here: a longer location beside the outer one has them");
+            if is_hidden(inner, &scope) {
+                let comment = self.notes.dropped(inner, "no request comes here: a longer location beside an outer one has them");
                 self.draft.routes.push(comment);
                 continue;
             }
@@ -98,10 +94,9 @@ impl Importer {
                 }
                 self.answer(server, &path, &[], Answer::status(status), location);
             }
-            Handler::Return(directive) => {
-                self.leftovers(block);
-                let answered = returned(self, server, &scope, &path, directive);
-                let (methods, denied) = self.limited_methods(block);
+            Handler::Return(directive, target) => {
+                let (methods, denied) = self.limited_with(block, target.0.last().copied().unwrap_or_default(), |_| false);
+                let answered = returned(self, server, &target, &path, directive);
                 self.answer(server, &path, &methods, answered, directive);
                 if let Some(limit) = denied {
                     self.answer(server, &path, &[], Answer::status(403), limit);
@@ -111,7 +106,8 @@ impl Importer {
                 for condition in block.iter().filter(|one| conditions::method_of(one).is_some()) {
                     self.answer_method(server, &scope, &path, condition);
                 }
-                let (methods, denied) = self.limited_with(block, target.0.last().copied().unwrap_or_default());
+                let (methods, denied) =
+                    self.limited_with(block, target.0.last().copied().unwrap_or_default(), |one| conditions::method_of(one).is_some());
                 if denied.is_none() || !methods.is_empty() {
                     self.proxied(server, &path, methods, [&scope, &target], directive);
                 }
@@ -128,8 +124,13 @@ impl Importer {
     }
 
     /// Notes and `limit_except` of a location, and of the named one that its `try_files` leads to: what either refuses is refused.
-    fn limited_with<'a>(&mut self, block: &'a [Directive], own: &'a [Directive]) -> (Vec<String>, Option<&'a Directive>) {
-        self.leftovers_but(block, |one| conditions::method_of(one).is_some());
+    fn limited_with<'a>(
+        &mut self,
+        block: &'a [Directive],
+        own: &'a [Directive],
+        is_carried: impl Fn(&Directive) -> bool,
+    ) -> (Vec<String>, Option<&'a Directive>) {
+        self.leftovers_but(block, is_carried);
         let (mut methods, denied) = self.limited_methods(block);
         if std::ptr::eq(own, block) {
             return (methods, denied);
@@ -150,35 +151,19 @@ impl Importer {
         if is_internal(scope) {
             return Handler::Fixed(404, "no client comes here");
         }
-        if let Some(directive) = one("return") {
-            return Handler::Return(directive);
-        }
-        if self.is_closed(scope) {
-            return Handler::Fixed(403, "");
-        }
-        // gRPC over TLS has directives of its own about certificates.
-        if let Some(directive) = one("proxy_pass").or_else(|| one("grpc_pass").filter(|pass| !pass.arg(0).starts_with("grpcs:"))) {
-            return Handler::Proxy(directive, scope.clone());
+        if let Some(handler) = self.handler_of(block, scope) {
+            return handler;
         }
         if let Some(files) = one("try_files")
             && let Some(named) = files.args.last().filter(|last| last.starts_with('@'))
             && let Some(target) =
                 server.directive.children().iter().find(|other| other.name == "location" && other.arg(0) == named.as_str())
-            && let Some(directive) = ["return", "proxy_pass"].iter().find_map(|name| target.children().iter().find(|one| one.name == *name))
+            && let own = Scope(scope.0.iter().copied().take(2).collect()).within(target.children())
+            && let Some(handler) = self.handler_of(target.children(), &own)
         {
-            if directive.name == "return" {
-                return Handler::Return(directive);
-            }
-            for rewrite in block.iter().filter(|one| one.name == "rewrite") {
-                self.caution(rewrite, reasons::why("rewrite"));
-            }
-            let comment = self.notes.changed(files, "forebay looks for no files: everything goes to the backend");
+            let comment = self.notes.changed(files, format!("forebay looks for no files: everything goes to `{named}`"));
             self.draft.routes.push(comment);
-            let scope = Scope(scope.0.iter().copied().take(2).collect()).within(target.children());
-            if self.is_closed(&scope) {
-                return Handler::Fixed(403, "");
-            }
-            return Handler::Proxy(directive, scope);
+            return handler;
         }
         let speaks_another = block.iter().any(|one| one.name.ends_with("_pass") || one.name.ends_with("_by_lua_block"));
         if one("stub_status").is_some() {
@@ -188,6 +173,20 @@ impl Importer {
         } else {
             Handler::Fixed(404, "forebay serves no files: let a backend do it")
         }
+    }
+
+    /// What a location does by itself, in the order in which nginx looks at it.
+    fn handler_of<'a>(&mut self, block: &'a [Directive], scope: &Scope<'a>) -> Option<Handler<'a>> {
+        let one = |name: &str| block.iter().find(|one| one.name == name);
+        if let Some(directive) = one("return") {
+            return Some(Handler::Return(directive, scope.clone()));
+        }
+        if self.is_closed(scope) {
+            return Some(Handler::Fixed(403, ""));
+        }
+        // gRPC over TLS has directives of its own about certificates.
+        let pass = one("proxy_pass").or_else(|| one("grpc_pass").filter(|pass| !pass.arg(0).starts_with("grpcs:")));
+        pass.map(|directive| Handler::Proxy(directive, scope.clone()))
     }
 
     /// The route to a backend. `scopes` are that of the location and that of the `proxy_pass`, which a `try_files` may lead to.
@@ -219,7 +218,7 @@ impl Importer {
             self.draft.routes.push(comment);
         }
         let mut lines = vec![format!("backend = {}", quoted(&backend))];
-        let exchanged = self.prefixes(path, &url, scope.0.last().copied().unwrap_or_default());
+        let exchanged = self.prefixes(path, &url, &rewrites_of(outer, scope), directive);
         lines.extend(exchanged.iter().cloned());
         let known = Known { server_name: server.name(), proxy_host: url.host(), server_port: server.port() };
         let Lines { comments, lines: of_request, changes_host } = self.request_fields(scope, &format!("{module}_set_header"), known);
@@ -251,10 +250,15 @@ impl Importer {
     }
 
     /// What of the path is exchanged: nginx puts the URI of `proxy_pass` in place of what the location has matched. The usual `rewrite … break` does the same.
-    fn prefixes(&mut self, path: &str, url: &Url, block: &[Directive]) -> Vec<String> {
+    fn prefixes(&mut self, path: &str, url: &Url, rewrites: &[&Directive], pass: &Directive) -> Vec<String> {
         let matched = path.trim_start_matches("= ");
         let mut exchange = url.uri.as_ref().map(|uri| (matched.to_owned(), uri.clone()));
-        for rewrite in block.iter().filter(|one| one.name == "rewrite") {
+        for rewrite in rewrites {
+            if pass.arg(0).ends_with("$request_uri") && rewrite.arg(2) == "break" {
+                let comment = self.notes.dropped(rewrite, "`$request_uri` of `proxy_pass` is the path as it came");
+                self.draft.routes.push(comment);
+                continue;
+            }
             match exchange_of(rewrite).filter(|_| exchange.is_none()) {
                 Some(found) if matched.starts_with(found.0.as_str()) => exchange = Some(found),
                 Some((from, to)) if from == format!("{matched}/") && to.ends_with('/') => {
@@ -304,6 +308,26 @@ impl Importer {
             }
         }
     }
+}
+
+/// Whether a location beside one of those around this one has its requests: at each level nginx looks within the longest alone.
+fn is_hidden(inner: &Directive, scope: &Scope<'_>) -> bool {
+    let Some(path) = path_of(inner) else { return false };
+    scope.0[1..].windows(2).any(|levels| {
+        let around = levels[0].iter().find(|one| one.name == "location" && std::ptr::eq(one.children(), levels[1])).and_then(path_of);
+        let length = around.map_or(usize::MAX, |around| around.len());
+        levels[0].iter().filter(|one| one.name == "location").filter_map(path_of).any(|other| {
+            let is_longer = other.len() > length && !other.starts_with("= ") && path.trim_start_matches("= ").starts_with(&other);
+            is_longer || (other.starts_with("= ") && other == path)
+        })
+    })
+}
+
+/// The rewrites of a location, and of the named one that its `try_files` leads to.
+fn rewrites_of<'a>(outer: &Scope<'a>, target: &Scope<'a>) -> Vec<&'a Directive> {
+    let of = |scope: &Scope<'a>| scope.0.last().copied().unwrap_or_default();
+    let first = if std::ptr::eq(of(outer), of(target)) { &[] } else { of(outer) };
+    first.iter().chain(of(target)).filter(|one| one.name == "rewrite").collect()
 }
 
 /// The path of a location as forebay writes it; none for regular expressions and names.

@@ -92,8 +92,10 @@ struct Importer {
     backends: Backends,
     route_names: Vec<String>,
     routes: Vec<Route>,
-    /// Hosts that any server names.
-    named: Vec<String>,
+    /// Hosts that any server names, each with whether it has TLS for them.
+    named: Vec<(String, bool)>,
+    /// Whether any request can come by https, be it that a trusted proxy says so.
+    by_https: bool,
     /// Addresses that are listened on.
     listening: Vec<String>,
     /// Ports of servers on this machine.
@@ -128,6 +130,7 @@ pub(super) fn convert(mut tree: Vec<Directive>, from: &str) -> Option<Converted>
         route_names: Vec::new(),
         routes: Vec::new(),
         named: Vec::new(),
+        by_https: false,
         listening: Vec::new(),
         upstream_ports: ports(&http),
         zones: Vec::new(),

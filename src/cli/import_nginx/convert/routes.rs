@@ -37,15 +37,6 @@ impl Route {
         lines.extend(self.lines.iter().cloned());
         lines
     }
-
-    fn shares_a_method(&self, other: &Self) -> bool {
-        self.methods.is_empty() && other.methods.is_empty() || self.methods.iter().any(|method| other.methods.contains(method))
-    }
-
-    /// Whether both take the same requests of a host that both have.
-    fn meets(&self, other: &Self) -> bool {
-        self.path == other.path && self.scheme == other.scheme && self.shares_a_method(other)
-    }
 }
 
 impl Importer {
@@ -53,7 +44,7 @@ impl Importer {
     pub(super) fn answer_if_free(&mut self, server: &Server<'_>, path: &str, answer: Answer) {
         let route =
             Route { hosts: server.route_hosts(), scheme: server.scheme, path: path.into(), methods: Vec::new(), lines: answer.lines };
-        if !self.is_taken(&route) && self.fault_of_route(&route).is_none() {
+        if !self.is_taken(&route) && !self.is_for_nobody(&route) && self.fault_of_route(&route).is_none() {
             self.push(server, route, server.directive);
         }
     }
@@ -61,7 +52,8 @@ impl Importer {
     /// Writes a route without a backend.
     pub(super) fn answer(&mut self, server: &Server<'_>, path: &str, methods: &[String], answer: Answer, directive: &Directive) {
         self.draft.routes.extend(answer.comments);
-        let scheme = server.scheme.filter(|own| *own == "https").or(answer.scheme).or(server.scheme);
+        // What is for https alone takes nothing from http.
+        let scheme = if server.scheme == Some("https") { server.scheme } else { answer.scheme.or(server.scheme) };
         let route = Route { hosts: server.route_hosts(), scheme, path: path.into(), methods: methods.to_vec(), lines: answer.lines };
         if !self.push(server, route, directive) {
             // Nothing else may get what it was for.
@@ -69,26 +61,46 @@ impl Importer {
         }
     }
 
+    /// The checker wants no route for https where none can come.
+    fn is_for_nobody(&self, route: &Route) -> bool {
+        route.scheme == Some("https") && !self.by_https
+    }
+
+    /// The methods that no other route takes of a host, or without one of all that nobody names; none where another one has all of them.
+    fn left(&self, route: &Route, host: Option<&String>) -> Option<Vec<String>> {
+        let is_beside = |known: &&Route| known.path == route.path && known.scheme == route.scheme;
+        let has_it = |known: &&Route| host.map_or(known.hosts.is_empty(), |host| known.hosts.contains(host));
+        let beside: Vec<&Route> = self.routes.iter().filter(is_beside).filter(has_it).collect();
+        if route.methods.is_empty() {
+            return beside.iter().all(|known| !known.methods.is_empty()).then(Vec::new);
+        }
+        let is_free = |method: &&String| !beside.iter().any(|known| known.methods.contains(*method));
+        let left: Vec<String> = route.methods.iter().filter(is_free).cloned().collect();
+        (!left.is_empty()).then_some(left)
+    }
+
     pub(super) fn is_taken(&self, route: &Route) -> bool {
-        let mut same = self.routes.iter().filter(|known| known.meets(route));
         if route.hosts.is_empty() {
-            same.any(|known| known.hosts.is_empty())
+            self.left(route, None).is_none()
         } else {
-            let taken: Vec<_> = same.flat_map(|known| &known.hosts).collect();
-            route.hosts.iter().all(|host| taken.contains(&host))
+            route.hosts.iter().all(|host| self.left(route, Some(host)).is_none())
         }
     }
 
     /// Writes a route, unless another one takes its requests, or the checker refuses it: then there is a note, and `false`.
     pub(super) fn push(&mut self, server: &Server<'_>, mut route: Route, directive: &Directive) -> bool {
+        if self.is_for_nobody(&route) {
+            let comment = self.notes.dropped(directive, "it is for https, by which no request comes here");
+            self.draft.routes.push(comment);
+            return true;
+        }
         if self.is_taken(&route) {
             let comment =
                 self.notes.dropped(directive, "an earlier route takes the same requests; forebay's routes do not look at the port");
             self.draft.routes.push(comment);
             return true;
         }
-        let taken: Vec<String> = self.routes.iter().filter(|known| known.meets(&route)).flat_map(|known| known.hosts.clone()).collect();
-        route.hosts.retain(|host| !taken.contains(host));
+        let others = self.keep_left(&mut route);
         let wish = format!("{}{}", if server.is_default { "" } else { server.name() }, route.path.trim_start_matches("= "));
         if let Some(why) = self.fault_of_route(&route) {
             let comment = self.notes.dropped(directive, why);
@@ -99,7 +111,22 @@ impl Importer {
         self.draft.routes.extend([format!("[[routes]]\nname = {}", quoted(&name))].into_iter().chain(route.written()));
         self.draft.routes.push(String::new());
         self.routes.push(route);
-        true
+        others.is_none_or(|others| self.push(server, others, directive))
+    }
+
+    /// Takes from a route what others have. The route of its hosts of which they have other methods.
+    fn keep_left(&self, route: &mut Route) -> Option<Route> {
+        if route.hosts.is_empty() {
+            route.methods = self.left(route, None).unwrap_or_default();
+            return None;
+        }
+        let left: Vec<_> = route.hosts.iter().filter_map(|host| Some((host.clone(), self.left(route, Some(host))?))).collect();
+        let methods = left.first().map(|(_, methods)| methods.clone()).unwrap_or_default();
+        let (own, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, found)| *found == methods);
+        let hosts_of = |some: Vec<(String, Vec<String>)>| some.into_iter().map(|(host, _)| host).collect::<Vec<_>>();
+        let rest = Route { hosts: hosts_of(others), ..route.clone() };
+        (route.hosts, route.methods) = (hosts_of(own), methods);
+        (!rest.hosts.is_empty()).then_some(rest)
     }
 
     /// Why the checker does not take a route.

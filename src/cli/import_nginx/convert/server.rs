@@ -37,6 +37,8 @@ pub(super) struct Server<'a> {
     pub(super) certificate: Option<(String, String)>,
     /// Its names as forebay has them; none where it answers for all hosts that nobody names.
     pub(super) hosts: Vec<String>,
+    /// Names that an earlier server has for the other kind of connections, with whether those with TLS are left.
+    pub(super) partly: Vec<(String, bool)>,
     pub(super) is_default: bool,
     /// Of which kinds of connections: those with TLS, or those without.
     pub(super) default_of: Vec<bool>,
@@ -63,8 +65,9 @@ impl Importer {
     /// All servers, each name in one of them for each kind of connections: which of them answer for unnamed hosts, and which for http or https alone.
     pub(super) fn servers<'a>(&mut self, blocks: &[&'a Directive], http: &'a [Directive]) -> Vec<Server<'a>> {
         let mut servers: Vec<Server<'a>> = blocks.iter().map(|block| self.read(block, http)).collect();
-        self.named = servers.iter().flat_map(|server| server.hosts.clone()).collect();
-        listen::need_certificates(&mut servers);
+        let of_kind = |tls: bool| servers.iter().filter(move |server| server.speaks(tls)).flat_map(|server| &server.hosts);
+        self.named = [false, true].into_iter().flat_map(|tls| of_kind(tls).map(move |host| (host.clone(), tls))).collect();
+        self.need_certificates(&mut servers);
         self.once_named(&mut servers);
         let nobody = servers.iter().all(|server| server.listens.is_empty());
         for tls in [false, true] {
@@ -85,8 +88,8 @@ impl Importer {
         self.caution_of_ports(&mut servers);
         let some = |tls: bool| servers.iter().any(|server| server.speaks(tls));
         // The checker wants somebody who can say that a request came by https.
-        let says_so = self.believed || servers.iter().flat_map(|server| &server.listens).any(|listen| listen.tls);
-        let mixed = some(true) && some(false) && says_so;
+        self.by_https = self.believed || servers.iter().flat_map(|server| &server.listens).any(|listen| listen.tls);
+        let mixed = some(true) && some(false) && self.by_https;
         for server in servers.iter_mut().filter(|server| mixed && server.scheme.is_none()) {
             server.scheme = match (server.speaks(false), server.speaks(true)) {
                 (true, false) => Some("http"),
@@ -106,9 +109,8 @@ impl Importer {
             of_kind.map(|listen| any(&listen.address)).collect::<BTreeSet<_>>()
         };
         for tls in [false, true] {
-            let leads = |server: &Server<'_>| server.is_default || !server.hosts.is_empty();
-            let all: BTreeSet<_> = servers.iter().filter(|server| leads(server)).flat_map(|server| places(server, tls)).collect();
-            for server in servers.iter_mut().filter(|server| leads(server)) {
+            let all: BTreeSet<_> = servers.iter().filter(|server| server.is_led_to()).flat_map(|server| places(server, tls)).collect();
+            for server in servers.iter_mut().filter(|server| server.is_led_to()) {
                 let own = places(server, tls);
                 // One that has no address left is reached by its hosts all the same.
                 let is_elsewhere =
@@ -126,7 +128,10 @@ impl Importer {
         for at in 1..servers.len() {
             let (before, rest) = servers.split_at_mut(at);
             let Some(server) = rest.first_mut() else { return };
-            let has = |host: &String, tls: bool| before.iter().any(|other| other.speaks(tls) && other.hosts.contains(host));
+            let has = |host: &String, tls: bool| {
+                let is_its = |other: &&Server<'_>| other.speaks(tls) && other.hosts.contains(host);
+                before.iter().any(|other| is_its(&other) || other.partly.contains(&(host.clone(), tls)))
+            };
             let own: Vec<bool> = [false, true].into_iter().filter(|tls| server.speaks(*tls)).collect();
             let left = |host: &String| own.iter().copied().filter(|tls| !has(host, *tls)).collect::<Vec<_>>();
             if server.hosts.iter().all(|host| left(host) == own) {
@@ -141,8 +146,13 @@ impl Importer {
                 server.scheme = Some(if tls { "https" } else { "http" });
                 continue;
             }
-            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut server.hosts).into_iter().partition(|host| left(host) == own);
+            let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut server.hosts).into_iter().partition(|host| left(host) == own);
+            let (gone, partly): (Vec<_>, Vec<_>) = others.into_iter().partition(|host| left(host).is_empty());
             server.hosts = kept;
+            server.partly = partly.into_iter().flat_map(|host| left(&host).into_iter().map(move |tls| (host.clone(), tls))).collect();
+            if gone.is_empty() {
+                continue;
+            }
             let first = before.iter().find(|other| other.hosts.contains(&gone[0])).map_or(0, |other| other.directive.place.line);
             let names = server.directive.children().iter().find(|one| one.name == "server_name").unwrap_or(server.directive);
             let why = format!("CAUTION: the server of line {first} has the requests for {}, whatever the address", gone.join(", "));
@@ -157,7 +167,7 @@ impl Importer {
             |name: &str| scope.last(name).map(|one| one.arg(0).to_owned()).filter(|file| !file.contains('$') && !file.starts_with("data:"));
         let rejects = scope.last("ssl_reject_handshake").is_some_and(|one| one.arg(0) == "on");
         let certificate = file("ssl_certificate").zip(file("ssl_certificate_key")).filter(|_| !rejects);
-        let (listens, dropped) = listen::of(self, directive, certificate.is_some() || rejects, &mut comments);
+        let (listens, dropped) = listen::of(self, directive, &mut comments);
         let mut hosts: Vec<String> = Vec::new();
         for names in directive.children().iter().filter(|one| one.name == "server_name") {
             for text in &names.args {
@@ -180,8 +190,8 @@ impl Importer {
                 }
             }
         }
-        let (is_default, default_of, scheme) = (false, Vec::new(), None);
-        Server { directive, listens, dropped, rejects, certificate, hosts, is_default, default_of, scheme, comments }
+        let (partly, is_default, default_of, scheme) = (Vec::new(), false, Vec::new(), None);
+        Server { directive, listens, dropped, rejects, certificate, hosts, partly, is_default, default_of, scheme, comments }
     }
 
     /// The routes of a server: those for its own hosts where another one would get these else, or where it answers for unnamed ones by http or by https alone; and
@@ -197,17 +207,29 @@ impl Importer {
             all.into_iter().any(|end| host.ends_with(end) && host.strip_prefix('*') != Some(end))
         };
         let is_named = server.is_default && !server.hosts.is_empty() && (one_kind.is_some() || server.hosts.iter().any(under));
-        if is_named {
-            self.server(&Server { is_default: false, ..server.clone() }, http);
+        let mut parts: Vec<Server<'_>> = Vec::new();
+        for (tls, scheme) in [(false, "http"), (true, "https")] {
+            let hosts: Vec<String> = server.partly.iter().filter(|(_, left)| *left == tls).map(|(host, _)| host.clone()).collect();
+            if !hosts.is_empty() && (self.by_https || !tls) {
+                parts.push(Server { hosts, scheme: Some(scheme), is_default: false, ..server.clone() });
+            }
         }
-        let (said, built_in, from) = (self.notes.list.len(), self.notes.built_in, self.draft.routes.len());
-        self.server(&Server { scheme: one_kind.or(server.scheme), ..server.clone() }, http);
         if is_named {
-            // All of it has been told of.
-            self.notes.list.truncate(said);
-            self.notes.built_in = built_in;
-            let routes = self.draft.routes.split_off(from);
-            self.draft.routes.extend(routes.into_iter().filter(|line| !line.starts_with('#')));
+            parts.push(Server { is_default: false, ..server.clone() });
+        }
+        if server.is_default || !server.hosts.is_empty() || parts.is_empty() {
+            parts.push(Server { scheme: one_kind.or(server.scheme), ..server.clone() });
+        }
+        for (at, part) in parts.iter().enumerate() {
+            let (said, built_in, from) = (self.notes.list.len(), self.notes.built_in, self.draft.routes.len());
+            self.server(part, http);
+            if at > 0 {
+                // All of it has been told of.
+                self.notes.list.truncate(said);
+                self.notes.built_in = built_in;
+                let routes = self.draft.routes.split_off(from);
+                self.draft.routes.extend(routes.into_iter().filter(|line| !line.starts_with('#')));
+            }
         }
     }
 
@@ -283,6 +305,11 @@ impl Server<'_> {
     /// Whether it is there for connections with TLS, or for those without, in nginx.
     pub(super) fn speaks(&self, tls: bool) -> bool {
         self.listens.iter().any(|listen| listen.tls == tls) || self.dropped.contains(&tls)
+    }
+
+    /// Whether any request comes to it.
+    pub(super) fn is_led_to(&self) -> bool {
+        self.is_default || !self.hosts.is_empty() || !self.partly.is_empty()
     }
 
     /// Whether a host that nobody names comes to it.
