@@ -1,22 +1,17 @@
 //! Answers over HTTP/2 that end before their request does, and requests that are for no path.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
-
 mod common;
 
 use common::{
     backend::Backend,
     client::{self, Client},
-    frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard},
+    frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard, serving},
     h2_server::Server,
     program::Program,
     site::Site,
     within,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// A request the rest of which never comes.
 const BEGUN: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nbegun";
@@ -29,32 +24,15 @@ async fn before(url: String) -> Program {
 /// last of them says that it is.
 async fn impatient(whole: bool, body: &'static [&'static str], fields: &'static [(&'static str, &'static str)]) -> String {
     const NO_ERROR: [u8; 4] = [0; 4];
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
-            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-            while let Ok((head, _)) = heard(&mut stream).await {
-                let said = match head[3] {
-                    HEADERS => {
-                        let id = head[8];
-                        let status = [&[(":status", "200")], fields].concat();
-                        let ends = |last: bool| if last && whole { END_STREAM } else { 0 };
-                        let begun = frame(HEADERS, END_HEADERS | ends(body.is_empty()), id, &block(&status));
-                        let frames = body.iter().enumerate();
-                        let data = frames.flat_map(|(at, text)| frame(DATA, ends(at + 1 == body.len()), id, text.as_bytes()));
-                        [begun, data.collect(), frame(RST_STREAM, 0, id, &NO_ERROR)].concat()
-                    }
-                    SETTINGS if head[4] == 0 => frame(SETTINGS, ACK, 0, &[]),
-                    _ => continue,
-                };
-                // It is gone when the program is.
-                let _said = stream.write_all(&said).await;
-            }
-        }
-    });
-    url
+    let answer = move |_, stream| {
+        let status = [&[(":status", "200")], fields].concat();
+        let ends = |last: bool| if last && whole { END_STREAM } else { 0 };
+        let begun = frame(HEADERS, END_HEADERS | ends(body.is_empty()), stream, &block(&status));
+        let frames = body.iter().enumerate();
+        let data = frames.flat_map(|(at, text)| frame(DATA, ends(at + 1 == body.len()), stream, text.as_bytes()));
+        [begun, data.collect(), frame(RST_STREAM, 0, stream, &NO_ERROR)].concat()
+    };
+    serving(answer).await.0
 }
 
 #[tokio::test]

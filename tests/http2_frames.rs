@@ -4,23 +4,17 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::atomic::Ordering::SeqCst;
 
 use common::{
     backend::Backend,
     client,
-    frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard},
+    frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, heard, serving},
     program::Program,
     site::Site,
     within,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// What begins the answer to these frames on a new connection, which may be that there is none.
 async fn told(program: &Program, frames: &[Vec<u8>]) -> u8 {
@@ -85,28 +79,6 @@ async fn a_body_that_is_longer_than_its_request_says_is_not_taken_for_whole() {
     let whole: Vec<_> =
         backend.requests().into_iter().filter(|request| request.body.complete).map(|request| request.body.content).collect();
     assert_eq!(whole, [&b"body"[..], b""]);
-}
-
-/// A server that says for request number `n` (from 0), on its stream, what `answer` has; how many it has had.
-async fn serving(answer: impl Fn(usize, u8) -> Vec<u8> + Send + 'static) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
-    let asked_here = asked.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
-            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-            while let Ok((head, _)) = heard(&mut stream).await {
-                let said = match head[3] {
-                    HEADERS => answer(asked_here.fetch_add(1, SeqCst), head[8]),
-                    SETTINGS if head[4] == 0 => frame(SETTINGS, ACK, 0, &[]),
-                    _ => continue,
-                };
-                stream.write_all(&said).await.unwrap();
-            }
-        }
-    });
-    (url, asked)
 }
 
 async fn before(url: String) -> Program {

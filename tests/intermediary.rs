@@ -12,15 +12,9 @@ use common::{
     wire::values,
 };
 
-async fn passing() -> (Backend, Program) {
-    let backend = Backend::start().await;
-    let program = Program::start(&Site::passing(backend.url()).to_string()).await;
-    (backend, program)
-}
-
 #[tokio::test]
 async fn options_for_the_whole_server_reaches_the_backend_of_the_root() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(backend::answer(200, &["Allow: GET, OPTIONS"], ""));
     let response = client::fetch(program.proxy(), "OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n").await;
     assert_eq!((response.status, response.field("allow")), (200, Some("GET, OPTIONS")));
@@ -37,7 +31,7 @@ async fn goes_on(backend: &Backend, program: &Program, method: &str, target: &st
 
 #[tokio::test]
 async fn options_for_an_absolute_target_without_a_path_is_for_the_whole_server() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for (method, target, goes_on_as) in [
         ("OPTIONS", "http://Shop.test:81", "*"),
         ("OPTIONS", "http://[::1]", "*"),
@@ -55,7 +49,7 @@ async fn options_for_an_absolute_target_without_a_path_is_for_the_whole_server()
 
 #[tokio::test]
 async fn an_absolute_target_without_a_path_goes_on_with_one() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for (method, target, goes_on_as) in [
         ("GET", "http://test", "/"),
         ("GET", "http://test?", "/?"),
@@ -68,7 +62,7 @@ async fn an_absolute_target_without_a_path_goes_on_with_one() {
 
 #[tokio::test]
 async fn options_goes_no_further_than_its_max_forwards() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let options = |fields: &str| format!("OPTIONS /a HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
     let mut client = Client::connect(program.proxy()).await;
     let ours = client.exchange(options("Max-Forwards: 0\r\n")).await;
@@ -108,7 +102,7 @@ async fn options_that_goes_no_further_is_told_which_methods_would() {
 
 #[tokio::test]
 async fn via_names_the_version_in_which_a_message_came() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(backend::bytes("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
     let response = client::fetch(program.proxy(), "GET / HTTP/1.0\r\n\r\n").await;
     assert_eq!(response.field("via"), Some("1.0 forebay"));
@@ -117,7 +111,7 @@ async fn via_names_the_version_in_which_a_message_came() {
 
 #[tokio::test]
 async fn a_request_that_goes_round_in_circles_is_stopped() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let fields = vec!["Via: 1.1 forebay"; 11];
     let mut client = Client::connect(program.proxy()).await;
     let response = client.exchange(client::request("GET", "/", &fields, "")).await;
@@ -129,7 +123,7 @@ async fn a_request_that_goes_round_in_circles_is_stopped() {
 
 #[tokio::test]
 async fn a_field_that_reads_like_ours_to_a_server_without_hyphens_does_not_cross() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let forged = ["X_Forwarded_For: 1.2.3.4", "X-Forwarded_Proto: https", "Forebay_Attempt: 7", "X_Other: kept"];
     assert_eq!(client::fetch(program.proxy(), client::request("GET", "/", &forged, "")).await.status, 200);
     let request = &backend.received(1).await[0];
@@ -141,7 +135,7 @@ async fn a_field_that_reads_like_ours_to_a_server_without_hyphens_does_not_cross
 
 #[tokio::test]
 async fn the_wish_for_trailers_is_told_to_the_next_hop_as_its_own() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let fields = ["TE: trailers, deflate;q=0.5", "Connection: TE"];
     assert_eq!(client::fetch(program.proxy(), client::request("GET", "/", &fields, "")).await.status, 200);
     let request = &backend.received(1).await[0];
@@ -150,7 +144,7 @@ async fn the_wish_for_trailers_is_told_to_the_next_hop_as_its_own() {
 
 #[tokio::test]
 async fn a_method_that_nobody_knows_reaches_the_backend() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for method in ["PROPFIND", "get", "M-SEARCH", "X"] {
         assert_eq!(client::fetch(program.proxy(), client::request(method, "/", &[], "")).await.status, 200);
         assert_eq!(backend.requests().last().unwrap().method, method);
@@ -159,7 +153,7 @@ async fn a_method_that_nobody_knows_reaches_the_backend() {
 
 #[tokio::test]
 async fn an_answer_without_a_date_gets_one_and_a_date_stays_as_it_is() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert!(httpdate::parse_http_date(response.field("date").unwrap()).is_ok());
     let theirs = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -170,7 +164,7 @@ async fn an_answer_without_a_date_gets_one_and_a_date_stays_as_it_is() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_no_interim_answer() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let mut client = Client::connect(program.proxy()).await;
     client.send("POST / HTTP/1.0\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await;
     let response = client.exchange("abc").await;
@@ -181,7 +175,7 @@ async fn a_client_of_http_1_0_gets_no_interim_answer() {
 
 #[tokio::test]
 async fn a_connection_ends_after_the_answer_when_its_client_says_so() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for last in ["GET /last HTTP/1.1\r\nHost: test\r\nConnection: Close\r\n\r\n", "GET /last HTTP/1.0\r\nHost: test\r\n\r\n"] {
         let mut client = Client::connect(program.proxy()).await;
         client.send([last.as_bytes(), &client::get("/beyond")].concat()).await;
@@ -199,7 +193,7 @@ async fn a_connection_ends_after_the_answer_when_its_client_says_so() {
 
 #[tokio::test]
 async fn a_request_line_of_8000_octets_is_taken() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let target = format!("/{}", "x".repeat(8000));
     assert_eq!(client::fetch(program.proxy(), client::get(&target)).await.status, 200);
     assert_eq!(backend.received(1).await[0].target, target);
@@ -207,7 +201,7 @@ async fn a_request_line_of_8000_octets_is_taken() {
 
 #[tokio::test]
 async fn credentials_conditions_and_ranges_cross_as_they_are() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let sent = [
         "Authorization: Basic  a==",
         "If-None-Match: \"a\", W/\"b\"",
@@ -249,7 +243,7 @@ async fn credentials_conditions_and_ranges_cross_as_they_are() {
 
 #[tokio::test]
 async fn a_method_that_our_own_resources_do_not_know_is_told_which_they_do() {
-    let (_backend, program) = passing().await;
+    let (_backend, program) = Program::passing().await;
     let ours = "/.forebay/requests/01900000-0000-7000-8000-000000000000";
     let response = client::fetch(program.proxy(), client::request("PUT", ours, &[], "")).await;
     assert_eq!(response.status, 405);
@@ -258,7 +252,7 @@ async fn a_method_that_our_own_resources_do_not_know_is_told_which_they_do() {
 
 #[tokio::test]
 async fn an_old_client_is_never_switched_to_another_protocol() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.otherwise(|request| match request.field("upgrade") {
         Some(_) => backend::bytes("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
         None => backend::answer(200, &[], "ok"),

@@ -10,15 +10,9 @@ use common::{
     site::Site,
 };
 
-async fn passing() -> (Backend, Program) {
-    let backend = Backend::start().await;
-    let program = Program::start(&Site::passing(backend.url()).to_string()).await;
-    (backend, program)
-}
-
 #[tokio::test]
 async fn a_response_that_drips_arrives_as_it_drips() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let trigger = Trigger::default();
     let wait = || Step::Wait(trigger.clone());
     backend.next(vec![
@@ -40,7 +34,7 @@ async fn a_response_that_drips_arrives_as_it_drips() {
 
 #[tokio::test]
 async fn an_upload_goes_on_while_the_client_still_sends_it() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(vec![Step::ReadHead, Step::Write(backend::response(200, &[], "early")), Step::Read]);
     let mut client = Client::connect(program.proxy()).await;
     client.send("POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc").await;
@@ -108,7 +102,7 @@ async fn five_megabytes_cross_byte_for_byte_on_every_kind_of_route() {
 
 #[tokio::test]
 async fn connections_to_the_backend_are_used_again() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for _ in 0..3 {
         assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 200);
     }
@@ -133,7 +127,7 @@ async fn a_kept_connection_that_is_known_to_be_closed_costs_nobody_a_request() {
 
 #[tokio::test]
 async fn an_answer_without_a_body_stays_without_one() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let mut client = Client::connect(program.proxy()).await;
     backend.next(backend::bytes("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nETag: \"a\"\r\n\r\n"));
     client.send("HEAD /h HTTP/1.1\r\nHost: test\r\n\r\n").await;
@@ -158,7 +152,7 @@ async fn an_answer_without_a_body_stays_without_one() {
 
 #[tokio::test]
 async fn status_and_reason_phrase_of_the_backend_come_through() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(backend::bytes("HTTP/1.1 299 Quite All Right\r\nContent-Length: 0\r\n\r\n"));
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.status, response.reason.as_str()), (299, "Quite All Right"));
@@ -166,7 +160,7 @@ async fn status_and_reason_phrase_of_the_backend_come_through() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_is_served() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(backend::bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
     let mut client = Client::connect(program.proxy()).await;
     client.send("GET /old HTTP/1.0\r\n\r\n").await;
@@ -194,7 +188,7 @@ async fn a_client_that_waits_for_a_100_is_told_to_go_on() {
 
 #[tokio::test]
 async fn an_absolute_target_reaches_the_backend_as_a_path() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let response = client::fetch(program.proxy(), "GET http://real.example:81/a?b=c HTTP/1.1\r\nHost: other\r\n\r\n").await;
     assert_eq!(response.status, 200);
     let request = &backend.received(1).await[0];
@@ -203,7 +197,7 @@ async fn an_absolute_target_reaches_the_backend_as_a_path() {
 
 #[tokio::test]
 async fn targets_reach_the_backend_as_they_were_written() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     for target in ["/a//b/../c/%2e%2E/d", "/?", "/x?a=%20+b&&=", "/%C3%BC?%00", "/a|b~{c}\"d"] {
         assert_eq!(client::fetch(program.proxy(), client::get(target)).await.status, 200, "{target}");
         assert_eq!(backend.requests().last().unwrap().target, target);
@@ -212,7 +206,7 @@ async fn targets_reach_the_backend_as_they_were_written() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.otherwise(|request| backend::answer(200, &[], &request.target));
     let mut client = Client::connect(program.proxy()).await;
     client.send([client::get("/1"), client::request("POST", "/2", &[], "x"), client::get("/3")].concat()).await;
@@ -223,7 +217,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_seen_to_break_off() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.next(backend::truncated(10, "half"));
     let response = client::fetch(program.proxy(), client::get("/")).await;
     assert_eq!((response.text(), response.complete), ("half", false));

@@ -3,21 +3,14 @@
 mod common;
 
 use common::{
-    backend::{self, Backend},
+    backend,
     client::{self, Client},
     program::Program,
-    site::Site,
 };
-
-async fn passing() -> (Backend, Program) {
-    let backend = Backend::start().await;
-    let program = Program::start(&Site::passing(backend.url()).to_string()).await;
-    (backend, program)
-}
 
 #[tokio::test]
 async fn a_client_of_a_newer_minor_version_is_served_as_one_of_ours() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let mut client = Client::connect(program.proxy()).await;
     for minor in 2..=9 {
         let response = client.exchange(format!("POST /{minor} HTTP/1.{minor}\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi")).await;
@@ -31,7 +24,7 @@ async fn a_client_of_a_newer_minor_version_is_served_as_one_of_ours() {
 
 #[tokio::test]
 async fn a_backend_of_a_newer_minor_version_is_understood_as_one_of_ours() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     let mut client = Client::connect(program.proxy()).await;
     for minor in 2..=9 {
         backend.next(backend::bytes(format!("HTTP/1.{minor} 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")));
@@ -46,7 +39,7 @@ async fn a_backend_of_a_newer_minor_version_is_understood_as_one_of_ours() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_is_answered_in_our_version_and_framed_as_it_can_read() {
-    let (backend, program) = passing().await;
+    let (backend, program) = Program::passing().await;
     backend.otherwise(|_| backend::bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"));
     let mut client = Client::connect(program.proxy()).await;
     client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;

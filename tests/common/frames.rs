@@ -1,8 +1,13 @@
 //! Frames of HTTP/2 as bytes, for what no library would write (RFC 9113 section 4.1).
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use tokio::{
-    io::{self, AsyncReadExt},
-    net::TcpStream,
+    io::{self, AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 pub const DATA: u8 = 0;
@@ -39,4 +44,27 @@ pub async fn heard(stream: &mut TcpStream) -> io::Result<([u8; 9], Vec<u8>)> {
     let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
     stream.read_exact(&mut payload).await?;
     Ok((head, payload))
+}
+
+/// A server that says for request number `n` (from 0), on its stream, what `answer` has; how many it has had.
+pub async fn serving(answer: impl Fn(usize, u8) -> Vec<u8> + Send + 'static) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
+    let asked_here = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            while let Ok((head, _)) = heard(&mut stream).await {
+                let said = match head[3] {
+                    HEADERS => answer(asked_here.fetch_add(1, SeqCst), head[8]),
+                    SETTINGS if head[4] == 0 => frame(SETTINGS, ACK, 0, &[]),
+                    _ => continue,
+                };
+                // It is gone when the program is.
+                let _said = stream.write_all(&said).await;
+            }
+        }
+    });
+    (url, asked)
 }

@@ -20,7 +20,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{client, within};
+use super::{backend::Backend, client, site::Site, within};
 
 /// The program, running or not, with its directory. Dropped, it is killed and its directory removed.
 pub struct Program {
@@ -50,6 +50,13 @@ struct Log {
 }
 
 impl Program {
+    /// A backend and the program before it, everything streaming.
+    pub async fn passing() -> (Backend, Self) {
+        let backend = Backend::start().await;
+        let program = Self::start(&Site::passing(backend.url()).to_string()).await;
+        (backend, program)
+    }
+
     /// `forebay run` with this configuration, listening. It runs in a directory of its own, so that a relative `store.path` lies there.
     pub async fn start(config: &str) -> Self {
         let mut program = Self::prepare(config, &["run", "-c", "config.toml"]);

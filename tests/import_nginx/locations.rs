@@ -56,7 +56,7 @@ fn of_two_rates_in_one_place_the_slower_one_holds() {
     ));
     assert!(route(&config, "/").contains("rate = \"60/min\"\nburst = 3"), "{config}");
     assert!(route(&config, "/none").contains("rate = \"60/min\"\nburst = 3"), "with its own burst: {config}");
-    for limit in ["limit_req_zone $server_name", "limit_req zone=all", "limit_conn addr 1"] {
+    for limit in ["limit_req zone=fast", "limit_req_zone $server_name", "limit_req zone=all", "limit_conn addr 1"] {
         assert!(printed.lines().any(|line| line.contains(limit) && line.contains("CAUTION")), "{limit}: {printed}");
     }
 }
