@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::Memory;
+use crate::{health::Memory, store::sync_parent};
 
 /// Time between two looks at whether anything has changed.
 pub(super) const INTERVAL: Duration = Duration::from_secs(15);
@@ -104,8 +104,7 @@ fn write(path: &Path, file: &File) -> io::Result<()> {
     new.write_all(&serde_json::to_vec(file)?)?;
     new.sync_data()?;
     fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
+    sync_parent(path)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::records;
 use crate::{
@@ -62,7 +62,7 @@ async fn follow_one(backend: &Backend, health: &Health, resolver: &impl Resolver
             Ok(addresses) if !addresses.is_empty() => {
                 failing = false;
                 shift(backend, health, name, &addresses);
-                if let Ok(Some(time_to_live)) = timeout(LONGEST, resolver.time_to_live(name, &addresses)).await {
+                if let Ok(Some(time_to_live)) = timeout_at(began + again, resolver.time_to_live(name, &addresses)).await {
                     again = again.min(time_to_live.max(SHORTEST));
                 }
             }
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Answers for all names but one, whose records it knows to live for that long, and notes when it is asked.
+    /// Answers for all names but `silent.internal`, with records that it knows to live for so long but for `secret.internal`, and notes when it is asked.
     struct Timed(Option<Duration>, Arc<Mutex<Vec<(String, Duration)>>>, Instant);
 
     impl Resolver for Timed {
@@ -196,12 +196,15 @@ mod tests {
             Box::pin(async { Ok(vec![([127, 0, 0, 1], name.port).into()]) })
         }
 
-        fn time_to_live<'a>(&'a self, _: &'a ServerName, _: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>> {
+        fn time_to_live<'a>(&'a self, name: &'a ServerName, _: &'a [SocketAddr]) -> BoxFuture<'a, Option<Duration>> {
+            if name.host == "secret.internal" {
+                return Box::pin(std::future::pending());
+            }
             Box::pin(async { self.0 })
         }
     }
 
-    /// When each of these names was asked for within two minutes, in seconds.
+    /// When each of these names was asked for within a minute, in seconds.
     async fn asked(names: &[&str], time_to_live: Option<Duration>) -> Vec<(String, u64)> {
         let servers = names.iter().map(|&name| ServerAddress::plain(Place::Name(name.into(), 1))).collect();
         let group = Group::of(servers, Duration::from_secs(10));
@@ -300,6 +303,8 @@ mod tests {
             let asked = asked(&["app.internal"], time_to_live.map(Duration::from_secs)).await;
             assert_eq!((asked[1].1, asked[2].1), (second, 2 * second), "{time_to_live:?}");
         }
+        let asked = asked(&["secret.internal"], None).await;
+        assert_eq!((asked[1].1, asked[2].1), (10, 20), "also where nobody says when that is");
     }
 
     #[tokio::test]

@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 
 use crate::envelope::{DeadReason, Envelope, Field, Name, OrderKey, RequestId, State, Timestamp};
 
+pub(crate) use self::redb::sync_parent;
 pub use error::{Limit, OpenError, StoreError};
 pub use history::{History, HourCounts, KEPT_HOURS, Moves};
 pub use opening::OpeningStore;

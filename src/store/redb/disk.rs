@@ -140,7 +140,8 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     missing.into_iter().try_for_each(sync_parent)
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// Makes a name in a folder durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }

@@ -68,6 +68,7 @@ use crate::envelope::{Clock, DeadReason, Envelope, Name, OrderKey, RequestId, Ti
 
 pub use closed::ClosedStore;
 pub(super) use disk::payload_folder;
+pub(crate) use disk::sync_parent;
 pub use disk::{Disk, Segment};
 pub use shared::Tuning;
 pub use verify::{Check, Report, verify};
