@@ -112,6 +112,18 @@ async fn a_read_that_breaks_two_servers_breaks_no_third() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_no_connection_is_known_for_that_also_where_another_broke_the_request_off_before() {
+    let (breaking, mut gone) = two().await;
+    breaking.otherwise(|_| backend::reset_after_reading());
+    let program = Program::start(&site(&breaking, &gone).to_string()).await;
+    gone.stop().await;
+    for _ in 0..5 {
+        assert_eq!(client::fetch(program.proxy(), client::get("/")).await.status, 503);
+    }
+    program.logged("that it is out", |line| line["message"] == "backend app: server 1 is out after 5 connect failures in a row").await;
+}
+
+#[tokio::test]
 async fn a_read_that_its_server_does_not_answer_in_time_is_answered_by_one_that_is_well() {
     let (alive, hung) = two().await;
     hung.otherwise(|_| silent());

@@ -157,7 +157,7 @@ pub struct SendError {
     pub server: Option<usize>,
     /// The cause, for the log.
     pub detail: String,
-    /// The request's body, where another server may be given the request: nothing of it was sent, or it is safe and its connection broke.
+    /// The request's body, where another server may be given the request: nothing of it was sent, or it is safe, and its connection broke or no answer came in time.
     pub spare: Option<Box<RequestBody>>,
 }
 

@@ -227,12 +227,11 @@ impl Breaker {
 
     /// Why it may be sent nothing that refuses this and everything else for long, or everything in a trial.
     fn in_vain(&self, signal: Signal, now: Duration) -> Option<Cause> {
-        let is_long = match self.state {
-            State::Probing => !self.works && self.trial.refusals >= LEAST_REQUESTS,
-            _ => self.unsuccessful >= LEAST_REQUESTS && now.saturating_sub(self.succeeded) >= WITHOUT_SUCCESS,
+        let (is_over, refusals) = match self.state {
+            State::Probing => (!self.works, self.trial.refusals),
+            _ => (now.saturating_sub(self.succeeded) >= WITHOUT_SUCCESS, self.unsuccessful),
         };
-        let refusals = if self.state == State::Probing { self.trial.refusals } else { self.unsuccessful };
-        (signal == Signal::Refusal && is_long).then_some(Cause::Refusals(refusals))
+        (signal == Signal::Refusal && is_over && refusals >= LEAST_REQUESTS).then_some(Cause::Refusals(refusals))
     }
 
     /// Whatever the counts say: it may be sent nothing from now on.

@@ -2,9 +2,9 @@
 //! [`breaker`], which knows only the backend as a whole.
 //!
 //! A server goes out after 5 connect failures in a row, after `fall` failed probes in a row, or, while another is well, after 5 failures in a row of any kind
-//! (a timeout, a reset, 504; with refusals, 502 and 503, among them only after a second of that: one that is full refuses many in a moment). `rise` probes in a row bring it back, and where it took no connections, also that it takes one; where it answers
-//! probes well and requests badly, each relapse holds it back for twice as long. Its weight then grows with time, `max(10%, t / 30 s)`: its caches are cold
-//! and its processes few.
+//! (a timeout, a reset, 504; with refusals, 502 and 503, among them only after a second of that: one that is full refuses many in a moment). `rise` probes in
+//! a row bring it back, and where it took no connections, also that it takes one; where it answers probes well and requests badly, each relapse holds it back
+//! for twice as long. Its weight then grows with time, `max(10%, t / 30 s)`: its caches are cold and its processes few.
 //!
 //! One that is out is asked every tenth of the time that it is: whatever is restarted is back soon, and no outage lasts much longer for our not looking.
 

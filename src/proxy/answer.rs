@@ -134,13 +134,13 @@ pub(super) fn store_failed(error: &StoreError, headers: &HeaderMap) -> Response<
 }
 
 /// A live attempt failed and may not be made again: 503 and when to come again where the backend certainly did not see the request; 504 where it may
-/// have, and was too slow; 502 where it may have, and broke off (503 for a read, which does no harm twice); 400, 408 or 413 where it was the client's body that failed.
+/// have, and was too slow; 502 where it may have, and broke off (503 for a read, which does no harm twice, also where it was refused then); 400, 408 or 413 where it was the client's body that failed.
 pub(super) fn send_failed(error: &SendError, read: bool, retry_after: Duration, html: bool) -> Response<ClientBody> {
     let (status, detail) = match error.kind {
         ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "The body of the request ended early or could not be read."),
         ErrorKind::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than is allowed here."),
         ErrorKind::RequestStalled => (StatusCode::REQUEST_TIMEOUT, STALLED),
-        kind if !error.maybe_sent || (read && kind == ErrorKind::Reset) => {
+        kind if !error.maybe_sent || (read && matches!(kind, ErrorKind::Reset | ErrorKind::Connect)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "The server behind this proxy is down. It will be tried again soon.")
         }
         ErrorKind::Timeout | ErrorKind::ConnectTimeout => {

@@ -35,7 +35,8 @@ const MOST_BROKEN: u32 = 2;
 const SECOND_LOOK: Duration = Duration::from_millis(250);
 
 /// Sends a request and tells the backend's health how it went. A server that certainly did not see it does not matter while there is another, nor one that broke
-/// off a request that is safe, or did not answer it. The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done with it.
+/// off a request that is safe, or did not answer it. The seats come back with the answer; without one they are free again, as soon as the backend is taken to be done
+/// with it.
 // So that its future is made where it stays.
 #[inline]
 pub(super) async fn send(
@@ -59,6 +60,8 @@ pub(super) async fn send(
                 Box::pin(look_again(pool, route, tried)).await;
             }
         }
+        // Of this try alone: what one server has seen says nothing about the next.
+        let signal = signal_of(&result);
         let spare = match &mut result {
             Err(SendError { server: Some(server), kind, spare, maybe_sent, .. }) => {
                 tried |= 1 << *server;
@@ -72,7 +75,12 @@ pub(super) async fn send(
             }
             _ => None,
         };
-        report(route, &result, spare.is_some(), now);
+        if let Some((server, signal)) = signal {
+            report(route, server, signal, spare.is_some(), now);
+        }
+        if let Err(error) = &result {
+            tracing::debug!(backend = %route.upstream.name, route = %route.settings.name, %error, "a request got no answer");
+        }
         match spare {
             Some(spare) => {
                 body = *spare;
@@ -83,8 +91,8 @@ pub(super) async fn send(
     }
 }
 
-/// Where no server that is up takes a connection, one may be back that took none before: servers that are restarted one by one are never all away. All of those are asked at once,
-/// before the failure counts, which may be the one that takes the whole backend out.
+/// Where no server that is up takes a connection, one may be back that took none before: servers that are restarted one by one are never all away. All of those
+/// are asked at once, before the failure counts, which may be the one that takes the whole backend out.
 async fn look_again(pool: &Pool, route: &Route, tried: u64) {
     let health = &route.upstream.health;
     let looks = health.unreachable(tried).into_iter().map(|server| {
@@ -111,26 +119,21 @@ fn finish(under_way: UnderWay<'_>, result: Result<Reply, SendError>, now: Instan
     }
 }
 
-/// `goes_on`: another server is asked; what comes of that speaks for the backend, and this for its server alone.
-fn report(route: &Route, result: &Result<Reply, SendError>, goes_on: bool, now: Instant) {
-    let upstream = &route.upstream;
+/// What the end of a try says about its server, if anything.
+fn signal_of(result: &Result<Reply, SendError>) -> Option<(usize, Signal)> {
     match result {
-        Ok(reply) => upstream.health.report_at(reply.server, Signal::of_status(reply.response.head.status.as_u16()), now),
-        Err(error) if error.kind.is_of_the_request() => {}
-        Err(error) => {
-            if let Some(server) = error.server {
-                // One that closes a connection, or refuses a request without having processed it, has been reached.
-                let is_reached = error.maybe_sent || error.kind == ErrorKind::Reset;
-                let signal = if is_reached { Signal::Failure } else { Signal::ConnectFailure };
-                if goes_on {
-                    upstream.health.report_server(server, signal);
-                } else {
-                    upstream.health.report_at(server, signal, now);
-                }
-            }
-            tracing::debug!(backend = %upstream.name, route = %route.settings.name, %error, "a request got no answer");
-        }
+        Ok(reply) => Some((reply.server, Signal::of_status(reply.response.head.status.as_u16()))),
+        Err(error) if error.kind.is_of_the_request() => None,
+        // One that closes a connection, or refuses a request without having processed it, has been reached.
+        Err(error) if error.maybe_sent || error.kind == ErrorKind::Reset => Some((error.server?, Signal::Failure)),
+        Err(error) => Some((error.server?, Signal::ConnectFailure)),
     }
+}
+
+/// `goes_on`: another server is asked; what comes of that speaks for the backend, and this for its server alone.
+fn report(route: &Route, server: usize, signal: Signal, goes_on: bool, now: Instant) {
+    let health = &route.upstream.health;
+    if goes_on { health.report_server(server, signal) } else { health.report_at(server, signal, now) }
 }
 
 /// The head of the live request of a write, where it is another than the write's own, which is kept for a rescue.

@@ -27,6 +27,7 @@ fn a_failed_attempt_is_answered_by_what_is_known_of_it() {
         (ConnectTimeout, false, 503),
         (Reset, false, 503),
         (Reset, true, 502),
+        (Connect, true, 502),
         (BadResponse, true, 502),
         (Timeout, true, 504),
         (RequestBody, true, 400),
@@ -41,7 +42,7 @@ fn a_failed_attempt_is_answered_by_what_is_known_of_it() {
         assert_eq!(field("connection"), kind.is_of_the_request().then_some("close"), "{kind:?}");
         assert_eq!(field("content-type"), Some("application/problem+json"), "{kind:?}");
         // A read that broke off may be made again without harm, so its client is told when.
-        let of_a_read = if kind == Reset { 503 } else { status };
+        let of_a_read = if matches!(kind, Reset | Connect) { 503 } else { status };
         assert_eq!(send_failed(&error, true, Duration::from_secs(7), false).status().as_u16(), of_a_read, "{kind:?}");
     }
 }
